@@ -1,0 +1,326 @@
+//! What a configuration says once everything is settled: defaults filled, variables replaced, types checked.
+//!
+//! These are plain values. Only the resolver makes them, so that holding one means that it is valid.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole configuration: the daemon's own settings and the services by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[daemon]`
+    pub daemon: DaemonSpec,
+    /// `[service.NAME]`, by name.
+    pub services: BTreeMap<String, ServiceSpec>,
+    /// Every file that was read, in the order of reading; the first is the one that was asked for.
+    pub files: Vec<PathBuf>,
+}
+
+/// `[daemon]`: where the daemon keeps its things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonSpec {
+    /// The Unix socket or named pipe that clients connect to.
+    pub control_socket: PathBuf,
+    /// Crash reports, event journal, state, lock.
+    pub state_dir: PathBuf,
+    /// The services' logs.
+    pub log_dir: PathBuf,
+}
+
+/// One service, `[service.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSpec {
+    /// The name in the table's header: 1 to 128 of `A-Z a-z 0-9 _ . @ : -`, not starting with a dot.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// Program and arguments; never empty. The program is looked up by `crate::program::find`.
+    pub exec: Vec<String>,
+    /// When the service counts as started.
+    pub kind: ServiceType,
+    /// Where the program runs; the daemon's own directory when absent.
+    pub working_directory: Option<PathBuf>,
+    /// Variables set for the program, over those of the daemon.
+    pub environment: BTreeMap<String, String>,
+    /// Files of `NAME=value` lines, read at every start; they win over `environment`, as systemd's `EnvironmentFile=`.
+    pub environment_files: Vec<EnvironmentFile>,
+    /// Start with the daemon.
+    pub enabled: bool,
+    /// What asks the program to end.
+    pub stop_signal: Signal,
+    /// How long a stop may take before the whole tree gets SIGKILL.
+    pub stop_timeout: Duration,
+    /// How long a start may take before it is a failure.
+    pub start_timeout: Duration,
+    /// Which ends are not failures. This is the whole list; default `[0]`.
+    pub success_exit_status: Vec<ExitMatch>,
+    /// `[service.NAME.restart]`
+    pub restart: RestartSpec,
+    /// `[service.NAME.health]`
+    pub health: Option<HealthSpec>,
+    /// `[service.NAME.log]`
+    pub log: LogSpec,
+    /// `[service.NAME.crash]`
+    pub crash: CrashSpec,
+}
+
+/// `type`: when a start is over. More kinds join this one as they are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Started once the process runs (systemd's `Type=simple`).
+    Simple,
+}
+
+/// One entry of `environment_files`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentFile {
+    /// The file; relative paths are relative to the configuration file.
+    pub path: PathBuf,
+    /// Written with a leading `-`: it may be absent.
+    pub optional: bool,
+}
+
+/// A signal by its POSIX name, as `SIGTERM`. The number is Linux's on x86-64 and arm64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+/// `signal(7)`, "Standard signals", x86/ARM column.
+const SIGNALS: &[(&str, i32)] = &[
+    ("SIGHUP", 1),
+    ("SIGINT", 2),
+    ("SIGQUIT", 3),
+    ("SIGILL", 4),
+    ("SIGTRAP", 5),
+    ("SIGABRT", 6),
+    ("SIGBUS", 7),
+    ("SIGFPE", 8),
+    ("SIGKILL", 9),
+    ("SIGUSR1", 10),
+    ("SIGSEGV", 11),
+    ("SIGUSR2", 12),
+    ("SIGPIPE", 13),
+    ("SIGALRM", 14),
+    ("SIGTERM", 15),
+    ("SIGSTKFLT", 16),
+    ("SIGCHLD", 17),
+    ("SIGCONT", 18),
+    ("SIGSTOP", 19),
+    ("SIGTSTP", 20),
+    ("SIGTTIN", 21),
+    ("SIGTTOU", 22),
+    ("SIGURG", 23),
+    ("SIGXCPU", 24),
+    ("SIGXFSZ", 25),
+    ("SIGVTALRM", 26),
+    ("SIGPROF", 27),
+    ("SIGWINCH", 28),
+    ("SIGIO", 29),
+    ("SIGPWR", 30),
+    ("SIGSYS", 31),
+];
+
+impl Signal {
+    /// Asks a program to end.
+    pub const TERM: Self = Self(15);
+    /// Ends a program whether it wants or not.
+    pub const KILL: Self = Self(9);
+
+    /// From `SIGTERM`, `TERM`, `term` or `15`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse::<i32>() {
+            return (1..=64).contains(&number).then_some(Self(number));
+        }
+        let upper = text.to_ascii_uppercase();
+        let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+        SIGNALS.iter().find(|(name, _)| &name[3..] == bare).map(|&(_, number)| Self(number))
+    }
+
+    /// From its number; `None` outside 1 to 64.
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<Self> {
+        (1..=64).contains(&number).then_some(Self(number))
+    }
+
+    /// The number that the kernel knows it by.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Every name this type knows, for "did you mean".
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        SIGNALS.iter().map(|&(name, _)| name)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match SIGNALS.iter().find(|&&(_, number)| number == self.0) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "SIGRTMIN+{}", self.0 - 34),
+        }
+    }
+}
+
+/// One entry of `success_exit_status` or `prevent_exit_status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitMatch {
+    /// The program ended with this code, 0 to 255.
+    Code(i32),
+    /// The program was killed by this signal.
+    Signal(Signal),
+}
+
+/// `[service.NAME.restart]`: what happens when a run ends that nobody asked to end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestartSpec {
+    /// Which ends are followed by a restart.
+    pub when: RestartWhen,
+    /// The delay before the first restart.
+    pub delay: Duration,
+    /// Each further delay is the last one times this; at least 1.
+    pub multiplier: f64,
+    /// Delays grow up to this.
+    pub max_delay: Duration,
+    /// Up to this share of the delay is added at random, 0 to 1.
+    pub jitter: f64,
+    /// A run this long starts the counters again.
+    pub reset_after: Duration,
+    /// Restarts in a row without such a run; 0: no limit.
+    pub max_restarts: u32,
+    /// What happens at the limit.
+    pub on_limit: OnLimit,
+    /// Ends that park the service at once.
+    pub prevent_exit_status: Vec<ExitMatch>,
+}
+
+/// `restart.when`, systemd's `Restart=` with `never` for `no`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartWhen {
+    /// After every end.
+    Always,
+    /// After an end that is no failure.
+    OnSuccess,
+    /// After a failure of any kind.
+    OnFailure,
+    /// After a failure that is not an exit code: a signal, a timeout, a health check, a watchdog.
+    OnAbnormal,
+    /// After a hang: a health check, a watchdog.
+    OnWatchdog,
+    /// Not at all.
+    Never,
+}
+
+/// `restart.on_limit`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLimit {
+    /// Stay down with a reason until asked, or until configuration or executable change.
+    Park,
+    /// Go on at `max_delay`.
+    Retry,
+}
+
+/// `[service.NAME.health]`: how to tell a live service from a hung one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthSpec {
+    /// What is asked.
+    pub probe: Probe,
+    /// From one probe's end to the next one's start.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Failures in a row that make a failure of the service; at least 1.
+    pub retries: u32,
+    /// Failures this soon after the start do not count; the first success ends it.
+    pub start_period: Duration,
+    /// What a failure leads to.
+    pub action: HealthAction,
+}
+
+/// `health.action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthAction {
+    /// Stop the hung tree, report, restart by policy.
+    Restart,
+    /// Only say so.
+    Report,
+}
+
+/// What a probe asks: exactly one of `http`, `tcp`, `exec`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probe {
+    /// GET this URL and look at the answer.
+    Http(HttpProbe),
+    /// A connection to `host:port` is accepted.
+    Tcp {
+        /// `host:port`; an IPv6 address in brackets.
+        address: String,
+    },
+    /// This program ends with code 0.
+    Exec {
+        /// Program and arguments; never empty.
+        argv: Vec<String>,
+    },
+}
+
+/// `health.http` and the keys that go with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpProbe {
+    /// `http://` or `https://`
+    pub url: String,
+    /// Statuses that are healthy; empty: any 2xx.
+    pub expect_status: Vec<u16>,
+    /// Name (a plain key, or a JSON pointer that starts with `/`) and the value that must stand there.
+    pub expect_json: Vec<(String, serde_json::Value)>,
+    /// A regular expression (crate `regex`) that must match the body; compiled once already, so known to be good.
+    pub expect_body: Option<String>,
+    /// Sent with the request.
+    pub headers: Vec<(String, String)>,
+}
+
+/// `[service.NAME.log]`: where stdout and stderr go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSpec {
+    /// Where lines go.
+    pub target: LogTarget,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// A file that would grow over this many bytes is rotated first.
+    pub max_size: u64,
+    /// Rotated files kept, the current one not counted.
+    pub max_files: u32,
+}
+
+/// `log.target`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `log_dir/NAME.log`
+    File,
+    /// The daemon's own stdout and stderr.
+    Inherit,
+    /// Nowhere; the tail for crash reports is still kept.
+    None,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `2026-11-22T11:30:00.123456Z out line`
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Bytes as they came.
+    Raw,
+}
+
+/// `[service.NAME.crash]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrashSpec {
+    /// Last lines of each stream in a report.
+    pub tail_lines: u32,
+    /// Reports kept for this service; at least 1.
+    pub keep: u32,
+}

@@ -1,0 +1,190 @@
+//! What is, now: the documents of `status`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::crash::CrashSummary;
+use crate::log::LogLine;
+
+/// `mcpctl status --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// The daemon itself.
+    pub daemon: DaemonStatus,
+    /// Every service, by name.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// The daemon itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// When it started, RFC 3339 UTC.
+    pub started_at: String,
+    /// For how long.
+    pub uptime_seconds: f64,
+    /// The configuration file that it runs by.
+    pub config: String,
+    /// Crash reports, state.
+    pub state_dir: String,
+    /// Logs.
+    pub log_dir: String,
+    /// `running`, or `stopping` on its way down.
+    pub state: String,
+    /// One sentence, as `systemctl status` shows it: "3 running, 1 in backoff".
+    pub summary: String,
+    /// Log lines that could not be stored since the start, over all services.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
+    /// The last reload: when and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<String>,
+}
+
+/// Where a service is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No process, none wanted.
+    Down,
+    /// For something else to be up.
+    Waiting,
+    /// The operating system has been asked for a process.
+    Spawning,
+    /// A process, not up yet.
+    Starting,
+    /// Up.
+    Up,
+    /// On its way down.
+    Stopping,
+    /// Ended; the next start has a time.
+    Backoff,
+    /// Given up, with a reason.
+    Parked,
+}
+
+impl State {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Waiting => "waiting",
+            Self::Spawning => "spawning",
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Stopping => "stopping",
+            Self::Backoff => "backoff",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+/// What the health check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No check is configured, or no process runs.
+    None,
+    /// No success yet in this run.
+    Starting,
+    /// The last probe succeeded.
+    Healthy,
+    /// The last probes failed, fewer than `retries`.
+    Failing,
+    /// `retries` in a row failed.
+    Unhealthy,
+}
+
+impl Health {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Failing => "failing",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One service: `mcpctl status NAME --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Where it is in its life.
+    pub state: State,
+    /// Whether it is wanted up.
+    pub wanted: bool,
+    /// What the health check says.
+    pub health: Health,
+    /// The last verdict in words: "200 after 4 ms", "timed out after 5 s".
+    #[serde(default)]
+    pub health_detail: Option<String>,
+    /// The main process; null when there is none.
+    pub pid: Option<u32>,
+    /// Counts the starts of this service.
+    pub generation: u64,
+    /// How long the main process has been running; null when there is none.
+    pub uptime_seconds: Option<f64>,
+    /// Automatic restarts in a row, without a stable run between them.
+    pub restarts: u32,
+    /// Where `restarts` ends; 0: no limit.
+    pub max_restarts: u32,
+    /// Automatic restarts since the daemon started.
+    pub restarts_total: u64,
+    /// Crash reports written for this service since the daemon knows it.
+    pub crash_count: u64,
+    /// When the main process started, RFC 3339 UTC; null when there is none.
+    pub started_at: Option<String>,
+    /// When the present state began, RFC 3339 UTC.
+    pub since: String,
+    /// Program and arguments, the program as it was found.
+    pub command: Vec<String>,
+    /// Why the service is as it is, one sentence; null when all is well.
+    pub reason: Option<String>,
+    /// What happens next and when; null when nothing is due.
+    pub next: Option<Next>,
+    /// The newest crash; null when there was none.
+    pub last_crash: Option<CrashSummary>,
+    /// The file that defines it.
+    #[serde(default)]
+    pub config: Option<String>,
+    /// Where it runs.
+    #[serde(default)]
+    pub working_directory: Option<String>,
+    /// Its log file; null when it has none.
+    #[serde(default)]
+    pub log_file: Option<String>,
+    /// Log lines that could not be stored since the daemon started.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
+    /// The last lines of its output: only in the answer to `service.status`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<LogLine>,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Next {
+    /// `start`, `probe`, `kill`, `start_timeout`, `reset_counters`.
+    pub what: String,
+    /// In so many seconds from when the document was made; 0 when due.
+    pub in_seconds: f64,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+}
