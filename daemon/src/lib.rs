@@ -1,1 +1,2 @@
 //! The shell of mcpd.
+pub mod log;
