@@ -1,1 +1,5 @@
 //! The shell of mcpd.
+
+pub mod crash;
+pub mod demo;
+pub mod probe;
