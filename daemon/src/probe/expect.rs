@@ -88,9 +88,7 @@ fn pointer(name: &str) -> String {
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
@@ -148,11 +146,7 @@ mod tests {
         let healthy = || vec![("status", json!("healthy"))];
         for (expected, body, wrong) in [
             (healthy(), r#"{"status":"healthy"}"#, None),
-            (
-                healthy(),
-                r#"{"status":"degraded"}"#,
-                Some(r#"/status is "degraded", expected "healthy""#),
-            ),
+            (healthy(), r#"{"status":"degraded"}"#, Some(r#"/status is "degraded", expected "healthy""#)),
             (healthy(), r#"{"state":"healthy"}"#, Some(r#"/status is missing, expected "healthy""#)),
             (healthy(), "[]", Some(r#"/status is missing, expected "healthy""#)),
             (healthy(), "", Some("body is not JSON: it is empty")),
@@ -162,7 +156,11 @@ mod tests {
             (vec![("/a/0/b", json!(1))], r#"{"a":[{"b":"1"}]}"#, Some(r#"/a/0/b is "1", expected 1"#)),
             (vec![("a/b", json!(true))], r#"{"a/b":true}"#, None),
             (vec![("x", json!({"a": [1, null]}))], r#"{"x":{"a":[1.0,null]}}"#, None),
-            (vec![("x", json!({"a": 1}))], r#"{"x":{"a":1,"b":2}}"#, Some(r#"/x is {"a":1,"b":2}, expected {"a":1}"#)),
+            (
+                vec![("x", json!({"a": 1}))],
+                r#"{"x":{"a":1,"b":2}}"#,
+                Some(r#"/x is {"a":1,"b":2}, expected {"a":1}"#),
+            ),
             (vec![("", json!(true))], "false", Some("the body is false, expected true")),
         ] {
             let found = expecting(&[], &expected, None).body(body.as_bytes());

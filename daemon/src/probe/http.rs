@@ -63,8 +63,8 @@ impl HttpCheck {
             let name_ok = HeaderName::from_bytes(name.as_bytes());
             let name_ok = name_ok.map_err(|_| format!("{name:?} is no header name"))?;
             // Not the value itself: it may be a token.
-            let value =
-                HeaderValue::from_str(value).map_err(|_| format!("the value of {name} is no header value"))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("the value of {name} is no header value"))?;
             request = request.header(name_ok, value);
         }
         let mut request = request.body(()).map_err(|error| error.to_string())?;
@@ -102,14 +102,17 @@ impl HttpCheck {
         if let Err(why) = self.expect.status(status.as_u16()) {
             let target = answer.headers().get(header::LOCATION).filter(|_| status.is_redirection());
             return Err(Wrong::Answer(match target.and_then(|target| target.to_str().ok()) {
-                Some(target) => format!("{why}, and redirects are not followed ({})", words::shortened(target, 80)),
+                Some(target) => {
+                    format!("{why}, and redirects are not followed ({})", words::shortened(target, 80))
+                }
                 None => why,
             }));
         }
         // An event stream has no end to wait for; its status is all that it says about health.
-        let streams = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream")
-        });
+        let streams = answer
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
         if streams && !self.expect.reads_body() {
             return Ok(Note::Nothing);
         }
@@ -155,6 +158,12 @@ impl HttpCheck {
             return format!("timed out after {}", words::duration(self.timeout));
         }
         match error {
+            // rustls reports what it did not like as "invalid data".
+            ureq::Error::Io(inner)
+                if self.secure.is_some() && inner.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                format!("TLS: {inner}")
+            }
             ureq::Error::Io(inner) => words::io_error(inner),
             ureq::Error::Other(inner) => inner.to_string(),
             ureq::Error::Protocol(ureq_proto) => {

@@ -58,7 +58,8 @@ fn resolve_with(host: &str, deadline: Instant, lookup: Lookup) -> Result<Vec<IpA
         if let Some(answer) = answer.as_ref() {
             return answer.clone().map_err(Failure::Unknown);
         }
-        let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+        let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        else {
             return Err(Failure::TimedOut);
         };
         answer = pending.done.wait_timeout(answer, left).unwrap_or_else(PoisonError::into_inner).0;
