@@ -9,8 +9,8 @@ use super::Found;
 /// Lines of a message that goes on before the stack begins (`Require stack:`, `- /app/index.js`).
 const MAX_MESSAGE: usize = 12;
 
-/// Lines after the stack that may hold Node's `code: 'EADDRINUSE'`.
-const MAX_PROPERTIES: usize = 20;
+/// Lines from the stack's beginning on that may hold Node's `code: 'EADDRINUSE'`.
+const MAX_STACK: usize = 60;
 
 static HEAD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
@@ -28,7 +28,7 @@ static REJECTION: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The last exception with a stack below it.
 pub(crate) fn find(lines: &[String]) -> Option<Found> {
-    (0..lines.len()).rev().find_map(|at| exception(lines, at).or_else(|| rejection(lines, at)))
+    (0..lines.len()).rev().find_map(|at| rejection(lines, at).or_else(|| exception(lines, at)))
 }
 
 fn exception(lines: &[String], at: usize) -> Option<Found> {
@@ -45,8 +45,12 @@ fn exception(lines: &[String], at: usize) -> Option<Found> {
     if let Some(cause) = block.filter_map(|line| line.trim_start().strip_prefix("Caused by: ")).last() {
         text = format!("{text}, caused by {cause}");
     }
-    let rest = after.iter().skip_while(|line| is_frame(line)).take(MAX_PROPERTIES);
-    let code = rest.filter_map(|line| line.trim_start().strip_prefix("code: '")?.split('\'').next());
+    // Node prints an error's own properties below its stack, deeper causes among them.
+    let rest = || after.iter().take(MAX_STACK).take_while(|line| !line.is_empty());
+    if let Some(cause) = rest().filter_map(|line| line.trim_start().strip_prefix("[cause]: ")).last() {
+        text = format!("{text}, caused by {cause}");
+    }
+    let code = rest().filter_map(|line| line.trim_start().strip_prefix("code: '")?.split('\'').next());
     if let Some(code) = code.take(1).find(|code| !text.contains(code)) {
         text = format!("{text} ({code})");
     }

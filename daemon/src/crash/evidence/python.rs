@@ -18,19 +18,18 @@ static EXCEPTION: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The last exception that ended in a traceback.
 pub(crate) fn find(lines: &[String]) -> Option<Found> {
-    let group =
-        lines.iter().rposition(|line| in_group(line).is_some_and(|rest| rest.ends_with(GROUP_HEADER)));
+    let group = lines.iter().rposition(|line| is_group_header(line));
     let plain = lines.iter().rposition(|line| is_anchor(line));
     match (group, plain) {
-        (Some(group), plain) if plain.is_none_or(|plain| plain < group) => {
-            // The outermost header of nested groups is the first of the block.
-            let block =
-                lines[..group].iter().rposition(|line| in_group(line).is_none()).map_or(0, |at| at + 1);
-            exception_group(lines, block)
-        }
+        (Some(group), plain) if plain.is_none_or(|plain| plain < group) => exception_group(lines, group),
         (_, Some(anchor)) => traceback(lines, anchor),
         (_, None) => None,
     }
+}
+
+/// The outermost one of a group; those of groups inside stand behind a `|`.
+fn is_group_header(line: &str) -> bool {
+    line.trim_start().strip_prefix("+ ") == Some(GROUP_HEADER)
 }
 
 /// A traceback's header or one of its frames.
@@ -51,10 +50,11 @@ fn traceback(lines: &[String], anchor: usize) -> Option<Found> {
     let header = lines[..at].iter().rposition(|line| line.ends_with(HEADER)).unwrap_or(anchor);
     let before = lines[..header].iter().rposition(|line| !line.trim().is_empty());
     if let Some(cause) = before.filter(|&before| lines[before] == DIRECT_CAUSE)
-        && let Some(frame) = lines[..cause].iter().rposition(|line| is_anchor(line))
-        && let Some(cause) = exception_after(lines, frame)
+        && let Some(cause) = find(&lines[..cause])
     {
-        text = format!("{text}, caused by {}", lines[cause]);
+        // Only the nearest cause, not that one's own: a sentence, no history.
+        let nearest = cause.text.split(", caused by ").next().unwrap_or_default();
+        text = format!("{text}, caused by {nearest}");
     }
     Some(Found { line: at, text })
 }
@@ -81,13 +81,14 @@ fn in_group(line: &str) -> Option<&str> {
     inner.or_else(|| (rest == "|").then_some(""))
 }
 
-/// The group's own line and the first exception in it that is no group.
-fn exception_group(lines: &[String], block: usize) -> Option<Found> {
+/// The group's own line and the first exception in it that is no group. A message of several lines leaves the block's
+/// margin, so only an empty line ends the block.
+fn exception_group(lines: &[String], header: usize) -> Option<Found> {
     let mut title = None;
     let mut leaf = None;
-    for (at, line) in lines.iter().enumerate().skip(block) {
-        let Some(rest) = in_group(line) else { break };
-        if line.trim_start().starts_with("+-") {
+    for (at, line) in lines.iter().enumerate().skip(header + 1).take_while(|(_, line)| !line.is_empty()) {
+        let Some(rest) = in_group(line) else { continue };
+        if rest.starts_with("--") || rest.starts_with("+--") {
             if leaf.is_some() {
                 break;
             }
