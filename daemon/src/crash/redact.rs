@@ -189,10 +189,10 @@ fn is_plain(value: &str) -> bool {
 }
 
 fn replace(text: &mut Cow<'_, str>, pattern: &Regex, with: impl Fn(&Captures<'_>) -> String) {
-    if let Cow::Owned(clean) = pattern.replace_all(text, |found: &Captures<'_>| with(found)) {
-        if clean != **text {
-            *text = Cow::Owned(clean);
-        }
+    if let Cow::Owned(clean) = pattern.replace_all(text, |found: &Captures<'_>| with(found))
+        && clean != **text
+    {
+        *text = Cow::Owned(clean);
     }
 }
 

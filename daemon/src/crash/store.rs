@@ -129,9 +129,11 @@ impl CrashStore {
             Ok(entries) => entries,
             Err(error) => return tracing::warn!(%error, "cannot look for old crash reports"),
         };
+        let all = others.len();
         others.retain(|entry| entry.id != written);
-        others.sort_unstable();
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX).saturating_sub(1);
+        // It is not there when another thread's newer reports pushed it out between its write and now.
+        let ours = all - others.len();
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX).max(1) - ours.min(1);
         let excess = others.len().saturating_sub(keep);
         for old in &others[..excess] {
             let removed = fs::remove_file(&old.path);
@@ -243,13 +245,15 @@ impl CrashStore {
     }
 }
 
-/// The reports of one folder, unordered; none where there is no folder.
+/// The reports of one folder, oldest first; none where there is no folder.
 fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
     let entry = |file: String| {
         let id = name::id_of_file(&file)?.to_owned();
         Some(Entry { id, path: folder.join(&file) })
     };
-    Ok(file_names(folder)?.filter_map(entry).collect())
+    let mut entries: Vec<Entry> = file_names(folder)?.filter_map(entry).collect();
+    entries.sort_unstable();
+    Ok(entries)
 }
 
 fn file_names(folder: &Path) -> io::Result<impl Iterator<Item = String>> {
