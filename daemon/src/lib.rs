@@ -1,2 +1,6 @@
 //! The shell of mcpd.
 pub mod log;
+
+pub mod crash;
+pub mod demo;
+pub mod probe;
