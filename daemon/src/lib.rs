@@ -1,1 +1,3 @@
 //! The shell of mcpd.
+
+pub mod sys;
