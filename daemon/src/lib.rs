@@ -4,3 +4,5 @@ pub mod log;
 pub mod crash;
 pub mod demo;
 pub mod probe;
+
+pub mod sys;
