@@ -223,11 +223,10 @@ fn reports_outlive_the_daemon_and_are_bounded() {
     assert_eq!(daemon.crashes("a"), before);
     // The next one is linked to the last one of the former life.
     daemon.call("service.start", json!({ "names": ["a"], "wait": false }));
-    let next = daemon.wait("a new crash", || {
+    daemon.wait("a new crash", || {
         let newest = daemon.crashes("a").remove(0);
         if newest.id == before[0].id { Err(newest.id) } else { Ok(()) }
     });
-    let () = next;
     daemon.wait_state("a", State::Parked);
     assert_eq!(daemon.crashes("a").len(), 5);
 }

@@ -219,7 +219,7 @@ fn logs_takes_a_number_a_time_and_json() {
         daemon.wait_status("a", "down again", |now| now.state == State::Down && now.generation == generation)
     };
     run(1);
-    let between = daemon.wait_event("its second start", |event| event.service.as_deref() == Some("a")).time;
+    let before = daemon.wait_event("its first one", |event| event.service.as_deref() == Some("a")).time;
     let three = daemon.ctl(&["logs", "a", "-n", "3", "--raw"]).expect(0).stdout;
     assert_eq!(numbers(&three), [498, 499, 500]);
     let lines = daemon.ctl(&["logs", "a", "-n", "2", "--json"]).expect(0).json_lines();
@@ -228,7 +228,7 @@ fn logs_takes_a_number_a_time_and_json() {
     assert_eq!(lines[1]["stream"], "out");
 
     // Everything is newer than the first event, and nothing is newer than the last line plus a second run.
-    let all = daemon.ctl(&["logs", "a", "--since", &between, "--raw"]).expect(0).stdout;
+    let all = daemon.ctl(&["logs", "a", "--since", &before, "--raw"]).expect(0).stdout;
     assert_eq!(numbers(&all).len(), 500);
     let last = lines[1]["time"].as_str().unwrap().to_owned();
     run(2);
