@@ -1,9 +1,11 @@
 //! Where a scenario's daemon lives: a directory of its own, an address of its own, a mark on every process.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Daemon, binaries};
 
@@ -35,6 +37,8 @@ pub struct Sandbox {
     directory: tempfile::TempDir,
     mark: String,
     number: u32,
+    /// Ports given out, so that none is given out twice.
+    ports: Mutex<BTreeSet<u16>>,
 }
 
 impl Sandbox {
@@ -56,7 +60,7 @@ impl Sandbox {
             .tempdir_in(base)
             .expect("a temporary directory can be made");
         let mark = format!("{}-{number}", id());
-        let sandbox = Self { directory, mark, number };
+        let sandbox = Self { directory, mark, number, ports: Mutex::default() };
         sandbox.configure(services);
         sandbox
     }
@@ -172,8 +176,13 @@ impl Sandbox {
         } else {
             Ipv4Addr::LOCALHOST
         };
-        let listener = TcpListener::bind((IpAddr::V4(ip), 0)).expect("loopback can be listened on");
-        listener.local_addr().expect("a listener has an address")
+        loop {
+            let listener = TcpListener::bind((IpAddr::V4(ip), 0)).expect("loopback can be listened on");
+            let address = listener.local_addr().expect("a listener has an address");
+            if self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port()) {
+                return address;
+            }
+        }
     }
 
     /// A command with nothing in its environment that would change what mcpd does, without streams.
