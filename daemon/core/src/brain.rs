@@ -131,6 +131,13 @@ impl Core {
         self.services.values().map(view)
     }
 
+    /// A number for a note of the shell's own, so that all notes count together.
+    pub fn claim_note(&mut self) -> NoteId {
+        let id = NoteId(self.notes);
+        self.notes += 1;
+        id
+    }
+
     /// Whether the daemon is on its way down.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {

@@ -798,14 +798,19 @@ impl Service {
         ending.left = Some(left);
         if left == 0 {
             self.finish(cx);
-        } else if first_look {
-            let signal = match ending.rung {
-                Rung::Asked(_) => stop_signal,
-                Rung::Killed(_) => SIGKILL,
-            };
-            self.note(cx, NoteKind::Leftovers { left });
-            cx.out.push(Action::SignalTree { service, generation, signal });
+            return;
         }
+        let signal = match ending.rung {
+            // Asked once: a second SIGTERM means "at once" to many a server.
+            Rung::Asked(_) if !first_look => return,
+            Rung::Asked(_) => stop_signal,
+            // Whatever comes to light after SIGKILL gets it too: children of what was killed.
+            Rung::Killed(_) => SIGKILL,
+        };
+        if first_look {
+            self.note(cx, NoteKind::Leftovers { left });
+        }
+        cx.out.push(Action::SignalTree { service, generation, signal });
     }
 
     /// When everything about the dead run is settled, what follows?
