@@ -1,0 +1,10 @@
+//! The crate from outside: texts and files in, configurations and errors out.
+
+mod common;
+mod environment;
+mod errors;
+mod examples;
+mod files;
+mod robust;
+mod show;
+mod values;
