@@ -30,7 +30,9 @@ pub(crate) fn errors(text: &str, vars: &[(&str, &str)]) -> Vec<String> {
 
 pub(crate) fn line(diagnostic: &Diagnostic) -> String {
     let name = diagnostic.file.file_name().unwrap_or_default().to_owned();
-    Diagnostic { file: name.into(), ..diagnostic.clone() }.to_string()
+    let mut diagnostic = diagnostic.clone();
+    diagnostic.file = name.into();
+    diagnostic.to_string()
 }
 
 /// The only error of the service `x` with these lines; they start on line 3.

@@ -7,7 +7,7 @@ fn one_mistake_in_a_service() {
     // The lines, then where and what, then what to do.
     for (lines, expected) in [
         // Keys.
-        ("ecex = 1", "3:1: unknown key `ecex` in [service.x] (did you mean `exec`?)"),
+        ("exce = 1", "3:1: unknown key `exce` in [service.x] (did you mean `exec`?)"),
         ("restart.dealy = 1", "3:9: unknown key `dealy` in [service.x.restart] (did you mean `delay`?)"),
         ("crash.kepe = 1", "3:7: unknown key `kepe` in [service.x.crash] (did you mean `keep`?)"),
         ("banana = 1", "3:1: unknown key `banana` in [service.x] (known here: description, exec,"),
@@ -240,13 +240,13 @@ fn a_service_needs_a_program() {
         ("[service.x]\nexec = ['']", "t.toml:2:8: the name of the program is empty"),
         ("[service.x]\nexec = 'a \"b'", "t.toml:2:8: a quote is not closed"),
         ("[service.x]\nexec = ['a', 1]", "t.toml:2:14: expected a string, found an integer (write \"1\")"),
-        ("[service.x]\nexec = 1", "t.toml:2:8: expected a list of strings, or one string, found an integer"),
+        ("[service.x]\nexec = 1", "t.toml:2:8: expected a list of strings or one string, found an integer"),
         (
             "[service.x]\nexec = '~/bin/a'",
             "t.toml:2:8: `~` is not replaced: no shell is run (write \"${HOME}/bin/a\")",
         ),
         ("service.x = 1", "t.toml:1:13: expected a table, found an integer (write [service.x])"),
-        ("[[service]]\nexec = 'a'", "t.toml:1:3: expected a table, found an array (write [service])"),
+        ("[[service]]\nexec = 'a'", "t.toml:1:1: expected a table, found an array (write [service])"),
         ("[services.x]\nexec = 'a'", "t.toml:1:2: unknown key `services` (did you mean `service`?)"),
         ("daemon = 1", "t.toml:1:10: expected a table, found an integer (write [daemon])"),
     ] {
@@ -347,9 +347,9 @@ fn what_the_file_says_cannot_drive_a_terminal() {
 fn a_very_long_line_is_shown_in_part() {
     let text = format!("[service.x]\nexec = ['x', '{}', 1, '{}']\n", "y".repeat(50_000), "z".repeat(50_000));
     let failed = load(&text, &[]).unwrap_err();
-    assert_eq!((failed.diagnostics[0].line, failed.diagnostics[0].column), (2, 50_017));
+    assert_eq!((failed.diagnostics[0].line, failed.diagnostics[0].column), (2, 50_018));
     let rendered = failed.render(false);
-    assert!(rendered.contains("t.toml:2:50017") && rendered.len() < 2_000, "{rendered}");
+    assert!(rendered.contains("t.toml:2:50018") && rendered.len() < 2_000, "{rendered}");
 }
 
 #[test]

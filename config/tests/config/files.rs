@@ -189,7 +189,7 @@ fn an_empty_file_has_no_services_and_says_so() {
         assert_eq!(loaded.warnings[0].message, "the configuration has no services");
         let at = root.path().join("main.toml").display().to_string();
         let expected = format!(
-            "warning: the configuration has no services\n --> {at}\n  |\n  = help: a service is a table [service.NAME] with an `exec`"
+            "warning: the configuration has no services\n--> {at}\n = help: a service is a table [service.NAME] with an `exec`"
         );
         assert_eq!(loaded.warnings[0].render(false), expected);
     }

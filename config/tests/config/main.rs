@@ -1,5 +1,7 @@
 //! The crate from outside: texts and files in, configurations and errors out.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 mod environment;
 mod errors;

@@ -32,7 +32,7 @@ fn exercise(text: &str) -> Result<(), TestCaseError> {
             prop_assert!(order.is_sorted(), "{:?}", order);
             let _ = failed.render(true);
             let plain = failed.render(false);
-            prop_assert!(!plain.contains('\u{1b}'));
+            prop_assert!(!plain.contains('\x1b'));
         }
     }
     Ok(())
