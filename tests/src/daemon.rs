@@ -1,0 +1,392 @@
+//! The real daemon: started, asked, waited for, stopped.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::process::{Child, Command, ExitStatus};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mcpd_proto::client::{CallError, Client};
+use mcpd_proto::crash::{CrashList, CrashReport, CrashSummary};
+use mcpd_proto::event::Event;
+use mcpd_proto::status::{ServiceStatus, State, StatusDocument};
+use serde_json::{Value, json};
+
+use crate::sandbox::MARK;
+use crate::wait::{STEP, patience};
+use crate::watch::Watch;
+use crate::{CtlOutput, Sandbox, binaries};
+
+/// How long a daemon may take to end: its services' `stop_timeout` are far below.
+const END: Duration = Duration::from_secs(15);
+
+/// A running `mcpd`. Dropping it stops it, and fails the scenario when a process of the sandbox is left.
+pub struct Daemon<'s> {
+    sandbox: &'s Sandbox,
+    child: Child,
+    ended: Option<ExitStatus>,
+    watch: Watch,
+}
+
+impl<'s> Daemon<'s> {
+    /// Starts `mcpd --config FILE`, as `change` makes the command, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it ends or does not answer in time.
+    #[must_use]
+    pub fn start(sandbox: &'s Sandbox, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Self::command(sandbox);
+        change(&mut command);
+        let child = command.spawn().expect("mcpd can be started");
+        let mut daemon = Self { sandbox, child, ended: None, watch: Watch::default() };
+        daemon.await_hello();
+        daemon.watch = Watch::open(&sandbox.socket()).expect("a daemon that answered can be subscribed to");
+        daemon
+    }
+
+    /// The command that [`Daemon::start`] runs: marked, with stdout and stderr going to files of the sandbox.
+    ///
+    /// # Panics
+    /// When those files cannot be opened.
+    #[must_use]
+    pub fn command(sandbox: &Sandbox) -> Command {
+        let append = |name| {
+            let file: File =
+                File::options().append(true).create(true).open(sandbox.path(name)).expect("writable");
+            file
+        };
+        let mut command = sandbox.command(&binaries::mcpd());
+        command.arg("--config").arg(sandbox.config()).env(MARK, sandbox.mark());
+        command.stdout(append("mcpd.out")).stderr(append("mcpd.err"));
+        command
+    }
+
+    fn await_hello(&mut self) {
+        let deadline = Instant::now() + patience();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let answer = Client::connect(&self.sandbox.socket()).and_then(|mut client| {
+                client.set_timeout(Some(patience()));
+                client.call("daemon.hello", json!({ "client": "mcpd-tests" }))
+            });
+            let error = match answer {
+                Ok(_) => return,
+                Err(error) => error,
+            };
+            if let Ok(Some(status)) = self.child.try_wait() {
+                self.ended = Some(status);
+                panic!("mcpd ended with {status} before it answered:\n{}", self.stderr());
+            }
+            assert!(Instant::now() < deadline, "mcpd does not answer: {error}\n{}", self.stderr());
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// The daemon's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The sandbox it lives in.
+    #[must_use]
+    pub fn sandbox(&self) -> &'s Sandbox {
+        self.sandbox
+    }
+
+    /// What it has written to stderr.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.sandbox.path("mcpd.err")).unwrap_or_default()).into_owned()
+    }
+
+    /// What it has written to stdout.
+    #[must_use]
+    pub fn stdout(&self) -> Vec<u8> {
+        fs::read(self.sandbox.path("mcpd.out")).unwrap_or_default()
+    }
+
+    /// `mcpctl ARGS` against this daemon, not yet run.
+    #[must_use]
+    pub fn ctl_command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
+        let mut command = self.sandbox.command(&binaries::mcpctl());
+        command.env("MCPD_SOCKET", self.sandbox.socket()).env("COLUMNS", "80").args(args);
+        command
+    }
+
+    /// Runs `mcpctl ARGS` against this daemon.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    #[track_caller]
+    pub fn ctl<A: AsRef<OsStr>>(&self, args: &[A]) -> CtlOutput {
+        CtlOutput::of(self.ctl_command(args))
+    }
+
+    /// A connection.
+    ///
+    /// # Panics
+    /// When the daemon cannot be reached.
+    #[track_caller]
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let client = Client::connect(&self.sandbox.socket()).expect("the daemon can be reached");
+        client.set_timeout(Some(patience()));
+        client
+    }
+
+    /// One call over a connection of its own.
+    ///
+    /// # Errors
+    /// What the daemon answered.
+    #[track_caller]
+    pub fn try_call(&self, method: &str, params: Value) -> Result<Value, CallError> {
+        self.client().call(method, params)
+    }
+
+    /// One call that must succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn call(&self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error:?}\n{}", self.stderr()))
+    }
+
+    /// `service.status`
+    ///
+    /// # Panics
+    /// When there is no such service.
+    #[track_caller]
+    #[must_use]
+    pub fn status(&self, name: &str) -> ServiceStatus {
+        serde_json::from_value(self.call("service.status", json!({ "name": name })))
+            .expect("a service's status")
+    }
+
+    /// `service.list`
+    ///
+    /// # Panics
+    /// When the daemon gives none.
+    #[track_caller]
+    #[must_use]
+    pub fn list(&self) -> StatusDocument {
+        serde_json::from_value(self.call("service.list", json!({}))).expect("a status document")
+    }
+
+    /// The main process of a service that runs.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[track_caller]
+    #[must_use]
+    pub fn pid_of(&self, name: &str) -> u32 {
+        self.status(name).pid.unwrap_or_else(|| panic!("{name} has no process: {:#?}", self.status(name)))
+    }
+
+    /// `crash.list`, newest first.
+    ///
+    /// # Panics
+    /// When the daemon gives none.
+    #[track_caller]
+    #[must_use]
+    pub fn crashes(&self, name: &str) -> Vec<CrashSummary> {
+        let list: CrashList = serde_json::from_value(self.call("crash.list", json!({ "name": name })))
+            .expect("a list of crashes");
+        list.crashes
+    }
+
+    /// `crash.get` for each crash of a service, oldest first.
+    ///
+    /// # Panics
+    /// When the daemon does not give one.
+    #[track_caller]
+    #[must_use]
+    pub fn reports(&self, name: &str) -> Vec<CrashReport> {
+        let mut crashes = self.crashes(name);
+        crashes.reverse();
+        crashes.iter().map(|crash| self.report(&crash.id)).collect()
+    }
+
+    /// `crash.get`
+    ///
+    /// # Panics
+    /// When there is no such report.
+    #[track_caller]
+    #[must_use]
+    pub fn report(&self, id: &str) -> CrashReport {
+        serde_json::from_value(self.call("crash.get", json!({ "id": id }))).expect("a crash report")
+    }
+
+    /// Looks at the world until `look` gives `Ok`: at each event, and now and then for what no event tells.
+    ///
+    /// # Panics
+    /// When the bound is over, with the last `Err`, the events and the daemon's stderr.
+    #[track_caller]
+    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+        let deadline = Instant::now() + patience();
+        loop {
+            let seen = self.watch.count();
+            let last = match look() {
+                Ok(value) => return value,
+                Err(last) => last,
+            };
+            if Instant::now() >= deadline {
+                panic!(
+                    "waited {:?} for {what}; last seen: {last}\nevents:\n{}\nmcpd says:\n{}",
+                    patience(),
+                    self.told(),
+                    self.stderr()
+                );
+            }
+            self.watch.wait_beyond(seen, STEP * 2);
+        }
+    }
+
+    /// Waits until the service's status is as `is` wants it; that status.
+    ///
+    /// # Panics
+    /// When the bound is over.
+    #[track_caller]
+    pub fn wait_status(&self, name: &str, what: &str, is: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+        self.wait(&format!("{name}: {what}"), || {
+            let status = self.status(name);
+            if is(&status) { Ok(status) } else { Err(format!("{status:#?}")) }
+        })
+    }
+
+    /// Waits until the service is in `state`. States that pass quickly may pass unseen: wait for what they leave.
+    ///
+    /// # Panics
+    /// When the bound is over.
+    #[track_caller]
+    pub fn wait_state(&self, name: &str, state: State) -> ServiceStatus {
+        self.wait_status(name, state.name(), |status| status.state == state)
+    }
+
+    /// Waits until the service has at least `count` crash reports; all of them, oldest first.
+    ///
+    /// # Panics
+    /// When the bound is over.
+    #[track_caller]
+    pub fn wait_crashes(&self, name: &str, count: usize) -> Vec<CrashReport> {
+        self.wait(&format!("{count} crashes of {name}"), || {
+            let crashes = self.crashes(name);
+            if crashes.len() >= count { Ok(()) } else { Err(format!("{crashes:#?}")) }
+        });
+        self.reports(name)
+    }
+
+    /// Waits for an event, those since the daemon's start included.
+    ///
+    /// # Panics
+    /// When the bound is over.
+    #[track_caller]
+    pub fn wait_event(&self, what: &str, is: impl Fn(&Event) -> bool) -> Event {
+        self.wait(&format!("the event: {what}"), || {
+            self.watch.events().into_iter().find(|event| is(event)).ok_or_else(|| "none".into())
+        })
+    }
+
+    /// All events so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.watch.events()
+    }
+
+    fn told(&self) -> String {
+        let line = |event: &Event| {
+            let service = event.service.as_deref().unwrap_or("-");
+            format!("{} {service} {}: {}", event.time, event.event, event.message)
+        };
+        self.watch.events().iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until the daemon's process ends by itself.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    #[track_caller]
+    pub fn wait_end(&mut self) -> ExitStatus {
+        match self.end_within(patience()) {
+            Some(status) => status,
+            None => panic!("mcpd does not end:\n{}\n{}", self.told(), self.stderr()),
+        }
+    }
+
+    fn end_within(&mut self, bound: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + bound;
+        while self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child can be waited for");
+            if self.ended.is_none() {
+                if Instant::now() > deadline {
+                    return None;
+                }
+                sleep(STEP / 2);
+            }
+        }
+        self.ended
+    }
+
+    /// Sends a signal to the daemon.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        crate::processes::signal(self.pid(), signal);
+    }
+
+    /// Asks it to end, as a service manager would.
+    fn ask_to_end(&mut self) {
+        #[cfg(unix)]
+        self.signal(rustix::process::Signal::TERM);
+        #[cfg(not(unix))]
+        if let Ok(mut client) = Client::connect(&self.sandbox.socket()) {
+            let _ = client.call("daemon.shutdown", json!({}));
+        }
+    }
+
+    /// Stops it as a service manager would and returns how it ended.
+    ///
+    /// # Panics
+    /// When it does not end in time, or leaves a process behind.
+    #[track_caller]
+    pub fn stop(mut self) -> ExitStatus {
+        self.ask_to_end();
+        self.wait_end()
+    }
+
+    /// Ends it as a crash of its own would. Its services are orphans then, which this kills.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.wait_end();
+        #[cfg(unix)]
+        crate::processes::kill_marked(self.sandbox.mark());
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.ask_to_end();
+        }
+        let orderly = self.end_within(crate::wait::stretched(END)).is_some();
+        if !orderly {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        #[cfg(unix)]
+        let left = crate::processes::kill_marked(self.sandbox.mark());
+        #[cfg(not(unix))]
+        let left: Vec<u32> = Vec::new();
+        if std::thread::panicking() {
+            // The scenario fails already; this says what the daemon saw of it.
+            eprintln!("events:\n{}\nmcpd says:\n{}", self.told(), self.stderr());
+            return;
+        }
+        assert!(orderly, "mcpd did not end within {END:?}:\n{}\n{}", self.told(), self.stderr());
+        assert!(left.is_empty(), "mcpd left processes behind: {left:#?}\n{}", self.stderr());
+    }
+}

@@ -1,0 +1,253 @@
+//! Crash reports: what they say, when they are there, how long they stay.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
+
+use mcpd_tests::Sandbox;
+use mcpd_tests::proto::crash::CrashKind;
+use mcpd_tests::proto::status::State;
+use serde_json::{Value, json};
+
+/// The report files of a service, oldest first.
+fn files(sandbox: &Sandbox, name: &str) -> Vec<std::path::PathBuf> {
+    let directory = sandbox.state_dir().join("crashes").join(name);
+    let entries = directory.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+    files.sort();
+    files
+}
+
+/// A year that is not the epoch's, UTC.
+fn is_time(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with("20") && text.ends_with('Z') && text.contains('T'))
+}
+
+/// "design.md section 7's core fields"
+#[test]
+fn a_report_has_every_field() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "crash-on", "@dir/crash", "--code", "3"]
+        working_directory = "@dir"
+        restart = { delay = "50ms", jitter = 0, max_restarts = 7 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    let pid = daemon.pid_of("a");
+    sandbox.touch("crash");
+    daemon.wait_crashes("a", 1);
+    sandbox.touch("crash");
+    daemon.wait_crashes("a", 2);
+
+    let files = files(&sandbox, "a");
+    let [first, second] = [0, 1]
+        .map(|index| -> Value { serde_json::from_slice(&std::fs::read(&files[index]).unwrap()).unwrap() });
+    // `state_dir/crashes/NAME/TIMESTAMP-ID.json`
+    let name = files[0].file_stem().unwrap().to_string_lossy().into_owned();
+    let id = first["id"].as_str().unwrap();
+    assert!(name.ends_with(id) || id == name, "{name} and {id}");
+    assert!(name.starts_with("20"), "{name}");
+
+    assert_eq!(first["schema"], 1);
+    assert_eq!(first["service"], "a");
+    assert_eq!(first["generation"], 1);
+    assert!(is_time(&first["time"]) && is_time(&first["started_at"]), "{first:#}");
+    assert_eq!(first["kind"], "exit");
+    assert_eq!(first["exit_code"], 3);
+    assert_eq!(first["signal"], Value::Null);
+    assert_eq!(first["core_dumped"], false);
+    assert!(first["reason"].as_str().unwrap().contains("code 3"), "{first:#}");
+    assert_eq!(first["pid"], pid);
+    assert!(first["uptime_seconds"].as_f64().unwrap() > 0.0);
+    assert!(first["command"][0].as_str().unwrap().ends_with("mcpd-fixture"));
+    assert_eq!(first["command"][1], "crash-on");
+    assert_eq!(first["working_directory"], sandbox.dir().to_str().unwrap());
+    let restart = &first["restart"];
+    assert_eq!(
+        (&restart["attempt"], &restart["max"], &restart["decision"]),
+        (&json!(1), &json!(7), &json!("restart"))
+    );
+    assert!(
+        (restart["delay_seconds"].as_f64().unwrap() - 0.05).abs() < 0.001 && is_time(&restart["next_at"]),
+        "{restart:#}"
+    );
+    let tail = first["stderr_tail"].as_array().unwrap();
+    assert_eq!(tail.last().unwrap()["text"], "RuntimeError: crashed on demand");
+    assert!(tail.iter().all(|line| is_time(&line["time"]) && line["stream"] == "err"), "{tail:?}");
+    assert_eq!(first["stdout_tail"][0]["text"], format!("ready {pid}"));
+    assert_eq!(first["health"], json!([]));
+    assert!(first["resources"]["max_rss_bytes"].as_u64().unwrap() > 100_000, "{first:#}");
+    assert!(first["resources"]["cpu_seconds"].as_f64().is_some(), "{first:#}");
+    for field in ["memory_peak", "oom_kills", "fds", "threads"] {
+        assert!(first["resources"].get(field).is_some(), "resources.{field}");
+    }
+    assert!(first["changed"].is_array() && first.get("fingerprint").is_some());
+    assert_eq!(first["previous"], Value::Null);
+    assert_eq!(second["previous"], first["id"]);
+    for field in ["name", "os", "mcpd"] {
+        assert!(!first["host"][field].as_str().unwrap().is_empty(), "host.{field}");
+    }
+    // No half-written file is left beside them.
+    assert_eq!(sandbox.state_dir().join("crashes/a").read_dir().unwrap().count(), 2);
+}
+
+/// "`kind`, `exit_code`, `signal`, `core_dumped`, `reason` (one sentence a person understands)"
+#[test]
+fn each_kind_of_end_has_its_words() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.segv]
+        exec = ["@fixture", "signal-self", "SEGV"]
+        restart = { when = "never" }
+        [service.kill]
+        exec = ["@fixture", "signal-self", "KILL"]
+        restart = { when = "never" }
+        [service.code]
+        exec = ["@fixture", "exit", "200"]
+        restart = { when = "never" }
+        "#,
+    );
+    let daemon = sandbox.start();
+    for (name, kind, code, signal) in [
+        ("segv", CrashKind::Signal, None, Some("SIGSEGV")),
+        ("kill", CrashKind::Signal, None, Some("SIGKILL")),
+        ("code", CrashKind::Exit, Some(200), None),
+    ] {
+        let report = daemon.wait_crashes(name, 1).remove(0);
+        assert_eq!((report.kind, report.exit_code, report.signal.as_deref()), (kind, code, signal));
+        let word = signal.unwrap_or("200");
+        assert!(report.reason.contains(word) && !report.reason.contains('\n'), "{}", report.reason);
+        assert_eq!(report.restart.decision, "stay_down");
+    }
+}
+
+/// "on disk before the restart is decided": each start finds the reports of all earlier ends.
+#[test]
+fn a_report_is_on_disk_before_the_next_start() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["/bin/sh", "-c", "ls @dir/state/crashes/a 2>/dev/null | grep -c 'json$' >> @dir/seen; exit 1"]
+        restart = { delay = "1ms", multiplier = 1, jitter = 0, max_restarts = 10 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Parked);
+    let seen = std::fs::read_to_string(sandbox.path("seen")).unwrap();
+    let seen: Vec<usize> = seen.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(seen, (0..=10).collect::<Vec<_>>());
+}
+
+/// "`mcpctl crashes --last 5`, `mcpctl crashes NAME`, `mcpctl crashes show ID`, each with `--json`"
+#[test]
+fn mcpctl_lists_and_shows() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "exit", "3", "--stderr", "what a mess"]
+        restart = { delay = "1ms", multiplier = 1, max_restarts = 3 }
+        [service.b]
+        exec = ["@fixture", "signal-self", "ABRT"]
+        restart = { delay = "1ms", multiplier = 1, max_restarts = 3 }
+        [service.good]
+        exec = ["@fixture", "run"]
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Parked);
+    daemon.wait_state("b", State::Parked);
+
+    let five = daemon.ctl(&["crashes", "--last", "5", "--json"]).expect(0).json();
+    assert_eq!(five["schema"], 1);
+    let crashes = five["crashes"].as_array().unwrap();
+    assert_eq!(crashes.len(), 5);
+    for crash in crashes {
+        for key in ["id", "service", "time", "kind", "exit_code", "signal", "reason", "pid", "uptime_seconds"]
+        {
+            assert!(crash.get(key).is_some(), "{key} in {crash:#}");
+        }
+    }
+    let times: Vec<&str> = crashes.iter().map(|crash| crash["time"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by(|one, next| one >= next), "newest first: {times:?}");
+
+    let of_a = daemon.ctl(&["crashes", "a", "--json"]).expect(0).json();
+    let of_a = of_a["crashes"].as_array().unwrap();
+    assert!(of_a.len() == 4 && of_a.iter().all(|crash| crash["service"] == "a"), "{of_a:#?}");
+    let id = of_a[0]["id"].as_str().unwrap();
+    let whole = daemon.ctl(&["crashes", "show", id, "--json"]).expect(0).json();
+    assert_eq!((&whole["id"], &whole["restart"]["decision"]), (&json!(id), &json!("park")));
+
+    // For people: everything that is needed, within 80 columns.
+    let table = daemon.ctl(&["crashes", "--last", "5"]).expect(0).stdout;
+    assert!(table.contains(id) || table.contains(&id[id.len() - 6..]), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    let page = daemon.ctl(&["crashes", "show", id]).expect(0).stdout;
+    assert!(page.contains("what a mess") && page.contains("code 3"), "{page}");
+    let none = daemon.ctl(&["crashes", "good"]).expect(0);
+    assert!(!none.all().trim().is_empty(), "no crash is worth a sentence");
+
+    let _ = daemon.ctl(&["crashes", "nobody"]).expect(5);
+    let unknown = daemon.ctl(&["crashes", "show", "19700101"]).expect(1);
+    assert!(unknown.stderr.contains("19700101"), "{}", unknown.stderr);
+}
+
+/// "kept across restarts of the daemon; bounded by `keep`", orderly ends and kill -9.
+#[test]
+fn reports_outlive_the_daemon_and_are_bounded() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "exit", "1"]
+        restart = { delay = "1ms", multiplier = 1, max_restarts = 7 }
+        crash = { keep = 5 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Parked);
+    let before = daemon.crashes("a");
+    assert_eq!(before.len(), 5, "the newest five of eight");
+    assert_eq!(daemon.report(&before[0].id).restart.decision, "park");
+    assert_eq!(files(&sandbox, "a").len(), 5);
+    drop(daemon);
+
+    // The same ones, whether or not its service runs again.
+    let config = std::fs::read_to_string(sandbox.config()).unwrap();
+    std::fs::write(sandbox.config(), config.replace("exec =", "enabled = false\nexec =")).unwrap();
+    let daemon = sandbox.start();
+    assert_eq!(daemon.crashes("a"), before);
+    assert_eq!(daemon.status("a").last_crash.unwrap().id, before[0].id);
+    daemon.kill();
+    let daemon = sandbox.start();
+    assert_eq!(daemon.crashes("a"), before);
+    // The next one is linked to the last one of the former life.
+    daemon.call("service.start", json!({ "names": ["a"], "wait": false }));
+    daemon.wait("a new crash", || {
+        let newest = daemon.crashes("a").remove(0);
+        if newest.id == before[0].id { Err(newest.id) } else { Ok(()) }
+    });
+    daemon.wait_state("a", State::Parked);
+    assert_eq!(daemon.crashes("a").len(), 5);
+}
+
+/// A file among the reports that is none, or a cut one, hides no other.
+#[test]
+fn a_damaged_report_hurts_nobody() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "exit", "1"]
+        restart = { when = "never" }
+        "#,
+    );
+    sandbox.write("state/crashes/a/20260101T000000.000000Z-0000.json", "{\"schema\":1,\"id\":");
+    sandbox.write("state/crashes/a/README", "not a report");
+    let daemon = sandbox.start();
+    let reports = daemon.wait("the good report", || {
+        let good: Vec<_> =
+            daemon.crashes("a").into_iter().filter(|crash| crash.exit_code == Some(1)).collect();
+        if good.len() == 1 { Ok(good) } else { Err(format!("{good:?}")) }
+    });
+    assert_eq!(reports[0].service, "a");
+}

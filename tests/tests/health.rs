@@ -1,0 +1,286 @@
+//! Health: what counts as alive, how often it may fail, and what becomes of a process that hangs.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
+
+use std::time::{Duration, Instant};
+
+use mcpd_tests::proto::crash::CrashKind;
+use mcpd_tests::proto::status::{Health, State};
+use mcpd_tests::wait::wait_for;
+use mcpd_tests::{Sandbox, processes};
+use rustix::process::Signal;
+
+/// A sandbox whose configuration knows an address: `@address`.
+fn at_address(services: &str) -> Sandbox {
+    let sandbox = Sandbox::new("");
+    sandbox.configure(&services.replace("@address", &sandbox.address().to_string()));
+    sandbox
+}
+
+/// "failing `retries` times in a row is a failure of kind `health`, with the last verdicts in the report"
+#[test]
+fn a_sick_server_is_restarted_with_its_verdicts_in_the_report() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "http", "@address", "--unhealthy-on", "@dir/sick"]
+        restart = { delay = "20ms" }
+        health = { http = "http://@address/api/health", interval = "30ms", timeout = "2s", retries = 3, expect_status = [200] }
+        "#,
+    );
+    let daemon = sandbox.start();
+    let first = daemon.wait_status("a", "healthy", |now| now.health == Health::Healthy);
+    assert!(
+        first.health_detail.as_deref().is_some_and(|detail| detail.starts_with("200 after")),
+        "{first:#?}"
+    );
+    sandbox.touch("sick");
+    let report = daemon.wait_crashes("a", 1).remove(0);
+    sandbox.remove("sick");
+    assert_eq!((report.kind, report.pid), (CrashKind::Health, first.pid));
+    let last: Vec<_> = report.health.iter().rev().take(3).collect();
+    assert_eq!(last.len(), 3);
+    for verdict in last {
+        // "verdicts with cause ("503 after 4 ms: expected 200", ...)"
+        assert!(!verdict.ok && verdict.detail.starts_with("503 after"), "{verdict:?}");
+        assert!(verdict.detail.contains("expected 200"), "{verdict:?}");
+    }
+    assert!(report.health.iter().any(|verdict| verdict.ok), "the last good one is worth seeing: {report:#?}");
+    daemon.wait_status("a", "healthy again", |now| now.health == Health::Healthy && now.generation >= 2);
+}
+
+/// "the hung process tree really is gone before the next start": stopped by SIGSTOP, deaf, with children.
+#[test]
+fn a_hung_tree_is_gone_before_the_next_start() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "record", "@dir/starts", "http", "@address"]
+        stop_timeout = "150ms"
+        restart = { delay = "1ms" }
+        health = { http = "http://@address/", interval = "20ms", timeout = "150ms", retries = 2 }
+        [service.tree]
+        exec = ["@fixture", "record", "@dir/tree", "tree", "3", "--pid-file", "@dir/pids", "--deaf"]
+        stop_timeout = "150ms"
+        restart = { delay = "1ms", max_restarts = 1 }
+        health = { exec = ["@fixture", "exists", "@dir/never"], interval = "100ms", retries = 2, start_period = 0 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    for round in 1..=2 {
+        let now = daemon
+            .wait_status("a", "healthy", |now| now.health == Health::Healthy && now.generation == round);
+        let hung = now.pid.unwrap();
+        processes::signal(hung, Signal::STOP);
+        let report = daemon.wait_crashes("a", usize::try_from(round).unwrap()).pop().unwrap();
+        assert_eq!(report.kind, CrashKind::Health);
+        assert!(report.health.last().unwrap().detail.starts_with("timed out after"), "{:#?}", report.health);
+        // The next one listens on the same port: it could not while the hung one lived.
+        daemon
+            .wait_status("a", "healthy again", |now| now.health == Health::Healthy && now.generation > round);
+        assert!(!processes::exists(hung));
+    }
+    assert_eq!(sandbox.starts("starts").len(), 3, "each start succeeded at once");
+
+    // Of a deaf tree as well: all seven of the first run are dead when the second one has started.
+    daemon.wait_state("tree", State::Parked);
+    let pids = std::fs::read_to_string(sandbox.path("pids")).unwrap();
+    for pid in pids.lines() {
+        assert!(!processes::exists(pid.parse().unwrap()), "{pid} lives");
+    }
+    assert_eq!(sandbox.starts("tree").len(), 2);
+}
+
+/// "start period": a server that needs 20 s (here 1.5 s) to start is not restarted by its first checks.
+#[test]
+fn failures_in_the_start_period_do_not_count() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "slow-start", "1500", "http", "@address"]
+        health = { http = "http://@address/", interval = "50ms", timeout = "1s", retries = 1, start_period = "15s" }
+        "#,
+    );
+    let daemon = sandbox.start();
+    let starting = daemon.wait_status("a", "a first verdict", |now| now.health_detail.is_some());
+    assert_eq!((starting.state, starting.health), (State::Starting, Health::Starting));
+    let detail = starting.health_detail.unwrap();
+    assert!(detail.contains("connection refused"), "{detail}");
+    let up = daemon.wait_status("a", "healthy", |now| now.health == Health::Healthy);
+    assert_eq!((up.state, up.generation, up.crash_count), (State::Up, 1, 0));
+    assert!(up.uptime_seconds > Some(1.4));
+}
+
+/// design.md section 4, `start_period`: "the first success ends it".
+#[test]
+fn the_first_success_ends_the_start_period() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "http", "@address", "--unhealthy-on", "@dir/sick"]
+        restart = { delay = "20ms" }
+        health = { http = "http://@address/", interval = "30ms", retries = 2, start_period = "1h" }
+        start_timeout = "2h"
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_status("a", "healthy", |now| now.health == Health::Healthy);
+    sandbox.touch("sick");
+    assert_eq!(daemon.wait_crashes("a", 1)[0].kind, CrashKind::Health);
+    sandbox.remove("sick");
+}
+
+/// "retries": fewer failures in a row are none.
+#[test]
+fn failures_that_end_in_time_change_nothing() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "http", "@address", "--unhealthy-on", "@dir/sick"]
+        health = { http = "http://@address/", interval = "20ms", retries = 10000 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    for _ in 0..3 {
+        daemon.wait_status("a", "healthy", |now| now.health == Health::Healthy);
+        sandbox.touch("sick");
+        daemon.wait_status("a", "failing", |now| now.health == Health::Failing);
+        sandbox.remove("sick");
+    }
+    let end = daemon.wait_status("a", "healthy", |now| now.health == Health::Healthy);
+    assert_eq!((end.generation, end.crash_count), (1, 0));
+}
+
+/// "expected status, JSON pointer equality, body regex; verdicts with cause"
+#[test]
+fn an_answer_is_judged_by_status_json_and_body() {
+    // name, how the server answers, what is expected of it, healthy?, what the verdict says
+    let table: [(&str, &[&str], &str, bool, &str); 11] = [
+        ("any-2xx", &["--status", "204", "--body", ""], "", true, "204"),
+        ("redirect", &["--status", "302"], "", false, "302"),
+        ("status", &["--status", "404"], "expect_status = [404]", true, "404"),
+        ("other-status", &["--status", "201"], "expect_status = [200]", false, "expected 200"),
+        ("json", &[], r#"expect_json = { status = "healthy" }"#, true, "200"),
+        ("pointer", &["--body", r#"{"a":{"b":[1,2]}}"#], r#"expect_json = { "/a/b/1" = 2 }"#, true, "200"),
+        (
+            "other-json",
+            &["--body", r#"{"status":"sick"}"#],
+            r#"expect_json = { status = "healthy" }"#,
+            false,
+            "sick",
+        ),
+        ("no-json", &["--body", "<html>"], r#"expect_json = { status = "healthy" }"#, false, "JSON"),
+        ("missing", &["--body", "{}"], r#"expect_json = { status = "healthy" }"#, false, "status"),
+        ("regex", &["--body", "build 1234 ok"], r#"expect_body = "build \\d+ ok""#, true, "200"),
+        ("other-body", &["--body", "down"], r#"expect_body = "build \\d+ ok""#, false, "build"),
+    ];
+    let sandbox = Sandbox::new("");
+    let mut services = String::new();
+    for (name, answer, expect, ..) in table {
+        let address = sandbox.address();
+        let mut words = vec!["@fixture".to_owned(), "http".into(), address.to_string()];
+        words.extend(answer.iter().map(|&word| word.to_owned()));
+        services += &format!(
+            "[service.{name}]\nexec = {}\n[service.{name}.health]\nhttp = \"http://{address}/x\"\n{expect}\n\
+             interval = \"50ms\"\nretries = 1\nstart_period = 0\naction = \"report\"\n",
+            serde_json::to_string(&words).unwrap()
+        );
+    }
+    sandbox.configure(&services);
+    let daemon = sandbox.start();
+    for (name, _, _, healthy, says) in table {
+        let wanted = if healthy { Health::Healthy } else { Health::Unhealthy };
+        // A verdict before the server listened says "connection refused": the next one is the one to look at.
+        daemon.wait_status(name, &format!("{wanted:?}, with `{says}`"), |now| {
+            now.health == wanted && now.health_detail.as_deref().is_some_and(|detail| detail.contains(says))
+        });
+    }
+}
+
+/// "`tcp`, `exec`"
+#[test]
+fn tcp_and_exec_probes() {
+    let sandbox = at_address(
+        r#"
+        [service.tcp]
+        exec = ["@fixture", "slow-start", "300", "hang-listen", "@address"]
+        health = { tcp = "@address", interval = "30ms", action = "report", retries = 1, start_period = 0 }
+        [service.exec]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@fixture", "exists", "@dir/well"], interval = "30ms", action = "report", retries = 1, start_period = 0 }
+        [service.hanging]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/probe"], timeout = "150ms", interval = "1h", action = "report", retries = 1, start_period = 0 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    let refused = daemon.wait_status("tcp", "a verdict", |now| now.health_detail.is_some());
+    assert!(refused.health_detail.as_deref().unwrap().contains("connection refused"), "{refused:#?}");
+    daemon.wait_status("tcp", "healthy", |now| now.health == Health::Healthy);
+
+    let sick = daemon.wait_status("exec", "unhealthy", |now| now.health == Health::Unhealthy);
+    let detail = sick.health_detail.unwrap();
+    assert!(detail.contains("code 1") || detail.contains("is not there"), "{detail}");
+    sandbox.touch("well");
+    daemon.wait_status("exec", "healthy", |now| now.health == Health::Healthy);
+
+    // A probe that hangs is a verdict, and its whole tree is gone.
+    let hung = daemon.wait_status("hanging", "unhealthy", |now| now.health == Health::Unhealthy);
+    assert!(hung.health_detail.as_deref().unwrap().starts_with("timed out after"), "{hung:#?}");
+    let pids = std::fs::read_to_string(sandbox.path("probe")).unwrap_or_default();
+    wait_for("the probe's processes to be gone", || {
+        pids.lines().all(|pid| !processes::exists(pid.parse().unwrap()))
+    });
+}
+
+/// design.md section 4, `action = "report"`: said, not acted upon.
+#[test]
+fn report_only_reports() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "run"]
+        health = { tcp = "@address", interval = "20ms", retries = 2, action = "report", start_period = 0 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_status("a", "unhealthy", |now| now.health == Health::Unhealthy);
+    daemon
+        .wait_event("unhealthy", |event| event.event == "unhealthy" && event.service.as_deref() == Some("a"));
+    let now = daemon.status("a");
+    assert_eq!((now.state, now.generation, now.crash_count), (State::Up, 1, 0));
+}
+
+/// "A thousand services whose endpoints hang must not delay the probe of a healthy one." (250 of them here)
+#[test]
+fn hanging_endpoints_do_not_delay_a_healthy_one() {
+    const HANGING: usize = 250;
+    let sandbox = Sandbox::new("");
+    let (hang, well) = (sandbox.address(), sandbox.address());
+    let mut services = format!(
+        "[service.hang]\nexec = [\"@fixture\", \"hang-listen\", \"{hang}\"]\n\
+         [service.well]\nexec = [\"@fixture\", \"http\", \"{well}\", \"--count-file\", \"@dir/count\"]\n\
+         health = {{ http = \"http://{well}/\", interval = \"20ms\", timeout = \"1s\", retries = 1 }}\n"
+    );
+    for number in 0..HANGING {
+        services += &format!(
+            "[service.s{number}]\nexec = [\"@fixture\", \"run\"]\nlog = {{ target = \"none\" }}\n\
+             health = {{ http = \"http://{hang}/\", interval = \"10ms\", timeout = \"60s\", action = \"report\" }}\n"
+        );
+    }
+    sandbox.configure(&services);
+    let daemon = sandbox.start();
+    daemon.wait("all up", || {
+        let up = daemon.list().services.iter().filter(|service| service.pid.is_some()).count();
+        if up == HANGING + 2 { Ok(()) } else { Err(format!("{up}")) }
+    });
+    daemon.wait_status("well", "healthy", |now| now.health == Health::Healthy);
+    let count = || std::fs::metadata(sandbox.path("count")).map_or(0, |metadata| metadata.len());
+    let before = count();
+    let asked = Instant::now();
+    wait_for("50 more probes", || count() >= before + 50);
+    // 50 probes at 20 ms take 1 s; a single one held back by a hanging endpoint would take 60 s.
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let end = daemon.status("well");
+    assert_eq!((end.health, end.generation), (Health::Healthy, 1));
+}
