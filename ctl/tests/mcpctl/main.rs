@@ -3,6 +3,7 @@
 // Helpers of tests are tests too; clippy's own exception covers only `#[test]` functions.
 #![allow(clippy::unwrap_used)]
 
+mod config;
 mod fake;
 mod orders;
 mod reach;

@@ -91,6 +91,26 @@ fn a_reader_that_has_enough_ends_it_quietly() {
 }
 
 #[test]
+fn events_left_out_are_counted() {
+    let fake = Fake::start(|asked| {
+        asked.notify("events_missed", json!({"missed": 3}));
+        asked.answer(json!({}))
+    });
+    let ended = mcpctl(&fake.socket, "events");
+    assert_eq!((ended.code, ended.text().as_str()), (0, ""), "{ended:?}");
+    assert!(ended.stderr.contains("3 events left out"), "{ended:?}");
+    assert_eq!(mcpctl(&fake.socket, "events --json").text(), "{\"missed\":3}\n");
+}
+
+#[test]
+fn following_from_a_time_on_asks_for_all_of_it() {
+    let fake = Fake::start(|_| Then::Close);
+    assert_eq!(mcpctl(&fake.socket, "logs web -f --since 2026-11-22T11:30:00Z").code, 10);
+    let params = json!({"name": "web", "lines": null, "since": "2026-11-22T11:30:00Z"});
+    assert_eq!(fake.asked(), ("log.follow".into(), params));
+}
+
+#[test]
 fn reading_asks_for_what_was_asked_for() {
     let fake = Fake::start(|asked| {
         asked.lines(json!([line("one")]));
