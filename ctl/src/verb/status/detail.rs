@@ -40,7 +40,17 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         format!("{} since {} ({})", status.state.name(), clock.full(&status.since), clock.ago(&status.since));
     facts.push(Fact::styled("state", since, state_style(status.state)));
     facts.extend(status.reason.as_ref().map(|reason| {
-        let style = if status.state == State::Parked { BAD } else { WARN };
+        let style = match status.state {
+            State::Parked => BAD,
+            // On purpose.
+            State::Down => PLAIN,
+            State::Waiting
+            | State::Spawning
+            | State::Starting
+            | State::Up
+            | State::Stopping
+            | State::Backoff => WARN,
+        };
         Fact::styled("reason", reason, style)
     }));
     facts.extend(status.next.as_ref().map(|next| Fact::new("next", next_words(next, look))));
@@ -168,10 +178,11 @@ Last output:
 
     #[test]
     fn a_pipe_gets_everything() {
-        let text = render(&in_backoff(), &pipe());
-        assert!(
-            text.contains(&"x".repeat(100)) && text.contains("ModuleNotFoundError: No module named 'mcp'\n")
-        );
+        let path = "/a/directory/with/a/name/that/is/longer/than/any/terminal/has/columns/".repeat(2);
+        let status = ServiceStatus { command: vec![path.clone(), "--port".into()], ..in_backoff() };
+        let text = render(&status, &pipe());
+        assert!(text.contains(&"x".repeat(100)) && text.contains(&path) && !text.contains('…'), "{text}");
+        assert!(text.contains("ModuleNotFoundError:\n            No module named 'mcp'\n"), "{text}");
     }
 
     #[test]
