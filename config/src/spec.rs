@@ -121,13 +121,16 @@ const SIGNALS: &[(&str, i32)] = &[
     ("SIGSYS", 31),
 ];
 
+/// The first realtime signal that programs may use with glibc.
+const FIRST_REALTIME: i32 = 34;
+
 impl Signal {
     /// Asks a program to end.
     pub const TERM: Self = Self(15);
     /// Ends a program whether it wants or not.
     pub const KILL: Self = Self(9);
 
-    /// From `SIGTERM`, `TERM`, `term` or `15`.
+    /// From `SIGTERM`, `TERM`, `term`, `SIGRTMIN+3` or `15`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(number) = text.parse::<i32>() {
@@ -135,6 +138,10 @@ impl Signal {
         }
         let upper = text.to_ascii_uppercase();
         let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some(offset) = bare.strip_prefix("RTMIN") {
+            let offset = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse::<u8>().ok()? };
+            return Self::from_number(FIRST_REALTIME + i32::from(offset));
+        }
         SIGNALS.iter().find(|(name, _)| &name[3..] == bare).map(|&(_, number)| Self(number))
     }
 
@@ -160,7 +167,9 @@ impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match SIGNALS.iter().find(|&&(_, number)| number == self.0) {
             Some((name, _)) => f.write_str(name),
-            None => write!(f, "SIGRTMIN+{}", self.0 - 34),
+            None if self.0 >= FIRST_REALTIME => write!(f, "SIGRTMIN+{}", self.0 - FIRST_REALTIME),
+            // 32 and 33 belong to the C library and have no names.
+            None => write!(f, "{}", self.0),
         }
     }
 }
@@ -323,4 +332,23 @@ pub struct CrashSpec {
     pub tail_lines: u32,
     /// Reports kept for this service; at least 1.
     pub keep: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_is_read_as_it_is_written() {
+        for number in 1..=64 {
+            let signal = Signal::from_number(number).unwrap();
+            assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{signal}");
+            assert_eq!(Signal::parse(&number.to_string()), Some(signal));
+        }
+        for text in ["", "SIG", "0", "65", "-1", "SIGRTMIN+31", "SIGRTMIN-1", "SIGRTMIN+", "NONE"] {
+            assert_eq!(Signal::parse(text), None, "{text}");
+        }
+        assert_eq!(Signal::parse("term"), Some(Signal::TERM));
+        assert_eq!(Signal::parse("rtmin"), Signal::from_number(34));
+    }
 }

@@ -1,1 +1,34 @@
-//! The shell of mcpd.
+//! The shell of mcpd: it performs what the pure core (crate `mcpd-core`) decides, and tells it what happened.
+//!
+//! One task owns all state and never waits ([`shell`]). Whatever waits is a minder with handles and no policy:
+//!
+//! | module | minds |
+//! |---|---|
+//! | [`spawner`] | starting processes |
+//! | [`log`] | what services print: pipes, files, tails, followers |
+//! | [`probe`] | health checks |
+//! | [`crash`], [`recorder`] | crash reports on disk |
+//! | [`scribe`] | events: subscribers, journal, terminal |
+//! | [`control`] | clients on the control socket |
+//! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
+//! | [`sys`] | processes and clocks of each operating system; all unsafe code |
+//! | [`run`] | the order in which all this starts |
+//! | [`voice`] | where all that is said goes |
+//! | [`demo`] | `mcpd demo` |
+
+pub mod control;
+pub mod crash;
+pub mod demo;
+pub mod instance;
+pub mod log;
+pub mod probe;
+pub mod recorder;
+pub mod run;
+pub mod scribe;
+pub mod shell;
+pub mod signals;
+pub mod spawner;
+pub mod sys;
+pub mod systemd;
+pub mod voice;
+pub mod words;

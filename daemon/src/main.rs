@@ -1,2 +1,135 @@
-//! placeholder
-fn main() {}
+//! `mcpd`: the daemon's command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mcpd::shell::load::Source;
+use mcpd::{demo, run, sys, voice};
+use mcpd_config::Environment;
+
+/// The configuration is invalid: LSB's "program is not configured".
+const INVALID: u8 = 6;
+/// It could not start, or ended by an error.
+const FAILED: u8 = 1;
+
+/// Supervises MCP servers and other long-lived programs, as a TOML file says.
+#[derive(Parser)]
+#[command(name = "mcpd", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Without --config the first of these is used: $MCPD_CONFIG, ./mcpd.toml, \
+    $XDG_CONFIG_HOME/mcpd/mcpd.toml, /etc/mcpd/mcpd.toml (as root the last first).\n\
+    Signals: SIGTERM, SIGINT stop everything in order (a second one at once); SIGHUP reloads; SIGUSR1 reopens logs.\n\
+    Its client is mcpctl.")]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and exit: 0 valid, 6 invalid.
+    #[arg(long)]
+    check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run three small built-in servers, two of which misbehave, and say what to type to watch them.
+    Demo,
+    /// A server of the demo.
+    #[command(name = "__demo-server", hide = true)]
+    DemoServer { which: String, port: u16 },
+    /// Sends CTRL+C to the console of a process (Windows).
+    #[command(name = "__ctrl-c", hide = true)]
+    CtrlC { pid: u32 },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Demo) => run_demo(),
+        Some(Command::DemoServer { which, port }) => status(demo::serve(&which, port)),
+        Some(Command::CtrlC { pid }) => status(sys::ctrl_c_helper(pid)),
+        None => run_daemon(arguments.config, arguments.check),
+    }
+}
+
+fn status(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(FAILED))
+}
+
+fn complain(code: u8, what: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("mcpd: {what}");
+    ExitCode::from(code)
+}
+
+fn run_daemon(config: Option<PathBuf>, check: bool) -> ExitCode {
+    let path = match config {
+        Some(path) => path,
+        None => match mcpd_config::find_default(&Environment::from_process()) {
+            Ok(path) => path,
+            Err(error) => return complain(INVALID, &error),
+        },
+    };
+    // Relative names of the file mean the same when the daemon has long been running.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let source = Source::File(path);
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let loaded = match source.load(color) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            eprint!("{diagnostics}");
+            if !diagnostics.ends_with('\n') {
+                eprintln!();
+            }
+            return ExitCode::from(INVALID);
+        }
+    };
+    if check {
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        for (name, why) in &loaded.missing {
+            eprintln!("warning: service \"{name}\" would be parked: {why}");
+        }
+        let count = loaded.config.services.len();
+        let services = if count == 1 { "1 service" } else { &format!("{count} services") };
+        println!("{}: valid, {services}", source.path().display());
+        return ExitCode::SUCCESS;
+    }
+    voice::start();
+    match run::run(source, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(FAILED, &error),
+    }
+}
+
+fn run_demo() -> ExitCode {
+    let exe = match std::env::current_exe() {
+        Ok(exe) => exe,
+        Err(error) => return complain(FAILED, &format!("cannot find its own program: {error}")),
+    };
+    let dir = match demo::directory() {
+        Ok(dir) => dir,
+        Err(error) => return complain(FAILED, &format!("cannot make a directory for the demo: {error}")),
+    };
+    let ports = match demo::Ports::pick() {
+        Ok(ports) => ports,
+        Err(error) => return complain(FAILED, &format!("no free port on loopback: {error}")),
+    };
+    let text = demo::configuration(&exe, &dir, ports);
+    let source = Source::Text(dir.join("demo.toml"), text);
+    match source.load(false) {
+        Ok(loaded) => {
+            println!("{}", demo::greeting(&loaded.config.daemon.control_socket));
+            voice::start();
+            let result = run::run(source, loaded);
+            // Logs and reports of a demo are of no use without it.
+            let _ = std::fs::remove_dir_all(&dir);
+            match result {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => complain(FAILED, &error),
+            }
+        }
+        Err(diagnostics) => complain(INVALID, &diagnostics),
+    }
+}

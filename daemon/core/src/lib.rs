@@ -1,1 +1,45 @@
-//! core
+//! The pure decider of mcpd.
+//!
+//! [`Core`] is a function of its inputs: events and the time go in, actions come out. It has no clock, starts no
+//! process, opens no file and never waits; the shell (crate `mcpd`) performs what it decides and tells it what
+//! happened. Bad news is an [`Event`] like any other, so nothing here returns a `Result`. Same seed and same events
+//! give the same actions, which is what the simulator in `tests/` lives on.
+//!
+//! # Contract with the shell
+//!
+//! * Every [`Action::Spawn`] is answered by exactly one [`Event::Spawned`] or [`Event::SpawnFailed`] with its
+//!   generation; a started process by exactly one [`Event::Exited`].
+//! * [`Action::Settle`] is answered by one [`Event::Drained`], and by [`Event::TreeLeft`] each time the shell has looked
+//!   at what is left of the process tree, until a look finds nothing (`left: 0`).
+//! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
+//! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it.
+//! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls
+//!   [`Core::handle_timeout`]. `now` never goes back.
+//!
+//! # Where to go
+//!
+//! | module | question |
+//! |---|---|
+//! | [`event`], [`action`] | what can happen, what can be done? |
+//! | [`policy`] | what does the configuration ask for? |
+//! | [`verdict`] | was that end a failure, and what follows? |
+//! | `service` | the life of one service: wanted x actual |
+//! | `health` | when to probe, when is it a failure? |
+//! | [`view`] | what does a person see? |
+
+pub mod action;
+mod brain;
+pub mod event;
+mod health;
+mod index;
+pub mod policy;
+mod service;
+pub mod time;
+pub mod verdict;
+pub mod view;
+
+pub use action::{Action, Note, NoteId, NoteKind, Outcome, Whom};
+pub use brain::Core;
+pub use event::{Event, Exit, RequestId, ServiceId, Verb};
+pub use policy::Policy;
+pub use time::Mono;

@@ -1,0 +1,190 @@
+//! Brings the texts together: the file that was asked for and those that it includes.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Diagnostic, Failed, Severity};
+use crate::environment::Environment;
+use crate::include::{IncludeError, Named, follow};
+use crate::origin::Origins;
+use crate::raw;
+use crate::resolve::context::{Context, Finding};
+use crate::resolve::daemon::includes;
+use crate::resolve::scalar::Problem;
+use crate::resolve::{Document, MAIN, resolve};
+use crate::source::{FileId, Source};
+use crate::spec::Config;
+
+/// A larger file is not a configuration; reading a device by mistake must end.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// A valid configuration and what can be said about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The settled values.
+    pub config: Config,
+    /// Where each of them came from.
+    pub origins: Origins,
+    /// What is allowed but probably not meant, by file and position.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the file and everything that it includes.
+///
+/// # Errors
+///
+/// Everything that is wrong with any of the files, in one go.
+pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Failed> {
+    let mut cx = Context::new(environment);
+    match read(path) {
+        Ok(bytes) => load_bytes(cx, path, bytes),
+        Err(problem) => {
+            cx.sources.push(Source::new(path, ""));
+            cx.about_file(Severity::Error, MAIN, format!("cannot read the configuration: {problem}"), None);
+            Err(Failed { diagnostics: cx.into_diagnostics().0 })
+        }
+    }
+}
+
+/// As [`load`], for a text that is no file. Relative paths start at the directory of `path`, which need not exist.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_text(path: &Path, text: &str, environment: &Environment) -> Result<Loaded, Failed> {
+    load_bytes(Context::new(environment), path, text.as_bytes().to_vec())
+}
+
+fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded, Failed> {
+    let mut documents = Vec::new();
+    let (root, sound) = add(&mut cx, path, bytes);
+    // A file that is not TOML may still say which others belong to it: their errors are reported in the same go. What is
+    // wrong with the list itself is then not worth a word, as half of it may be missing.
+    let patterns = if sound {
+        includes(&mut cx, &root)
+    } else {
+        let mut aside = Context::new(cx.environment);
+        aside.sources.push(Source::new(path, cx.sources[MAIN].text()));
+        includes(&mut aside, &root)
+    };
+    if sound {
+        documents.push(Document { file: MAIN, root });
+    }
+    let mut known = BTreeSet::from([identity(path)]);
+    for include in patterns {
+        match files_of(path, &include.pattern) {
+            Ok(paths) => {
+                for path in paths {
+                    if known.insert(identity(&path)) {
+                        documents.extend(add_included(&mut cx, &path));
+                    }
+                }
+            }
+            Err(Problem { message, help }) if sound => {
+                cx.error(Finding { span: include.span, key: "daemon.include", message, help });
+            }
+            Err(_) => {}
+        }
+    }
+    let config = resolve(&mut cx, &documents);
+    if config.services.is_empty() && cx.error_count() == 0 {
+        let help = Some("a service is a table [service.NAME] with an `exec`".to_owned());
+        cx.about_file(Severity::Warning, MAIN, "the configuration has no services".to_owned(), help);
+    }
+    let (errors, warnings, origins) = cx.into_diagnostics();
+    if errors.is_empty() {
+        Ok(Loaded { config, origins, warnings })
+    } else {
+        Err(Failed { diagnostics: errors })
+    }
+}
+
+/// The files that a pattern in the file `main` names.
+fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
+    // Joined to the path as it was given, so that files are shown the way the user names them.
+    let here = Path::new(".");
+    let directory = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
+    let tidy = |path: PathBuf| path.strip_prefix(here).map(Path::to_owned).unwrap_or(path);
+    match follow(directory, pattern) {
+        Ok(Named::Matches(paths)) => Ok(paths.into_iter().map(tidy).collect()),
+        Ok(Named::File(path)) => {
+            let path = tidy(path);
+            if !path.exists() {
+                Err(Problem::new(format!("the file {} does not exist", path.display()))
+                    .help("a pattern such as \"services.d/*.toml\" may match nothing"))
+            } else if identity(&path) == identity(main) {
+                Err(Problem::new("a file cannot include itself"))
+            } else {
+                Ok(vec![path])
+            }
+        }
+        Err(IncludeError::Pattern(reason)) => {
+            Err(Problem::new(format!("{pattern:?} is no pattern: {reason}")))
+        }
+        Err(IncludeError::Directory { path, error }) => {
+            Err(Problem::new(format!("cannot list the directory {}: {error}", path.display())))
+        }
+    }
+}
+
+/// The same file by whatever path.
+fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn add_included(cx: &mut Context<'_>, path: &Path) -> Option<Document> {
+    match read(path) {
+        Ok(bytes) => {
+            let file = cx.sources.len();
+            let (root, sound) = add(cx, path, bytes);
+            sound.then_some(Document { file, root })
+        }
+        Err(problem) => {
+            let file = cx.sources.len();
+            cx.sources.push(Source::new(path, ""));
+            cx.about_file(Severity::Error, file, format!("cannot read this included file: {problem}"), None);
+            None
+        }
+    }
+}
+
+/// Adds the text and parses it; whether it is TOML throughout.
+fn add(cx: &mut Context<'_>, path: &Path, bytes: Vec<u8>) -> (raw::Table, bool) {
+    let file: FileId = cx.sources.len();
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let shown = Source::new(path, &text);
+            // Up to there the lossy text has the same bytes, except for a byte order mark.
+            let start = valid - (text.len() - shown.text().len()).min(valid);
+            cx.sources.push(shown);
+            let span = crate::source::Span { file, start, end: start + '\u{fffd}'.len_utf8() };
+            let help = Some("TOML files are UTF-8: save it in that encoding".to_owned());
+            cx.error(Finding { span, key: "", message: "the file is not UTF-8".to_owned(), help });
+            return (raw::Table::default(), false);
+        }
+    };
+    cx.sources.push(Source::new(path, &text));
+    let (root, errors) = raw::parse(file, cx.sources[file].text());
+    let sound = errors.is_empty();
+    for error in errors {
+        cx.error(Finding { span: error.span, key: "", message: error.message, help: None });
+    }
+    (root, sound)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    if file.metadata().is_ok_and(|found| found.is_dir()) {
+        return Err("it is a directory".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {
+        return Err(format!("it is larger than {}", crate::size::format(LARGEST_FILE)));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,200 @@
+//! What every part of the resolver shares: the texts, the environment, and what has been found so far.
+
+use std::path::Path;
+
+use crate::diagnostic::{Diagnostic, Related, Severity};
+use crate::environment::Environment;
+use crate::origin::{Origin, Origins};
+use crate::raw::{Node, Value};
+use crate::resolve::scalar::{Problem, Scalar, Written};
+use crate::source::{FileId, Source, Span};
+use crate::variables::{self, BadReference, Used};
+
+/// Errors are collected, not returned: the resolver goes on with a default, so that one run finds all of them. What it
+/// makes is handed out only when there were none.
+pub(crate) struct Context<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) origins: Origins,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What is said of one place.
+pub(crate) struct Finding<'s> {
+    pub(crate) span: Span,
+    pub(crate) key: &'s str,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(environment: &'a Environment) -> Self {
+        Self { environment, sources: Vec::new(), origins: Origins::default(), diagnostics: Vec::new() }
+    }
+
+    pub(crate) fn directory(&self, file: FileId) -> &Path {
+        &self.sources[file].directory
+    }
+
+    pub(crate) fn error(&mut self, finding: Finding<'_>) {
+        self.push(Severity::Error, finding, None);
+    }
+
+    pub(crate) fn warning(&mut self, finding: Finding<'_>) {
+        self.push(Severity::Warning, finding, None);
+    }
+
+    /// An error that a second place explains.
+    pub(crate) fn error_with(&mut self, finding: Finding<'_>, other: Span, label: &str) {
+        self.push(Severity::Error, finding, Some((other, label)));
+    }
+
+    /// Something about a file as a whole.
+    pub(crate) fn about_file(
+        &mut self,
+        severity: Severity,
+        file: FileId,
+        message: String,
+        help: Option<String>,
+    ) {
+        self.diagnostics.push(Diagnostic {
+            severity,
+            file: self.sources[file].path.clone(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message,
+            help,
+            excerpt: None,
+            related: None,
+            order: (file, 0),
+        });
+    }
+
+    fn push(&mut self, severity: Severity, finding: Finding<'_>, other: Option<(Span, &str)>) {
+        let Finding { span, key, message, help } = finding;
+        let source = &self.sources[span.file];
+        let (line, column) = source.position(span.start);
+        let related = other.map(|(span, label)| {
+            let source = &self.sources[span.file];
+            let (line, column) = source.position(span.start);
+            let excerpt = source.excerpt(span.start, span.end);
+            Box::new(Related { file: source.path.clone(), line, column, label: label.to_owned(), excerpt })
+        });
+        self.diagnostics.push(Diagnostic {
+            severity,
+            file: source.path.clone(),
+            line,
+            column,
+            key: key.to_owned(),
+            message,
+            help,
+            excerpt: Some(source.excerpt(span.start, span.end)),
+            related,
+            order: (span.file, span.start),
+        });
+    }
+
+    /// How many errors there are so far.
+    pub(crate) fn error_count(&self) -> usize {
+        self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
+    }
+
+    /// All of them, in the order of files and positions: errors, then warnings.
+    pub(crate) fn into_diagnostics(self) -> (Vec<Diagnostic>, Vec<Diagnostic>, Origins) {
+        let mut all = self.diagnostics;
+        all.sort_by_key(|diagnostic| diagnostic.order);
+        let (errors, warnings) = all.into_iter().partition(|found| found.severity == Severity::Error);
+        (errors, warnings, self.origins)
+    }
+
+    pub(crate) fn set_origin(&mut self, key: &str, span: Span, used: &[Used]) {
+        let source = &self.sources[span.file];
+        let (line, column) = source.position(span.start);
+        let mut variables: Vec<String> = Vec::new();
+        for used in used.iter().filter(|used| used.set) {
+            if !variables.contains(&used.name) {
+                variables.push(used.name.clone());
+            }
+        }
+        let origin = Origin::File { file: source.path.clone(), line, column, variables };
+        self.origins.set(key.to_owned(), origin);
+    }
+
+    /// The node as a scalar with its references replaced; `None` after having said why not.
+    pub(crate) fn scalar<'n>(&mut self, node: &'n Node, key: &str) -> Option<Scalar<'n>> {
+        let Value::String(text) = &node.value else {
+            return Some(Scalar { written: Written::Typed(&node.value), used: Vec::new() });
+        };
+        match variables::expand(text, self.environment) {
+            Ok(expanded) => {
+                let used = expanded.used.clone();
+                let written = if expanded.is_one_reference() {
+                    Written::Reference(expanded.text())
+                } else {
+                    Written::Text(expanded)
+                };
+                Some(Scalar { written, used })
+            }
+            Err(bad) => {
+                for BadReference { at, message, help } in bad {
+                    let span = self.inside(node.span, text, at);
+                    self.error(Finding { span, key, message, help });
+                }
+                None
+            }
+        }
+    }
+
+    /// The node as the type that `convert` makes, and the variables that went into it.
+    pub(crate) fn convert<'n, T>(
+        &mut self,
+        node: &'n Node,
+        key: &str,
+        convert: impl FnOnce(&Scalar<'n>) -> Result<T, Problem>,
+    ) -> Option<(T, Vec<Used>)> {
+        let scalar = self.scalar(node, key)?;
+        match convert(&scalar) {
+            Ok(value) => Some((value, scalar.used)),
+            Err(Problem { message, help }) => {
+                let message = message + &provenance(&scalar.used);
+                self.error(Finding { span: node.span, key, message, help });
+                None
+            }
+        }
+    }
+
+    /// The part `at` of a string's text, where the file spells it without escapes; the whole string otherwise.
+    fn inside(&self, span: Span, text: &str, at: std::ops::Range<usize>) -> Span {
+        let written = self.sources[span.file].text().get(span.start..span.end).unwrap_or_default();
+        for quotes in [3, 1] {
+            let inner = written.get(quotes..written.len().saturating_sub(quotes));
+            if inner == Some(text) {
+                let start = span.start + quotes;
+                return Span { file: span.file, start: start + at.start, end: start + at.end };
+            }
+        }
+        span
+    }
+}
+
+/// Says where a bad value came from when the file does not show it.
+fn provenance(used: &[Used]) -> String {
+    /// A value longer than this is cut: it is shown to be recognised, not to be read.
+    const SHOWN: usize = 60;
+    let parts: Vec<String> = used
+        .iter()
+        .map(|Used { name, value, set }| {
+            let mut shown: String = value.chars().take(SHOWN).collect();
+            if shown.len() < value.len() {
+                shown.push('…');
+            }
+            if *set {
+                format!("the variable {name} is {shown:?}")
+            } else {
+                format!("the variable {name} is not set, its default here is {shown:?}")
+            }
+        })
+        .collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
+}

@@ -1,0 +1,129 @@
+//! The variables that a service starts with.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::environment_file::{self, SyntaxError};
+use crate::spec::ServiceSpec;
+
+/// What systemd says to the daemon and not to those that the daemon starts: a service that took these for its own would
+/// report itself ready in the daemon's name, or take sockets that are not there.
+const DAEMONS_OWN: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MANAGERPID",
+    "SYSTEMD_EXEC_PID",
+];
+/// The daemon's own settings.
+const DAEMONS_PREFIX: &str = "MCPD_";
+
+/// Why a service's variables could not be put together.
+#[derive(Debug)]
+pub enum EnvironmentError {
+    /// A file of `environment_files` cannot be read, and is not marked as one that may be absent.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A file of `environment_files` is not a list of `NAME=value`.
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong there.
+        why: String,
+    },
+}
+
+impl fmt::Display for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, error } if error.kind() == std::io::ErrorKind::NotFound => write!(
+                f,
+                "the environment file {} does not exist (write \"-{0}\" if it may be absent)",
+                file.display()
+            ),
+            Self::Unreadable { file, error } => {
+                write!(f, "the environment file {} cannot be read: {error}", file.display())
+            }
+            Self::Malformed { file, line, why } => {
+                write!(f, "the environment file {}, line {line}: {why}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for EnvironmentError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { error, .. } => Some(error),
+            Self::Malformed { .. } => None,
+        }
+    }
+}
+
+/// All variables for the service, sorted by name: what the daemon inherited, less its own business, then `environment`, then
+/// `environment_files` in their order. Later ones win. The files are read now, as at every start.
+///
+/// # Errors
+///
+/// A file that must be there is not, or a file is not a list of variables.
+pub fn service_environment(
+    spec: &ServiceSpec,
+    inherited: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(OsString, OsString)>, EnvironmentError> {
+    let mut variables = Variables::default();
+    for (name, value) in inherited.filter(|(name, _)| !is_daemons_own(name)) {
+        variables.set(name, value);
+    }
+    for (name, value) in &spec.environment {
+        variables.set(name.into(), value.into());
+    }
+    for file in &spec.environment_files {
+        let text = match std::fs::read(&file.path) {
+            Ok(text) => text,
+            Err(error) if file.optional && error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(EnvironmentError::Unreadable { file: file.path.clone(), error }),
+        };
+        let parsed = environment_file::parse(&text).map_err(|SyntaxError { line, why }| {
+            EnvironmentError::Malformed { file: file.path.clone(), line, why }
+        })?;
+        for (name, value) in parsed {
+            variables.set(name.into(), value.into());
+        }
+    }
+    Ok(variables.0.into_values().collect())
+}
+
+fn is_daemons_own(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let name = folded(name);
+    DAEMONS_OWN.contains(&name.as_str()) || name.starts_with(DAEMONS_PREFIX)
+}
+
+/// By the name under which the system knows the variable: on Windows the case does not matter.
+#[derive(Default)]
+struct Variables(BTreeMap<OsString, (OsString, OsString)>);
+
+impl Variables {
+    fn set(&mut self, name: OsString, value: OsString) {
+        let key = name.to_str().map_or_else(|| name.clone(), |name| folded(name).into());
+        self.0.insert(key, (name, value));
+    }
+}
+
+fn folded(name: &str) -> String {
+    if cfg!(windows) { name.to_uppercase() } else { name.to_owned() }
+}

@@ -1,0 +1,297 @@
+//! A settled configuration as text: every value, with where it came from.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::diagnostic::printable;
+use crate::duration;
+use crate::load::Loaded;
+use crate::origin::{Origin, dotted};
+use crate::size;
+use crate::spec::{
+    CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
+    OnLimit, Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+};
+use crate::write;
+
+/// The version of [`Loaded::show_json`]'s document. Fields are only ever added.
+const SCHEMA: u32 = 1;
+
+/// One table of the text.
+struct Block {
+    path: Vec<String>,
+    entries: Vec<(&'static str, Value)>,
+    /// Tables with free keys, which become a header of their own.
+    tables: Vec<(&'static str, Vec<(String, Value)>)>,
+}
+
+impl Loaded {
+    /// TOML with every value that is in force, defaults included, each with a comment that says where it came from: a file
+    /// and line, `default`, or `environment`. Reading it gives the same configuration; references have been replaced, so it
+    /// may hold what variables held.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        for file in &self.config.files {
+            text.push_str(&comment("# read: ", &file.to_string_lossy()));
+        }
+        let services = self.config.services.values().flat_map(service_blocks);
+        for block in std::iter::once(daemon_block(&self.config.daemon)).chain(services) {
+            text.push_str(&format!("\n[{}]\n", dotted(&block.path)));
+            for (key, value) in &block.entries {
+                self.line(&mut text, &block.path, key, value);
+            }
+            for (key, entries) in &block.tables {
+                let mut path = block.path.clone();
+                path.push((*key).to_owned());
+                text.push_str(&format!("\n[{}]\n", dotted(&path)));
+                for (key, value) in entries {
+                    self.line(&mut text, &path, key, value);
+                }
+            }
+        }
+        text
+    }
+
+    fn line(&self, text: &mut String, path: &[String], key: &str, value: &Value) {
+        let mut full = path.to_vec();
+        full.push(key.to_owned());
+        let origin = self.origins.get(&dotted(&full)).unwrap_or(&Origin::Default);
+        text.push_str(&format!("{} = {}", write::key(key), write::value(value)));
+        text.push_str(&comment("  # ", &origin.to_string()));
+    }
+
+    /// The same for programs: `{schema, files, daemon, services, origins, warnings}`. `daemon` and `services` (by name) have
+    /// the keys of the file with settled values, durations and sizes as text; `origins` maps dotted paths to
+    /// `{from: "file", file, line, column, variables}`, `{from: "default"}` or `{from: "environment", variable}`.
+    #[must_use]
+    pub fn show_json(&self) -> Value {
+        let services: serde_json::Map<_, _> = self
+            .config
+            .services
+            .iter()
+            .map(|(name, spec)| {
+                let mut blocks = service_blocks(spec).into_iter();
+                let mut service = blocks.next().map(object).unwrap_or_default();
+                for block in blocks {
+                    let key = block.path.last().cloned().unwrap_or_default();
+                    service.insert(key, Value::Object(object(block)));
+                }
+                (name.clone(), Value::Object(service))
+            })
+            .collect();
+        let origins: serde_json::Map<_, _> =
+            self.origins.iter().map(|(key, origin)| (key.to_owned(), origin_json(origin))).collect();
+        let warnings: Vec<String> = self.warnings.iter().map(ToString::to_string).collect();
+        json!({
+            "schema": SCHEMA,
+            "files": self.config.files.iter().map(|file| path_text(file)).collect::<Vec<_>>(),
+            "daemon": object(daemon_block(&self.config.daemon)),
+            "services": services,
+            "origins": origins,
+            "warnings": warnings,
+        })
+    }
+}
+
+/// A comment ends at the end of its line, whatever a file's name holds.
+fn comment(before: &str, text: &str) -> String {
+    format!("{before}{}\n", printable(text).replace('\n', "\\n"))
+}
+
+fn object(block: Block) -> serde_json::Map<String, Value> {
+    let entries = block.entries.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let tables = block
+        .tables
+        .into_iter()
+        .map(|(key, entries)| (key.to_owned(), Value::Object(entries.into_iter().collect())));
+    entries.chain(tables).collect()
+}
+
+fn origin_json(origin: &Origin) -> Value {
+    match origin {
+        Origin::File { file, line, column, variables } => {
+            json!({ "from": "file", "file": path_text(file), "line": line, "column": column, "variables": variables })
+        }
+        Origin::Default => json!({ "from": "default" }),
+        Origin::Environment { variable } => json!({ "from": "environment", "variable": variable }),
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn daemon_block(daemon: &DaemonSpec) -> Block {
+    let DaemonSpec { control_socket, state_dir, log_dir } = daemon;
+    Block {
+        path: vec!["daemon".to_owned()],
+        entries: vec![
+            ("control_socket", path_text(control_socket).into()),
+            ("state_dir", path_text(state_dir).into()),
+            ("log_dir", path_text(log_dir).into()),
+        ],
+        tables: Vec::new(),
+    }
+}
+
+/// The service's own table first.
+fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
+    let ServiceSpec {
+        name,
+        description,
+        exec,
+        kind: ServiceType::Simple,
+        working_directory,
+        environment,
+        environment_files,
+        enabled,
+        stop_signal,
+        stop_timeout,
+        start_timeout,
+        success_exit_status,
+        restart,
+        health,
+        log,
+        crash,
+    } = service;
+    let path = vec!["service".to_owned(), name.clone()];
+    let mut entries: Vec<(&str, Value)> = Vec::new();
+    entries.extend(description.as_ref().map(|text| ("description", text.clone().into())));
+    entries.push(("exec", exec.clone().into()));
+    entries.push(("type", "simple".into()));
+    entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
+    let files = environment_files
+        .iter()
+        .map(|file| format!("{}{}", if file.optional { "-" } else { "" }, path_text(&file.path)));
+    entries.push(("environment_files", files.collect::<Vec<_>>().into()));
+    entries.push(("enabled", (*enabled).into()));
+    entries.push(("stop_signal", stop_signal.to_string().into()));
+    entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
+    entries.push(("start_timeout", duration::format(*start_timeout).into()));
+    entries.push(("success_exit_status", exits(success_exit_status)));
+    let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+    let mut tables = Vec::new();
+    if !environment.is_empty() {
+        tables.push(("environment", variables.collect()));
+    }
+    let below = |key: &str| path.iter().cloned().chain([key.to_owned()]).collect::<Vec<_>>();
+    let (restart, log, crash) = (
+        restart_block(below("restart"), restart),
+        log_block(below("log"), log),
+        crash_block(below("crash"), *crash),
+    );
+    let health = health.as_ref().map(|health| health_block(below("health"), health));
+    let mut blocks = vec![Block { path, entries, tables }, restart];
+    blocks.extend(health);
+    blocks.extend([log, crash]);
+    blocks
+}
+
+fn exits(list: &[ExitMatch]) -> Value {
+    let one = |exit: &ExitMatch| match exit {
+        ExitMatch::Code(code) => Value::from(*code),
+        ExitMatch::Signal(signal) => Value::from(signal.to_string()),
+    };
+    list.iter().map(one).collect()
+}
+
+fn restart_block(path: Vec<String>, restart: &RestartSpec) -> Block {
+    let RestartSpec {
+        when,
+        delay,
+        multiplier,
+        max_delay,
+        jitter,
+        reset_after,
+        max_restarts,
+        on_limit,
+        prevent_exit_status,
+    } = restart;
+    let when = match when {
+        RestartWhen::Always => "always",
+        RestartWhen::OnSuccess => "on-success",
+        RestartWhen::OnFailure => "on-failure",
+        RestartWhen::OnAbnormal => "on-abnormal",
+        RestartWhen::OnWatchdog => "on-watchdog",
+        RestartWhen::Never => "never",
+    };
+    let on_limit = match on_limit {
+        OnLimit::Park => "park",
+        OnLimit::Retry => "retry",
+    };
+    let entries = vec![
+        ("when", when.into()),
+        ("delay", duration::format(*delay).into()),
+        ("multiplier", (*multiplier).into()),
+        ("max_delay", duration::format(*max_delay).into()),
+        ("jitter", (*jitter).into()),
+        ("reset_after", duration::format(*reset_after).into()),
+        ("max_restarts", (*max_restarts).into()),
+        ("on_limit", on_limit.into()),
+        ("prevent_exit_status", exits(prevent_exit_status)),
+    ];
+    Block { path, entries, tables: Vec::new() }
+}
+
+fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
+    let HealthSpec { probe, interval, timeout, retries, start_period, action } = health;
+    let mut entries: Vec<(&str, Value)> = Vec::new();
+    let mut tables = Vec::new();
+    match probe {
+        Probe::Http(HttpProbe { url, expect_status, expect_json, expect_body, headers }) => {
+            entries.push(("http", url.clone().into()));
+            entries.push(("expect_status", expect_status.clone().into()));
+            entries.extend(expect_body.as_ref().map(|pattern| ("expect_body", pattern.clone().into())));
+            if !expect_json.is_empty() {
+                tables.push(("expect_json", expect_json.clone()));
+            }
+            if !headers.is_empty() {
+                let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+                tables.push(("headers", headers.collect()));
+            }
+        }
+        Probe::Tcp { address } => entries.push(("tcp", address.clone().into())),
+        Probe::Exec { argv } => entries.push(("exec", argv.clone().into())),
+    }
+    let action = match action {
+        HealthAction::Restart => "restart",
+        HealthAction::Report => "report",
+    };
+    entries.extend([
+        ("interval", duration::format(*interval).into()),
+        ("timeout", duration::format(*timeout).into()),
+        ("retries", (*retries).into()),
+        ("start_period", duration::format(*start_period).into()),
+        ("action", action.into()),
+    ]);
+    Block { path, entries, tables }
+}
+
+fn log_block(path: Vec<String>, log: &LogSpec) -> Block {
+    let LogSpec { target, format, max_size, max_files } = log;
+    let target = match target {
+        LogTarget::File => "file",
+        LogTarget::Inherit => "inherit",
+        LogTarget::None => "none",
+    };
+    let format = match format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+        LogFormat::Raw => "raw",
+    };
+    let entries = vec![
+        ("target", target.into()),
+        ("format", format.into()),
+        ("max_size", size::format(*max_size).into()),
+        ("max_files", (*max_files).into()),
+    ];
+    Block { path, entries, tables: Vec::new() }
+}
+
+fn crash_block(path: Vec<String>, crash: CrashSpec) -> Block {
+    let CrashSpec { tail_lines, keep } = crash;
+    let entries = vec![("tail_lines", tail_lines.into()), ("keep", keep.into())];
+    Block { path, entries, tables: Vec::new() }
+}

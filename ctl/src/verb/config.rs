@@ -1,0 +1,190 @@
+//! `config check|show`: what a file says, without the daemon.
+
+mod pending;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use mcpd_config::ServiceSpec;
+use serde_json::{Value, json};
+
+use self::pending::{Diagnostic, Environment, Failed, Loaded, find_default, load, program};
+use super::Context;
+use crate::args::ConfigVerb;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::look::{GOOD, Look, WARN};
+use crate::out::complain;
+use crate::{human, text};
+
+/// The control socket that the configuration names that mcpd would find. Nothing when there is none, or when it has
+/// errors: that is not what the caller asked about.
+pub(crate) fn default_socket() -> Option<PathBuf> {
+    let environment = Environment::from_process();
+    let file = find_default(&environment).ok()?;
+    Some(load(&file, &environment).ok()?.config.daemon.control_socket)
+}
+
+/// Does what the verb says.
+pub(crate) fn run(what: ConfigVerb, context: &mut Context) -> Result<Exit, Failure> {
+    let environment = Environment::from_process();
+    let (ConfigVerb::Check { file } | ConfigVerb::Show { file }) = &what;
+    let file = match file {
+        Some(file) => file.clone(),
+        None => match find_default(&environment) {
+            Ok(file) => file,
+            Err(error) => return absent(&error.to_string(), context),
+        },
+    };
+    let loaded = match load(&file, &environment) {
+        Ok(loaded) => loaded,
+        Err(failed) => return invalid(&file, &failed, context),
+    };
+    match what {
+        ConfigVerb::Check { .. } => check(&file, &loaded, environment.get("PATH"), context),
+        ConfigVerb::Show { .. } => show(&loaded, context),
+    }
+}
+
+fn absent(sentence: &str, context: &mut Context) -> Result<Exit, Failure> {
+    if context.common.json {
+        let error = json!({ "message": sentence });
+        context.out.document(&json!({ "schema": mcpd_proto::SCHEMA, "ok": false, "errors": [error] }))?;
+    }
+    let lines = context.errors.wrap(&format!("mcpctl: {}", text::safe(sentence)), 2);
+    complain(&(lines.join("\n  ") + "\n"));
+    Ok(Exit::ConfigInvalid)
+}
+
+fn invalid(file: &Path, failed: &Failed, context: &mut Context) -> Result<Exit, Failure> {
+    if context.common.json {
+        let errors: Vec<Value> = failed.diagnostics.iter().map(diagnostic).collect();
+        let document = json!({ "schema": mcpd_proto::SCHEMA, "file": file, "ok": false, "errors": errors });
+        context.out.document(&document)?;
+    } else {
+        complain(&(failed.render(context.errors.color) + "\n"));
+    }
+    Ok(Exit::ConfigInvalid)
+}
+
+fn check(file: &Path, loaded: &Loaded, path: Option<&OsStr>, context: &mut Context) -> Result<Exit, Failure> {
+    let missing = missing(&loaded.config.services, path);
+    let services = loaded.config.services.len();
+    if context.common.json {
+        let warnings: Vec<Value> = loaded
+            .warnings
+            .iter()
+            .map(diagnostic)
+            .chain(missing.iter().map(|missing| {
+                let key = format!("service.{}.exec", missing.service);
+                json!({ "file": file, "key": key, "message": missing.sentence })
+            }))
+            .collect();
+        context.out.document(&json!({
+            "schema": mcpd_proto::SCHEMA,
+            "file": file,
+            "ok": true,
+            "services": services,
+            "files": loaded.config.files,
+            "errors": [],
+            "warnings": warnings,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    for warning in &loaded.warnings {
+        complain(&(warning.render(context.errors.color) + "\n\n"));
+    }
+    complain(&unfound(&missing, &context.errors));
+    let line = verdict(file, services, loaded.config.files.len(), loaded.warnings.len() + missing.len());
+    let line = context.out.look.paint(GOOD, &line);
+    context.out.text(&(line + "\n"))?;
+    context.out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn show(loaded: &Loaded, context: &mut Context) -> Result<Exit, Failure> {
+    for warning in &loaded.warnings {
+        complain(&(warning.render(context.errors.color) + "\n\n"));
+    }
+    if context.common.json {
+        context.out.document(&loaded.show_json())?;
+    } else {
+        context.out.text(&(loaded.show().trim_end().to_owned() + "\n"))?;
+        context.out.flush()?;
+    }
+    Ok(Exit::Done)
+}
+
+fn diagnostic(diagnostic: &Diagnostic) -> Value {
+    json!({
+        "file": diagnostic.file,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+        "key": diagnostic.key,
+        "message": diagnostic.message,
+        "help": diagnostic.help,
+    })
+}
+
+/// `mcpd.toml is good: 5 services in 2 files, 1 warning`
+fn verdict(file: &Path, services: usize, files: usize, warnings: usize) -> String {
+    let mut line = format!("{} is good: {}", file.display(), human::count(services, "service", "services"));
+    if files > 1 {
+        line.push_str(&format!(" in {files} files"));
+    }
+    if warnings > 0 {
+        line.push_str(&format!(", {}", human::count(warnings, "warning", "warnings")));
+    }
+    line
+}
+
+/// A program that is not there: mcpd would park this service.
+#[derive(Debug)]
+struct Missing {
+    service: String,
+    sentence: String,
+}
+
+/// `path` is where programs are searched for unless the service sets its own.
+fn missing(services: &BTreeMap<String, ServiceSpec>, path: Option<&OsStr>) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    for (name, service) in services {
+        let path = service.environment.get("PATH").map(OsStr::new).or(path);
+        let Some(asked) = service.exec.first() else { continue };
+        if let Err(error) = program::find(asked, service.working_directory.as_deref(), path) {
+            missing.push(Missing { service: name.clone(), sentence: error.to_string() });
+        }
+    }
+    missing
+}
+
+fn unfound(missing: &[Missing], look: &Look) -> String {
+    let mut text = String::new();
+    for Missing { service, sentence } in missing {
+        let told = text::safe(&format!("service.{service}.exec: {sentence}"));
+        let lines = look.wrap(&told, 9);
+        text.push_str(&format!("{}: {}\n", look.paint(WARN, "warning"), lines.join("\n         ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::look::tests::{assert_fits, terminal};
+
+    #[test]
+    fn a_good_file_is_one_line() {
+        assert_eq!(verdict(Path::new("mcpd.toml"), 1, 1, 0), "mcpd.toml is good: 1 service");
+        assert_eq!(verdict(Path::new("a"), 5, 2, 1), "a is good: 5 services in 2 files, 1 warning");
+    }
+
+    #[test]
+    fn programs_that_are_not_there_are_warned_about() {
+        let sentence = format!("\"pythn\" is in none of {}", "/usr/local/bin:/usr/bin ".repeat(6));
+        let text = unfound(&[Missing { service: "web".into(), sentence }], &terminal());
+        assert!(text.starts_with("warning: service.web.exec: \"pythn\" is in none of"), "{text}");
+        assert_fits(&text, 80);
+    }
+}

@@ -1,0 +1,225 @@
+//! One crash, told to somebody who has to do something about it.
+
+use mcpd_proto::crash::{CrashReport, Resources, RestartDecision};
+use mcpd_proto::log::LogLine;
+
+use super::what;
+use crate::look::{BAD, BOLD, Fact, GOOD, Look};
+use crate::verb::status::command;
+use crate::{human, lines, text};
+
+/// The whole report.
+pub(crate) fn render(report: &CrashReport, look: &Look) -> String {
+    let headline = format!("{} crashed {}: {}", report.service, look.clock.ago(&report.time), report.reason);
+    let headline = look.wrap(&text::safe(&headline), 0);
+    let headline: Vec<String> = headline.iter().map(|line| look.paint(BAD, line)).collect();
+    let mut text = headline.join("\n") + "\n\n";
+    text.push_str(&look.facts(&facts(report, look)));
+    if !report.health.is_empty() {
+        text.push_str(&title("Health checks, the last one at the end:", look));
+        for verdict in &report.health {
+            let (word, style) = if verdict.ok { ("ok", GOOD) } else { ("failed", BAD) };
+            let time = look.clock.clock_precise(&verdict.time);
+            let detail = look.wrap(&text::safe(&verdict.detail), 2 + text::width(&time) + 1 + 7);
+            for (at, detail) in detail.iter().enumerate() {
+                let lead = if at == 0 {
+                    format!("{time} {}", look.paint(style, &format!("{word:<6}")))
+                } else {
+                    " ".repeat(text::width(&time) + 7)
+                };
+                text.push_str(&format!("  {lead} {detail}\n"));
+            }
+        }
+    }
+    text.push_str(&tail("stderr", &report.stderr_tail, look));
+    text.push_str(&tail("stdout", &report.stdout_tail, look));
+    text
+}
+
+fn title(text: &str, look: &Look) -> String {
+    format!("\n{}\n", look.paint(BOLD, text))
+}
+
+/// Lines are not cut: this is where the cause stands.
+fn tail(stream: &str, tail: &[LogLine], look: &Look) -> String {
+    if tail.is_empty() {
+        return title(&format!("{stream}: nothing."), look);
+    }
+    let count = human::count(tail.len(), "line", "lines");
+    let mut text = title(&format!("{stream}, the last {count}:"), look);
+    for line in tail {
+        text.push_str(&lines::indented(line, false, false, look));
+    }
+    text
+}
+
+fn facts(report: &CrashReport, look: &Look) -> Vec<Fact> {
+    let clock = &look.clock;
+    let summary = report.summary();
+    let core = if report.core_dumped { ", core dumped" } else { "" };
+    let signal =
+        report.signal.as_ref().filter(|_| what(&summary) != summary.signal.clone().unwrap_or_default());
+    let signal = signal.map(|signal| format!(", ended by {signal}")).unwrap_or_default();
+    let mut facts = vec![
+        Fact::new("id", &report.id),
+        Fact::new("time", clock.precise(&report.time)),
+        Fact::new("kind", format!("{} ({}{signal}{core})", report.kind.name(), what(&summary))),
+    ];
+    let started =
+        report.started_at.as_ref().map(|at| format!(", from {}", clock.full(at))).unwrap_or_default();
+    let pid = report.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    let ran = format!("{}{started}{pid}, start {}", human::seconds(report.uptime_seconds), report.generation);
+    facts.push(Fact::new("ran", ran));
+    facts.push(Fact::new("then", decision(&report.restart, look)));
+    facts.push(Fact::new("command", command(&report.command)));
+    facts.extend(report.working_directory.as_ref().map(|path| Fact::new("ran in", path)));
+    facts.extend(used(&report.resources).map(|used| Fact::new("used", used)));
+    if !report.changed.is_empty() {
+        facts.push(Fact::new("changed", report.changed.join(", ")));
+    }
+    facts.extend(report.previous.as_ref().map(|id| Fact::new("before", format!("mcpctl crashes show {id}"))));
+    facts.push(Fact::new("more", format!("mcpctl logs {} --since {}", report.service, since(report))));
+    let host = [&report.host.name, &report.host.os].map(|text| text.as_str()).join(", ");
+    facts.push(Fact::new("host", format!("{host}, mcpd {}", report.host.mcpd)));
+    facts
+}
+
+/// Where to look for all that the run wrote.
+fn since(report: &CrashReport) -> &str {
+    report.started_at.as_deref().unwrap_or(&report.time)
+}
+
+/// `restart 2 of 10 after 1.5 s, at 11:30:03: why`
+fn decision(restart: &RestartDecision, look: &Look) -> String {
+    let what = match restart.decision.as_str() {
+        "restart" => {
+            let of = if restart.max == 0 { String::new() } else { format!(" of {}", restart.max) };
+            let after = restart.delay_seconds.map(|delay| format!(" after {}", human::seconds(delay)));
+            let at = restart.next_at.as_ref().map(|at| format!(", at {}", look.clock.short(at)));
+            format!("restart {}{of}{}{}", restart.attempt, after.unwrap_or_default(), at.unwrap_or_default())
+        }
+        "park" => "parked: it stays down until it is started or its configuration changes".to_owned(),
+        "stay_down" => "no restart".to_owned(),
+        "stopping" => "no restart, it was being stopped".to_owned(),
+        other => other.to_owned(),
+    };
+    if restart.why.is_empty() { what } else { format!("{what}; {}", restart.why) }
+}
+
+fn used(resources: &Resources) -> Option<String> {
+    let Resources { max_rss_bytes, cpu_seconds, memory_peak, oom_kills, fds, threads } = resources;
+    let parts: Vec<String> = [
+        max_rss_bytes.map(|bytes| format!("{} resident at most", human::bytes(bytes))),
+        memory_peak.map(|bytes| format!("{} memory at most", human::bytes(bytes))),
+        cpu_seconds.map(|seconds| format!("{} of CPU", human::seconds(seconds))),
+        fds.map(|count| format!("{count} descriptors")),
+        threads.map(|count| format!("{count} threads")),
+        oom_kills.filter(|&count| count > 0).map(|count| format!("{count} killed for memory")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpd_proto::crash::{CrashKind, HealthVerdict, Host};
+    use mcpd_proto::log::Stream;
+
+    use super::*;
+    use crate::lines::tests::line;
+    use crate::look::tests::{assert_fits, terminal};
+
+    fn report() -> CrashReport {
+        CrashReport {
+            schema: 1,
+            id: "20261122T112700Z-3f9a".into(),
+            service: "web".into(),
+            generation: 3,
+            time: "2026-11-22T11:27:00.5Z".into(),
+            kind: CrashKind::Health,
+            exit_code: None,
+            signal: Some("SIGKILL".into()),
+            core_dumped: false,
+            reason: "3 health checks in a row failed, the last one: timed out after 5 s".into(),
+            pid: Some(4700),
+            started_at: Some("2026-11-22T11:20:00Z".into()),
+            uptime_seconds: 420.5,
+            command: vec!["python3".into(), "-c".into(), "while 1: pass".into()],
+            working_directory: Some("/opt/web".into()),
+            restart: RestartDecision {
+                attempt: 2,
+                max: 10,
+                delay_seconds: Some(1.5),
+                next_at: Some("2026-11-22T11:27:02Z".into()),
+                decision: "restart".into(),
+                why: "restart.when = \"on-failure\"".into(),
+            },
+            stderr_tail: vec![line(Stream::Err, "Traceback"), line(Stream::Err, "KeyError")],
+            stdout_tail: Vec::new(),
+            health: vec![HealthVerdict {
+                time: "2026-11-22T11:26:59Z".into(),
+                ok: false,
+                detail: "503 after 4 ms: expected 200, and the body said something that takes long".into(),
+            }],
+            resources: Resources {
+                max_rss_bytes: Some(47_395_635),
+                cpu_seconds: Some(1.2),
+                oom_kills: Some(0),
+                ..Resources::default()
+            },
+            changed: Vec::new(),
+            previous: Some("20261122T110000Z-0001".into()),
+            fingerprint: None,
+            host: Host { name: "box".into(), os: "Linux 6.1".into(), mcpd: "0.1.0".into() },
+        }
+    }
+
+    #[test]
+    fn a_report_reads_well() {
+        let text = render(&report(), &terminal());
+        let expected = "\
+web crashed 2m ago: 3 health checks in a row failed, the last one: timed out
+after 5 s
+
+  id:      20261122T112700Z-3f9a
+  time:    2026-11-22 11:27:00.500
+  kind:    health (health check, ended by SIGKILL)
+  ran:     7m 01s, from 2026-11-22 11:20:00, pid 4700, start 3
+  then:    restart 2 of 10 after 1.5 s, at 11:27:02; restart.when = \"on-failure\"
+  command: python3 -c 'while 1: pass'
+  ran in:  /opt/web
+  used:    45.1 MiB resident at most, 1.2 s of CPU
+  before:  mcpctl crashes show 20261122T110000Z-0001
+  more:    mcpctl logs web --since 2026-11-22T11:20:00Z
+  host:    box, Linux 6.1, mcpd 0.1.0
+
+Health checks, the last one at the end:
+  11:26:59.000 failed 503 after 4 ms: expected 200, and the body said something
+                      that takes long
+
+stderr, the last 2 lines:
+  11:29:58.123 | Traceback
+  11:29:58.123 | KeyError
+
+stdout: nothing.
+";
+        assert_eq!(text, expected);
+        assert_fits(&text, 80);
+    }
+
+    #[test]
+    fn decisions_in_words() {
+        let words = |decision: &str| {
+            decision_words(RestartDecision { decision: decision.into(), ..RestartDecision::default() })
+        };
+        assert!(words("park").starts_with("parked"));
+        assert_eq!(words("stay_down"), "no restart");
+        assert_eq!(words("of_a_later_version"), "of_a_later_version");
+    }
+
+    fn decision_words(restart: RestartDecision) -> String {
+        decision(&restart, &terminal())
+    }
+}

@@ -1,0 +1,117 @@
+//! `events`
+
+use anstyle::Style;
+use mcpd_proto::event::Event;
+use mcpd_proto::message::Notification;
+use mcpd_proto::method::SubscribeParams;
+use serde_json::json;
+
+use super::{Context, QUESTION, decode, until_interrupted};
+use crate::args::Events;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::link::Patience;
+use crate::look::{BAD, BUSY, DIM, GOOD, Look, PLAIN, WARN};
+use crate::out::Out;
+use crate::text;
+
+/// Events shown when nobody says how many.
+const READ: usize = 100;
+/// Before those that come.
+const FOLLOW: usize = 10;
+
+/// Shows them.
+pub(crate) fn run(events: &Events, context: &mut Context) -> Result<Exit, Failure> {
+    let backlog = events.last.unwrap_or(if events.follow { FOLLOW } else { READ });
+    let params = SubscribeParams { name: events.name.clone(), backlog, follow: events.follow };
+    let patience = if events.follow {
+        until_interrupted()?;
+        Patience::Endless
+    } else {
+        Patience::Each(QUESTION)
+    };
+    let link = context.link(patience)?;
+    let json = context.common.json;
+    let out = &mut context.out;
+    let ended = link.stream("event.subscribe", json!(params), |item| take(item, json, out));
+    out.flush()?;
+    match ended {
+        Ok(_) if events.follow => {
+            Err(Failure::Gone("mcpd ended the stream of events: it is on its way down.".to_owned()))
+        }
+        Err(Failure::Gone(_)) if events.follow => {
+            Err(Failure::Gone("mcpd closed the connection: it has ended, or is being restarted.".to_owned()))
+        }
+        Err(failure) => Err(failure),
+        Ok(_) => Ok(Exit::Done),
+    }
+}
+
+fn take(item: Notification, json: bool, out: &mut Out) -> Result<(), Failure> {
+    if item.method != "event" {
+        return Ok(());
+    }
+    let mut event = item.params;
+    if json {
+        // The conversation's own number means nothing to whoever reads the event.
+        if let Some(fields) = event.as_object_mut() {
+            fields.remove("request");
+        }
+        out.line(&event)?;
+    } else {
+        let text = line(&decode(&event)?, &out.look);
+        out.text(&text)?;
+    }
+    out.flush()
+}
+
+/// For people `2026-11-22 11:30:00 web          started    message`; for programs the same with UTC and single spaces.
+fn line(event: &Event, look: &Look) -> String {
+    let service = event.service.as_deref().map_or_else(|| "-".to_owned(), text::safe);
+    let (name, message) = (text::safe(&event.event), text::safe(&event.message));
+    if look.width.is_none() {
+        let painted = look.paint(style(&event.event), &name);
+        return format!("{} {service} {painted} {message}\n", text::safe(&event.time));
+    }
+    format!(
+        "{} {service:<12} {} {message}\n",
+        look.paint(DIM, &look.clock.full(&event.time)),
+        look.paint(style(&event.event), &format!("{name:<10}"))
+    )
+}
+
+fn style(event: &str) -> Style {
+    match event {
+        "started" | "up" | "ready" | "healthy" => GOOD,
+        "starting" | "spawning" | "reload" => BUSY,
+        "exited" | "backoff" | "failing" | "stopping" => WARN,
+        "crash" | "unhealthy" | "parked" => BAD,
+        _ => PLAIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::look::tests::{pipe, terminal};
+
+    #[test]
+    fn one_line_each() {
+        let event = Event {
+            schema: 1,
+            id: 7,
+            cause: None,
+            time: "2026-11-22T11:29:58.5Z".into(),
+            service: Some("web".into()),
+            event: "crash".into(),
+            message: "exited with code 1\nafter 12 s".into(),
+            data: serde_json::Value::Null,
+        };
+        assert_eq!(
+            line(&event, &terminal()),
+            "2026-11-22 11:29:58 web          crash      exited with code 1␊after 12 s\n"
+        );
+        let own = Event { service: None, ..event };
+        assert_eq!(line(&own, &pipe()), "2026-11-22T11:29:58.5Z - crash exited with code 1␊after 12 s\n");
+    }
+}

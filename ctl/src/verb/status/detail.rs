@@ -1,0 +1,203 @@
+//! Everything about one service, for whoever has to get it going again.
+
+use mcpd_proto::status::{Health, Next, ServiceStatus, State};
+
+use super::{health_style, restarts, state_style};
+use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
+use crate::verb::crashes::what;
+use crate::{human, lines, text};
+
+/// The whole answer.
+pub(crate) fn render(status: &ServiceStatus, look: &Look) -> String {
+    let mut text = headline(status, look);
+    text.push_str(&look.facts(&facts(status, look)));
+    if !status.log_tail.is_empty() {
+        text.push_str(&format!("\n{}\n", look.paint(BOLD, "Last output:")));
+        for line in &status.log_tail {
+            text.push_str(&lines::indented(line, true, true, look));
+        }
+    }
+    text
+}
+
+/// `● web - MCP Studio`
+fn headline(status: &ServiceStatus, look: &Look) -> String {
+    let name =
+        text::cut_middle(&text::safe(&status.name), look.width.map_or(usize::MAX, |width| width.max(3) - 2));
+    let mut headline = format!("{} {}", look.paint(state_style(status.state), "●"), look.paint(BOLD, &name));
+    if let Some(description) = status.description.as_ref().filter(|text| !text.is_empty()) {
+        let description = format!(" - {}", text::safe(description));
+        headline.push_str(&look.fit(&description, 2 + text::width(&name)));
+    }
+    headline.push('\n');
+    headline
+}
+
+fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
+    let clock = &look.clock;
+    let mut facts = Vec::new();
+    let since =
+        format!("{} since {} ({})", status.state.name(), clock.full(&status.since), clock.ago(&status.since));
+    facts.push(Fact::styled("state", since, state_style(status.state)));
+    facts.extend(status.reason.as_ref().map(|reason| {
+        let style = if status.state == State::Parked { BAD } else { WARN };
+        Fact::styled("reason", reason, style)
+    }));
+    facts.extend(status.next.as_ref().map(|next| Fact::new("next", next_words(next, look))));
+    if status.health != Health::None || status.health_detail.is_some() {
+        let detail = status.health_detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let health = format!("{}{detail}", status.health.name());
+        facts.push(Fact::styled("health", health, health_style(status.health)));
+    }
+    facts.extend(
+        status
+            .pid
+            .map(|pid| Fact::new("pid", format!("{pid} (start {} of this service)", status.generation))),
+    );
+    facts.extend(status.uptime_seconds.map(|uptime| Fact::new("uptime", human::seconds(uptime))));
+    let limit = if status.max_restarts == 0 { " in a row, without limit" } else { " in a row" };
+    let restarts = format!(
+        "{}{limit}; {} since mcpd started; {}",
+        restarts(status),
+        status.restarts_total,
+        human::count(usize::try_from(status.crash_count).unwrap_or(usize::MAX), "crash", "crashes")
+    );
+    facts.push(Fact::styled("restarts", restarts, if status.restarts > 0 { WARN } else { PLAIN }));
+    if let Some(crash) = &status.last_crash {
+        let told = format!("{}: {}: {}", clock.ago(&crash.time), what(crash), crash.reason);
+        facts.push(Fact::new("crash", told));
+        facts.push(Fact::new("see", format!("mcpctl crashes show {}", crash.id)));
+    }
+    facts.push(Fact::new("command", command(&status.command)));
+    facts.extend(status.working_directory.as_ref().map(|path| Fact::new("runs in", path)));
+    facts.extend(status.config.as_ref().map(|config| Fact::new("config", config)));
+    facts.extend(status.log_file.as_ref().map(|file| Fact::new("log", file)));
+    if status.log_lines_dropped > 0 {
+        let lost = format!("{} log lines could not be stored", status.log_lines_dropped);
+        facts.push(Fact::styled("lost", lost, WARN));
+    }
+    facts
+}
+
+/// `start in 3.4 s (at 12:00:03)`
+fn next_words(next: &Next, look: &Look) -> String {
+    let what = match next.what.as_str() {
+        "start" => "start",
+        "probe" => "health check",
+        "kill" => "SIGKILL to all its processes",
+        "start_timeout" => "the start counts as failed",
+        "reset_counters" => "restarts count from 0 again",
+        other => other,
+    };
+    if next.in_seconds <= 0.0 {
+        return format!("{what} now");
+    }
+    format!("{what} in {} (at {})", human::seconds(next.in_seconds), look.clock.short(&next.at))
+}
+
+/// The command as it can be pasted into a shell.
+pub(crate) fn command(words: &[String]) -> String {
+    let harmless = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| {
+            if !word.is_empty() && word.chars().all(harmless) {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            }
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpd_proto::log::Stream;
+
+    use super::super::tests::{crash, up, without_process};
+    use super::*;
+    use crate::lines::tests::line;
+    use crate::look::tests::{assert_fits, pipe, terminal};
+
+    fn in_backoff() -> ServiceStatus {
+        ServiceStatus {
+            description: Some("MCP Studio".into()),
+            since: "2026-11-22T11:27:00Z".into(),
+            restarts: 2,
+            reason: Some("exited with code 1 after 12 s".into()),
+            next: Some(Next { what: "start".into(), in_seconds: 3.4, at: "2026-11-22T11:30:03Z".into() }),
+            last_crash: Some(crash("web")),
+            working_directory: Some("/opt/mcp-studio".into()),
+            log_lines_dropped: 7,
+            log_tail: vec![
+                line(Stream::Out, "starting"),
+                line(Stream::Err, &format!("ModuleNotFoundError: {}", "x".repeat(100))),
+            ],
+            ..without_process("web", State::Backoff)
+        }
+    }
+
+    #[test]
+    fn a_crashed_service_on_a_terminal() {
+        let text = render(&in_backoff(), &terminal());
+        let expected = "\
+● web - MCP Studio
+  state:    backoff since 2026-11-22 11:27:00 (3m ago)
+  reason:   exited with code 1 after 12 s
+  next:     start in 3.4 s (at 11:30:03)
+  restarts: 2/10 in a row; 2 since mcpd started; 2 crashes
+  crash:    3m ago: exit 1: exited with code 1 after 12 s: ModuleNotFoundError:
+            No module named 'mcp'
+  see:      mcpctl crashes show 20261122T112700Z-3f9a
+  command:  /usr/bin/python3 -m uvicorn
+  runs in:  /opt/mcp-studio
+  config:   /etc/mcpd/mcpd.toml:12
+  log:      /var/log/mcpd/web.log
+  lost:     7 log lines could not be stored
+
+Last output:
+  11:29:58.123 out | starting
+  11:29:58.123 err | ModuleNotFoundError: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+";
+        assert_eq!(text, expected);
+        for width in 40..120 {
+            assert_fits(&render(&in_backoff(), &Look { width: Some(width), ..terminal() }), width);
+        }
+    }
+
+    #[test]
+    fn a_pipe_gets_everything() {
+        let text = render(&in_backoff(), &pipe());
+        assert!(
+            text.contains(&"x".repeat(100)) && text.contains("ModuleNotFoundError: No module named 'mcp'\n")
+        );
+    }
+
+    #[test]
+    fn a_healthy_one_says_so() {
+        let text = render(&up("web"), &terminal());
+        assert!(text.starts_with("● web\n  state:    up since 2026-11-22 10:28:01 (1h ago)\n"), "{text}");
+        assert!(text.contains("  health:   healthy: 200 after 4 ms\n  pid:      4711 (start 3"), "{text}");
+        assert!(!text.contains("Last output"), "{text}");
+    }
+
+    #[test]
+    fn what_comes_next() {
+        let words = |what: &str, in_seconds| {
+            next_words(
+                &Next { what: what.into(), in_seconds, at: "2026-11-22T11:30:03Z".into() },
+                &terminal(),
+            )
+        };
+        assert_eq!(words("kill", 2.0), "SIGKILL to all its processes in 2 s (at 11:30:03)");
+        assert_eq!(words("start", 0.0), "start now");
+        assert_eq!(words("of_a_later_version", 1.0), "of_a_later_version in 1 s (at 11:30:03)");
+    }
+
+    #[test]
+    fn commands_can_be_pasted() {
+        let words = ["sh", "-c", "echo 'a b'", ""].map(str::to_owned);
+        assert_eq!(command(&words), r"sh -c 'echo '\''a b'\''' ''");
+    }
+}

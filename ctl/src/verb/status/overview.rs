@@ -1,0 +1,276 @@
+//! A line per service, a summary, and the reasons of what is not well.
+
+use mcpd_proto::status::{Health, ServiceStatus, State, StatusDocument};
+
+use super::{health_style, restarts, state_style};
+use crate::look::{DIM, Look, PLAIN, WARN};
+use crate::table::{Cell, Column, Cut, Table};
+use crate::verb::crashes::what;
+use crate::{human, text};
+
+/// Names listed in the summary for each state.
+const NAMED: usize = 3;
+/// Reasons listed under the summary; whoever has more problems than this looks at the table first.
+const EXPLAINED: usize = 10;
+
+/// The whole answer.
+pub(crate) fn render(document: &StatusDocument, look: &Look) -> String {
+    let mut services: Vec<&ServiceStatus> = document.services.iter().collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    if services.is_empty() {
+        let config = text::safe(&document.daemon.config);
+        return look.wrap(&format!("No services are configured in {config}."), 0).join("\n") + "\n";
+    }
+    let mut text = table(&services, look).render(look);
+    text.push('\n');
+    text.push_str(&(look.wrap(&summary(&services), 2).join("\n  ") + "\n"));
+    text.push_str(&reasons(&services, look));
+    if document.daemon.state != "running" {
+        let state = text::safe(&document.daemon.state);
+        text.push_str(&format!("{}\n", look.paint(WARN, &look.fit(&format!("mcpd itself is {state}"), 0))));
+    }
+    text
+}
+
+fn table(services: &[&ServiceStatus], look: &Look) -> Table {
+    let mut table = Table::new([
+        Column::left("NAME", Cut::Middle(12)),
+        Column::left("STATE", Cut::Never),
+        Column::left("HEALTH", Cut::Never),
+        Column::right("PID"),
+        Column::right("UPTIME"),
+        Column::right("RESTARTS"),
+        Column::left("LAST CRASH", Cut::End(14)),
+    ]);
+    for service in services {
+        let none = || Cell::styled("-", DIM);
+        let health = match service.health {
+            Health::None => none(),
+            health => Cell::styled(health.name(), health_style(health)),
+        };
+        let crash = service.last_crash.as_ref();
+        table.row(vec![
+            Cell::from(&service.name),
+            Cell::styled(service.state.name(), state_style(service.state)),
+            health,
+            service.pid.map_or_else(none, |pid| pid.to_string().into()),
+            service.uptime_seconds.map_or_else(none, |uptime| human::seconds(uptime).into()),
+            Cell::styled(restarts(service), if service.restarts > 0 { WARN } else { PLAIN }),
+            crash.map_or_else(none, |crash| {
+                format!("{}: {}", look.clock.ago(&crash.time), what(crash)).into()
+            }),
+        ]);
+    }
+    table
+}
+
+/// `5 services: 3 up, 1 in backoff (api, next start in 4 s), 1 parked (db)`
+fn summary(services: &[&ServiceStatus]) -> String {
+    let groups: [(&[State], &str); 7] = [
+        (&[State::Up], "up"),
+        (&[State::Spawning, State::Starting], "starting"),
+        (&[State::Waiting], "waiting"),
+        (&[State::Stopping], "stopping"),
+        (&[State::Backoff], "in backoff"),
+        (&[State::Parked], "parked"),
+        (&[State::Down], "down"),
+    ];
+    let mut parts = Vec::new();
+    for (states, what) in groups {
+        let members: Vec<&ServiceStatus> =
+            services.iter().copied().filter(|service| states.contains(&service.state)).collect();
+        if !members.is_empty() {
+            parts.push(format!("{} {what}{}", members.len(), detail(&members)));
+        }
+    }
+    format!("{}: {}", human::count(services.len(), "service", "services"), parts.join(", "))
+}
+
+/// Which ones, where that matters.
+fn detail(members: &[&ServiceStatus]) -> String {
+    let Some(state) = members.first().map(|service| service.state) else { return String::new() };
+    let described: Vec<String> = match state {
+        State::Up => members
+            .iter()
+            .filter(|service| matches!(service.health, Health::Failing | Health::Unhealthy))
+            .map(|service| format!("{} {}", text::safe(&service.name), service.health.name()))
+            .collect(),
+        State::Down => Vec::new(),
+        State::Backoff => members
+            .iter()
+            .map(|service| {
+                let name = text::safe(&service.name);
+                match service.next.as_ref().filter(|next| next.what == "start") {
+                    Some(next) if members.len() == 1 => {
+                        format!("{name}, next start in {}", human::seconds(next.in_seconds))
+                    }
+                    Some(next) => format!("{name} in {}", human::seconds(next.in_seconds)),
+                    None => name,
+                }
+            })
+            .collect(),
+        State::Waiting | State::Spawning | State::Starting | State::Stopping | State::Parked => {
+            members.iter().map(|service| text::safe(&service.name)).collect()
+        }
+    };
+    if described.is_empty() {
+        return String::new();
+    }
+    let mut list = described[..described.len().min(NAMED)].join(", ");
+    if described.len() > NAMED {
+        list.push_str(&format!(" and {} more", described.len() - NAMED));
+    }
+    format!(" ({list})")
+}
+
+/// One line for each service that is not well and says why.
+fn reasons(services: &[&ServiceStatus], look: &Look) -> String {
+    let troubled: Vec<(&ServiceStatus, &str)> = services
+        .iter()
+        .filter_map(|service| {
+            let why = match (service.state, service.health) {
+                (State::Parked | State::Backoff, _) => service.reason.as_deref(),
+                (_, Health::Failing | Health::Unhealthy) => {
+                    service.reason.as_deref().or(service.health_detail.as_deref())
+                }
+                _ => None,
+            };
+            why.map(|why| (*service, why))
+        })
+        .collect();
+    let mut text = String::new();
+    for (service, why) in troubled.iter().take(EXPLAINED) {
+        let name = text::cut_middle(&text::safe(&service.name), 24);
+        let used = 2 + text::width(&name) + 2;
+        let why = look.fit(&text::safe(why), used);
+        text.push_str(&format!("  {}: {why}\n", look.paint(state_style(service.state), &name)));
+    }
+    if troubled.len() > EXPLAINED {
+        let more = format!("  and {} more: mcpctl status NAME", troubled.len() - EXPLAINED);
+        text.push_str(&(look.fit(&more, 0) + "\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpd_proto::status::{DaemonStatus, Next};
+
+    use super::super::tests::{crash, up, without_process};
+    use super::*;
+    use crate::look::tests::{assert_fits, pipe, terminal};
+
+    fn document(services: Vec<ServiceStatus>) -> StatusDocument {
+        let daemon = DaemonStatus {
+            schema: 1,
+            version: "0.1.0".into(),
+            pid: 1,
+            started_at: "2026-11-22T10:00:00Z".into(),
+            uptime_seconds: 5400.0,
+            config: "/etc/mcpd/mcpd.toml".into(),
+            state_dir: "/var/lib/mcpd".into(),
+            log_dir: "/var/log/mcpd".into(),
+            state: "running".into(),
+            summary: String::new(),
+            log_lines_dropped: 0,
+            last_reload: None,
+        };
+        StatusDocument { schema: 1, daemon, services }
+    }
+
+    fn mixture() -> Vec<ServiceStatus> {
+        let next = Next { what: "start".into(), in_seconds: 4.0, at: "2026-11-22T11:30:04Z".into() };
+        vec![
+            ServiceStatus { last_crash: Some(crash("web")), restarts: 1, ..up("web") },
+            up("auth"),
+            ServiceStatus {
+                health: Health::Failing,
+                health_detail: Some("503 after 4 ms: expected 200".into()),
+                pid: Some(4_194_304),
+                ..up("mcp-studio")
+            },
+            ServiceStatus {
+                restarts: 2,
+                reason: Some("exited with code 1 after 12 s".into()),
+                last_crash: Some(crash("api")),
+                next: Some(next),
+                ..without_process("api", State::Backoff)
+            },
+            ServiceStatus {
+                restarts: 10,
+                reason: Some(
+                    "restarted 10 times in a row without a stable run; start it with mcpctl start db".into(),
+                ),
+                ..without_process("db", State::Parked)
+            },
+        ]
+    }
+
+    #[test]
+    fn a_mixture_on_a_terminal() {
+        let text = render(&document(mixture()), &terminal());
+        let expected = "\
+NAME        STATE    HEALTH       PID  UPTIME  RESTARTS  LAST CRASH
+api         backoff  -              -       -      2/10  3m ago: exit 1
+auth        up       healthy     4711  1h 02m      0/10  -
+db          parked   -              -       -     10/10  -
+mcp-studio  up       failing  4194304  1h 02m      0/10  -
+web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
+
+5 services: 3 up (mcp-studio failing), 1 in backoff (api, next start in 4 s),
+  1 parked (db)
+  api: exited with code 1 after 12 s
+  db: restarted 10 times in a row without a stable run; start it with mcpctl st…
+  mcp-studio: 503 after 4 ms: expected 200
+";
+        assert_eq!(text, expected);
+        assert_fits(&text, 80);
+    }
+
+    #[test]
+    fn a_pipe_gets_everything_in_one_line_each() {
+        let long = "a-name-that-is-much-longer-than-anything-that-would-fit-in-a-terminal-of-eighty-columns";
+        let mut services = mixture();
+        services.push(up(long));
+        let text = render(&document(services), &pipe());
+        assert!(text.contains(long) && text.contains("mcpctl start db\n") && !text.contains('…'), "{text}");
+        assert!(text.contains("\n6 services: 4 up (mcp-studio failing), 1 in backoff"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_ever_too_long() {
+        let mut services = mixture();
+        for (at, state) in [State::Down, State::Waiting, State::Spawning, State::Starting, State::Stopping]
+            .into_iter()
+            .chain([State::Parked; 12])
+            .enumerate()
+        {
+            let mut service = without_process(&format!("service-number-{at}-of-a-very-long-name"), state);
+            service.reason = Some("because of something that takes rather many words to explain ".repeat(3));
+            service.last_crash = Some(crash("x"));
+            services.push(service);
+        }
+        for width in 30..130 {
+            let look = Look { width: Some(width), ..terminal() };
+            assert_fits(&render(&document(services.clone()), &look), width);
+        }
+        let text = render(&document(services), &terminal());
+        assert!(text.contains("\n  and 5 more: mcpctl status NAME\n"), "{text}");
+        assert!(text.contains(" and 10 more)"), "{text}");
+    }
+
+    #[test]
+    fn nothing_configured_says_where() {
+        let text = render(&document(Vec::new()), &terminal());
+        assert_eq!(text, "No services are configured in /etc/mcpd/mcpd.toml.\n");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let plain = render(&document(mixture()), &terminal());
+        let coloured = render(&document(mixture()), &Look { color: true, ..terminal() });
+        assert_ne!(plain, coloured);
+        let stripped: Vec<String> = coloured.lines().map(text::safe).collect();
+        assert_eq!(stripped, plain.lines().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,286 @@
+//! What can be done.
+
+use std::time::Duration;
+
+use crate::event::{Exit, RequestId, ServiceId, Verb};
+use crate::time::Mono;
+use crate::verdict::{Decision, Failure, ParkReason};
+
+/// Whom a signal is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// The main process.
+    Main,
+    /// Its whole process group.
+    Group,
+}
+
+/// What the shell is to do, without waiting for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Start the service's process; its output is drained from the first byte.
+    Spawn {
+        /// Which one.
+        service: ServiceId,
+        /// The number of this start.
+        generation: u64,
+    },
+    /// Send a signal to a process that has not ended as far as the core knows.
+    Signal {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// The signal's number.
+        signal: i32,
+        /// For whom.
+        whom: Whom,
+    },
+    /// The main process is dead: read what it wrote, look at what is left of its tree.
+    Settle {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// Send a signal to everything that is left of a dead process's tree, and look again.
+    SignalTree {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Put a crash report on disk.
+    RecordCrash(Box<Crash>),
+    /// The run is over and nothing is left of it.
+    Forget {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// Ask the health endpoint.
+    Probe {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which probe of this start.
+        probe: u64,
+    },
+    /// Answer a client. Every command gets exactly one.
+    Reply {
+        /// Who waits.
+        request: RequestId,
+        /// Of which service.
+        service: ServiceId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Something worth writing down.
+    Note(Note),
+    /// The service is gone: nothing will be said of it any more.
+    Removed {
+        /// Which one.
+        service: ServiceId,
+    },
+    /// Every service that starts with the daemon is up or has failed: once.
+    Ready,
+    /// After a shutdown: nothing runs any more.
+    Finished,
+}
+
+/// What the report of a crash needs from the core.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crash {
+    /// Which one.
+    pub service: ServiceId,
+    /// Which start of it.
+    pub generation: u64,
+    /// What kind of end.
+    pub failure: Failure,
+    /// How the process ended; `None` when there was none.
+    pub exit: Option<Exit>,
+    /// The main process.
+    pub pid: Option<u32>,
+    /// When the run began.
+    pub started: Mono,
+    /// When it ended.
+    pub ended: Mono,
+    /// What follows.
+    pub decision: Decision,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is as asked for.
+    Done,
+    /// It was so already.
+    Already,
+    /// The process ended before it was up; the decision says what follows.
+    StartFailed {
+        /// Which start of it.
+        generation: u64,
+        /// What kind of end; `None`: an end that is no failure.
+        failure: Option<Failure>,
+        /// How the process ended.
+        exit: Option<Exit>,
+        /// What follows.
+        decision: Decision,
+    },
+    /// It runs, but nothing has said within `start_timeout` that it is up.
+    NotUpInTime,
+    /// Another command took over.
+    Superseded {
+        /// Which one.
+        by: Verb,
+    },
+    /// The service was removed from the configuration meanwhile.
+    Removed,
+    /// There is no process to do it to.
+    NotRunning,
+    /// The daemon is on its way down.
+    ShuttingDown,
+    /// No such service (any more).
+    Unknown,
+}
+
+/// The number of a note; grows by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NoteId(pub u64);
+
+/// Something that happened or was decided, and what brought it about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// This note.
+    pub id: NoteId,
+    /// What brought it about.
+    pub cause: Option<NoteId>,
+    /// When.
+    pub at: Mono,
+    /// Whose; `None`: the daemon's own.
+    pub service: Option<ServiceId>,
+    /// Which start of it.
+    pub generation: u64,
+    /// What.
+    pub kind: NoteKind,
+}
+
+/// What a note says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoteKind {
+    /// A person asked for something.
+    Asked(Verb),
+    /// A process was asked for.
+    Spawning,
+    /// It runs.
+    Started {
+        /// The main process.
+        pid: u32,
+    },
+    /// It is up.
+    Up {
+        /// From the start until now.
+        after: Duration,
+    },
+    /// No process came of it.
+    SpawnFailed,
+    /// The main process ended.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// A stop or restart was on its way.
+        expected: bool,
+    },
+    /// A report is being written.
+    Crashed {
+        /// What kind.
+        failure: Failure,
+    },
+    /// It is asked to end.
+    Stopping {
+        /// Why.
+        why: StopCause,
+    },
+    /// It did not end in time: SIGKILL.
+    Killing,
+    /// Not even SIGKILL ended it.
+    StillAlive,
+    /// Processes outlived the main process and are being ended.
+    Leftovers {
+        /// So many.
+        left: u32,
+    },
+    /// The first health probe that failed after one that succeeded.
+    ProbeFailed,
+    /// The health check failed so often in a row that it is a failure.
+    Unhealthy {
+        /// So often.
+        failures: u32,
+    },
+    /// The health check succeeds (again).
+    Healthy,
+    /// No verdict came, not even a timeout.
+    ProbeLost,
+    /// The next start has a time.
+    Backoff {
+        /// From the end of the last run.
+        delay: Duration,
+        /// The number of this restart in a row.
+        attempt: u32,
+    },
+    /// Given up.
+    Parked(ParkReason),
+    /// It is down.
+    Down(DownReason),
+    /// A stable run started the counters again.
+    CountersReset,
+    /// The spawn has not been answered in time.
+    SpawnSlow,
+    /// The crash report has not reached the disk in time.
+    RecordSlow,
+    /// A reload changed it.
+    Redefined {
+        /// What it runs changed.
+        restart: bool,
+    },
+    /// A reload removed it.
+    Removed,
+    /// Everything is to stop.
+    ShuttingDown,
+}
+
+/// Why a running service is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// Somebody said stop.
+    Asked,
+    /// Somebody said restart.
+    Restart,
+    /// A reload changed what it runs.
+    Changed,
+    /// A reload removed it.
+    Removed,
+    /// The daemon is on its way down.
+    Shutdown,
+    /// It failed while its process lived.
+    Failure(Failure),
+}
+
+/// Why a service is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownReason {
+    /// It never ran.
+    NeverStarted,
+    /// Somebody asked for it.
+    Stopped,
+    /// It ended well, and the policy does not restart it then.
+    Finished(Exit),
+    /// It failed, and the policy does not restart it then.
+    Failed(Failure),
+    /// A person reset it after it was parked.
+    Reset,
+}

@@ -1,0 +1,335 @@
+//! All services together: events in, actions out, one index of deadlines.
+
+use std::collections::BTreeMap;
+
+use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
+use crate::event::{Event, ServiceId};
+use crate::health::Health;
+use crate::index::Index;
+use crate::service::{Actual, Cx, Service, Want};
+use crate::time::{Chance, Mono};
+use crate::view::{HealthView, NextView, StateView, View};
+
+/// The decider. See the crate's documentation for its contract.
+#[derive(Debug, Clone)]
+pub struct Core {
+    services: BTreeMap<ServiceId, Service>,
+    index: Index,
+    chance: Chance,
+    notes: u64,
+    shutting_down: bool,
+    finished: bool,
+    /// Services that run something or are owed an answer.
+    busy: usize,
+    boot: Boot,
+    /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
+    unsettled: Index,
+}
+
+/// The way to [`Action::Ready`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// Services are being defined.
+    Defining,
+    /// Some have not settled.
+    Waiting,
+    Ready,
+}
+
+impl Core {
+    /// A core without services. The seed is for jitter.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            services: BTreeMap::new(),
+            index: Index::default(),
+            chance: Chance::new(seed),
+            notes: 1,
+            shutting_down: false,
+            finished: false,
+            busy: 0,
+            boot: Boot::Defining,
+            unsettled: Index::default(),
+        }
+    }
+
+    /// Takes in what happened and adds what is to be done to `out`.
+    pub fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Define { service, policy, start, program_missing } => {
+                self.define(now, service, *policy, start, program_missing, out);
+            }
+            Event::Redefine { service, to } => self.with(now, service, out, |s, cx| s.redefine(cx, *to)),
+            Event::Remove { service } => self.with(now, service, out, Service::remove),
+            Event::Begun => {
+                if self.boot == Boot::Defining {
+                    self.boot = Boot::Waiting;
+                }
+            }
+            Event::Command { request, service, verb } => {
+                if self.services.contains_key(&service) {
+                    self.with(now, service, out, |s, cx| s.command(cx, request, verb));
+                } else {
+                    out.push(Action::Reply { request, service, outcome: Outcome::Unknown });
+                }
+            }
+            Event::Shutdown => self.shut_down(now, out),
+            Event::Spawned { service, generation, pid } => {
+                self.with_run(now, service, generation, out, |s, cx| s.spawned(cx, pid));
+            }
+            Event::SpawnFailed { service, generation } => {
+                self.with_run(now, service, generation, out, Service::spawn_failed);
+            }
+            Event::Exited { service, generation, exit } => {
+                self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));
+            }
+            Event::Drained { service, generation } => {
+                self.with_run(now, service, generation, out, Service::drained);
+            }
+            Event::TreeLeft { service, generation, left } => {
+                self.with_run(now, service, generation, out, |s, cx| s.tree_left(cx, left));
+            }
+            Event::CrashRecorded { service, generation } => {
+                self.with_run(now, service, generation, out, Service::crash_recorded);
+            }
+            Event::Probed { service, generation, probe, ok } => {
+                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
+            }
+        }
+        self.conclude(now, out);
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Mono, out: &mut Vec<Action>) {
+        while let Some((at, service)) = self.index.first() {
+            if at > now {
+                break;
+            }
+            self.with(now, service, out, Service::timeout);
+        }
+        self.conclude(now, out);
+    }
+
+    /// When [`Self::handle_timeout`] is wanted next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let boot = self.unsettled.first().map(|(at, _)| at);
+        match (self.index.first().map(|(at, _)| at), boot) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// One service as it is.
+    #[must_use]
+    pub fn view(&self, service: ServiceId) -> Option<View> {
+        self.services.get(&service).map(view)
+    }
+
+    /// Every service as it is, by number.
+    pub fn views(&self) -> impl Iterator<Item = View> {
+        self.services.values().map(view)
+    }
+
+    /// A number for a note of the shell's own, so that all notes count together.
+    pub fn claim_note(&mut self) -> NoteId {
+        let id = NoteId(self.notes);
+        self.notes += 1;
+        id
+    }
+
+    /// Whether the daemon is on its way down.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
+    fn with(
+        &mut self,
+        now: Mono,
+        id: ServiceId,
+        out: &mut Vec<Action>,
+        step: impl FnOnce(&mut Service, &mut Cx<'_>),
+    ) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let mut cx = Cx {
+            now,
+            out,
+            chance: &mut self.chance,
+            notes: &mut self.notes,
+            shutting_down: self.shutting_down,
+        };
+        let was_busy = !service.is_at_rest();
+        step(service, &mut cx);
+        match (was_busy, !service.is_at_rest()) {
+            (false, true) => self.busy += 1,
+            (true, false) => self.busy -= 1,
+            (true, true) | (false, false) => {}
+        }
+        let deadline = service.deadline();
+        self.index.set(id, service.indexed, deadline);
+        service.indexed = deadline;
+        if service.has_settled() || service.removing {
+            self.unsettled.set(id, service.settles_by.take(), None);
+        }
+        if service.removing && service.is_at_rest() {
+            self.index.set(id, service.indexed, None);
+            self.services.remove(&id);
+            out.push(Action::Removed { service: id });
+        }
+    }
+
+    /// News of a run that is over falls through here.
+    fn with_run(
+        &mut self,
+        now: Mono,
+        id: ServiceId,
+        generation: u64,
+        out: &mut Vec<Action>,
+        step: impl FnOnce(&mut Service, &mut Cx<'_>),
+    ) {
+        if self.services.get(&id).is_some_and(|service| service.generation == generation) {
+            self.with(now, id, out, step);
+        }
+    }
+
+    fn define(
+        &mut self,
+        now: Mono,
+        id: ServiceId,
+        policy: crate::Policy,
+        start: bool,
+        program_missing: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let start = start && !self.shutting_down;
+        if let Some(service) = self.services.get_mut(&id) {
+            // It was being removed and is wanted again: what runs of it ends first.
+            service.removing = false;
+            service.want = if start { Want::Up } else { Want::Down };
+            let to = crate::event::Redefinition { policy, restart: true };
+            self.with(now, id, out, |s, cx| s.redefine(cx, to));
+            return;
+        }
+        let mut service = Service::new(id, policy, now);
+        if start && self.boot == Boot::Defining {
+            service.settles_by = Some(now + service.policy.start_timeout);
+            self.unsettled.set(id, None, service.settles_by);
+        }
+        self.services.insert(id, service);
+        if !start {
+            return;
+        }
+        self.with(now, id, out, |s, cx| s.begin(cx, program_missing));
+    }
+
+    fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let again = self.shutting_down;
+        self.shutting_down = true;
+        if !again {
+            let id = NoteId(self.notes);
+            self.notes += 1;
+            out.push(Action::Note(Note {
+                id,
+                cause: None,
+                at: now,
+                service: None,
+                generation: 0,
+                kind: NoteKind::ShuttingDown,
+            }));
+        }
+        let ids: Vec<ServiceId> = self.services.keys().copied().collect();
+        for id in ids {
+            if again {
+                self.with(now, id, out, Service::hurry);
+            } else {
+                self.with(now, id, out, |s, cx| s.want_down(cx, StopCause::Shutdown));
+            }
+        }
+        if again {
+            // What is in a hurry is due now.
+            self.handle_timeout(now, out);
+        }
+    }
+
+    /// What concerns all services together.
+    fn conclude(&mut self, now: Mono, out: &mut Vec<Action>) {
+        while let Some((at, id)) = self.unsettled.first() {
+            if at > now {
+                break;
+            }
+            self.unsettled.set(id, Some(at), None);
+            if let Some(service) = self.services.get_mut(&id) {
+                service.settles_by = None;
+            }
+        }
+        if self.boot == Boot::Waiting && self.unsettled.first().is_none() {
+            self.boot = Boot::Ready;
+            out.push(Action::Ready);
+        }
+        if self.shutting_down && !self.finished && self.busy == 0 {
+            self.finished = true;
+            out.push(Action::Finished);
+        }
+    }
+}
+
+fn view(service: &Service) -> View {
+    let child = service.child();
+    let health = child.and_then(|child| child.health.as_ref());
+    View {
+        service: service.id,
+        wanted: service.want == Want::Up,
+        state: state_view(service),
+        since: service.since,
+        generation: service.generation,
+        pid: child.map(|child| child.pid),
+        started: child.map(|child| child.started),
+        restarts: service.attempt,
+        max_restarts: service.policy.restart.max_restarts,
+        restarts_total: service.restarts_total,
+        health: health_view(service, health),
+        next: service.next(),
+    }
+}
+
+fn state_view(service: &Service) -> StateView {
+    match &service.actual {
+        Actual::Down(why) => StateView::Down(*why),
+        Actual::Spawning(_) => StateView::Spawning,
+        Actual::Starting(_) => StateView::Starting,
+        Actual::Up(_) => StateView::Up,
+        Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
+        Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
+        Actual::Backoff { failure, .. } => StateView::Backoff { failure: *failure },
+        Actual::Parked(why) => StateView::Parked(*why),
+    }
+}
+
+fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
+    let (Some(policy), Some(health)) = (&service.policy.health, health) else { return HealthView::None };
+    match health.failures() {
+        0 if health.seen_healthy() => HealthView::Healthy,
+        0 => HealthView::Starting,
+        failures if failures >= policy.retries => HealthView::Unhealthy(failures),
+        failures => HealthView::Failing(failures),
+    }
+}
+
+impl Service {
+    /// What happens next and when, as far as a person cares.
+    fn next(&self) -> Option<(NextView, Mono)> {
+        match &self.actual {
+            Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
+            Actual::Starting(child) | Actual::Up(child) => {
+                if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
+                    return Some((NextView::Probe, at));
+                }
+                let resets = self.attempt > 0 && child.health.is_none();
+                resets.then(|| (NextView::ResetCounters, child.started + self.policy.restart.reset_after))
+            }
+            Actual::Stopping(stopping) => Some((NextView::Kill, stopping.due())),
+            Actual::Backoff { until, .. } => Some((NextView::Start, *until)),
+        }
+    }
+}

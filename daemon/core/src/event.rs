@@ -1,0 +1,164 @@
+//! What can happen.
+
+use std::time::Duration;
+
+use crate::policy::Policy;
+
+/// A service, for as long as the daemon knows it. The shell hands the numbers out and never uses one twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub u32);
+
+/// A request of a client that waits for a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a person can ask of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Be up.
+    Start,
+    /// Be down.
+    Stop,
+    /// Be up with a new process.
+    Restart,
+    /// Forget the failures.
+    Reset,
+    /// Send a signal: to the main process, or to the whole group.
+    Signal(i32, crate::action::Whom),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal.
+    Signal {
+        /// Which one.
+        signal: i32,
+        /// The kernel wrote a core file.
+        core_dumped: bool,
+    },
+}
+
+/// What a reload does to a service that stays.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redefinition {
+    /// The new policy; in force at once.
+    pub policy: Policy,
+    /// What it runs changed: a running process is replaced, a parked or waiting one starts at once.
+    pub restart: bool,
+}
+
+/// What happened. Everything that comes from a process carries service and generation, never a bare pid.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The configuration has this service.
+    Define {
+        /// Its new number, or that of a service that is just being removed: then it stays.
+        service: ServiceId,
+        /// How it is to be run.
+        policy: Box<Policy>,
+        /// Start it.
+        start: bool,
+        /// Its program cannot be found: with `start` it is parked at once.
+        program_missing: bool,
+    },
+    /// A reload changed this service.
+    Redefine {
+        /// Which one.
+        service: ServiceId,
+        /// To what.
+        to: Box<Redefinition>,
+    },
+    /// A reload removed this service: it stops and is forgotten.
+    Remove {
+        /// Which one.
+        service: ServiceId,
+    },
+    /// All services that start with the daemon have been defined.
+    Begun,
+    /// A client asks for something.
+    Command {
+        /// Who waits for the reply.
+        request: RequestId,
+        /// Of which service.
+        service: ServiceId,
+        /// What.
+        verb: Verb,
+    },
+    /// Everything is to stop; a second time: at once.
+    Shutdown,
+    /// The answer to [`crate::Action::Spawn`].
+    Spawned {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// The main process.
+        pid: u32,
+    },
+    /// The other answer to [`crate::Action::Spawn`].
+    SpawnFailed {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// The main process ended.
+    Exited {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// How.
+        exit: Exit,
+    },
+    /// What the dead process had written is read.
+    Drained {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// Somebody looked at what is left of a dead process's tree.
+    TreeLeft {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// So many processes.
+        left: u32,
+    },
+    /// The crash report is on disk, or cannot be written.
+    CrashRecorded {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// The answer to [`crate::Action::Probe`].
+    Probed {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which probe of this start.
+        probe: u64,
+        /// Healthy.
+        ok: bool,
+    },
+}
+
+/// A process that lived without a health check for this long counts as started when somebody waits for it: an import
+/// error or a port in use shows within that time, and supervisord's `startsecs` made it the habit.
+pub const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long a restart waits for the crash report to reach the disk: a hung disk must not keep a service down.
+pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long after a probe's own timeout the core waits for its verdict.
+pub const PROBE_GRACE: Duration = Duration::from_secs(2);
+
+/// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).
+pub const KILL_AGAIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,84 @@
+//! What the configuration asks of the core, without names, paths and texts: those stay with the shell.
+
+use std::time::Duration;
+
+/// How one service is to be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// A start that takes longer is a failure of kind `start_timeout`.
+    pub start_timeout: Duration,
+    /// After this long the whole tree gets SIGKILL.
+    pub stop_timeout: Duration,
+    /// What asks the service to end.
+    pub stop_signal: i32,
+    /// Which ends are no failures.
+    pub success: ExitSet,
+    /// What follows an end that nobody asked for.
+    pub restart: RestartPolicy,
+    /// How to tell that it hangs.
+    pub health: Option<HealthPolicy>,
+}
+
+/// A set of ends, as `success_exit_status` lists them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExitSet {
+    /// Exit codes.
+    pub codes: Vec<i32>,
+    /// Signals that killed it.
+    pub signals: Vec<i32>,
+}
+
+/// `[service.NAME.restart]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestartPolicy {
+    /// Which ends are followed by a restart.
+    pub when: When,
+    /// Before the first restart in a row.
+    pub delay: Duration,
+    /// Each further delay is the last times this.
+    pub multiplier: f64,
+    /// Delays grow up to this.
+    pub max_delay: Duration,
+    /// Up to this share of the delay comes on top, at random.
+    pub jitter: f64,
+    /// A run this long starts the counters again.
+    pub reset_after: Duration,
+    /// Restarts in a row; 0: no limit.
+    pub max_restarts: u32,
+    /// At the limit: park (true), or go on at `max_delay`.
+    pub park_at_limit: bool,
+    /// Ends that park at once.
+    pub prevent: ExitSet,
+}
+
+/// `restart.when`, systemd's `Restart=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// After every end.
+    Always,
+    /// After an end that is no failure.
+    OnSuccess,
+    /// After every failure.
+    OnFailure,
+    /// After every failure but an exit code or a failed spawn.
+    OnAbnormal,
+    /// After a hang.
+    OnWatchdog,
+    /// Not at all.
+    Never,
+}
+
+/// `[service.NAME.health]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthPolicy {
+    /// From one probe's end to the next one's start.
+    pub interval: Duration,
+    /// How long an answer may take; the prober sees to it, the core only notices when even the prober does not answer.
+    pub timeout: Duration,
+    /// Failures in a row that make a failure of the service.
+    pub retries: u32,
+    /// Failures this soon after the start do not count; the first success ends it.
+    pub start_period: Duration,
+    /// Restart (true), or only say so.
+    pub restart: bool,
+}

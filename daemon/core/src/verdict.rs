@@ -1,0 +1,144 @@
+//! Was that end a failure, and what follows? Pure functions of policy, end and counters.
+
+use std::time::Duration;
+
+use crate::event::Exit;
+use crate::policy::{ExitSet, RestartPolicy, When};
+use crate::time::Chance;
+
+/// What kind of end a run had that nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It ended by itself, with a code.
+    Exit,
+    /// A signal killed it.
+    Signal,
+    /// Its health check failed too often in a row.
+    Health,
+    /// It was not up in time.
+    StartTimeout,
+    /// It could not be started.
+    Spawn,
+}
+
+/// Why a service is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParkReason {
+    /// As many restarts in a row as the policy allows.
+    Limit {
+        /// So many.
+        restarts: u32,
+    },
+    /// It ended in a way that `prevent_exit_status` lists.
+    Prevented(Exit),
+    /// Its program cannot be found or executed.
+    ProgramMissing,
+}
+
+/// What follows the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision {
+    /// What.
+    pub what: What,
+    /// The number of this restart in a row; 0 when there is none.
+    pub attempt: u32,
+    /// The limit; 0: none.
+    pub max: u32,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum What {
+    /// A start after this delay, counted from the end.
+    Restart(Duration),
+    /// Nothing until somebody acts.
+    Park(ParkReason),
+    /// Nothing: the policy does not restart after such an end.
+    StayDown,
+    /// A stop or restart was on its way already.
+    AsAsked,
+}
+
+impl ExitSet {
+    /// Does this end belong to the set?
+    #[must_use]
+    pub fn holds(&self, exit: Exit) -> bool {
+        match exit {
+            Exit::Code(code) => self.codes.contains(&code),
+            Exit::Signal { signal, .. } => self.signals.contains(&signal),
+        }
+    }
+}
+
+/// Signals by which a program says that it is broken (their default action is a core dump, `signal(7)`). An end by one
+/// of them is worth a report even while a stop was on its way.
+#[must_use]
+pub fn is_crash_signal(signal: i32) -> bool {
+    // SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS
+    matches!(signal, 4 | 5 | 6 | 7 | 8 | 11 | 31)
+}
+
+impl RestartPolicy {
+    /// The delay before restart number `attempt + 1` in a row, without jitter: `delay * multiplier^attempt`, at most
+    /// `max_delay`. Never shrinks as `attempt` grows.
+    #[must_use]
+    pub fn base_delay(&self, attempt: u32) -> Duration {
+        let exponent = i32::try_from(attempt).unwrap_or(i32::MAX);
+        let seconds = self.delay.as_secs_f64() * self.multiplier.max(1.0).powi(exponent);
+        // `try_from` refuses infinity and what is longer than a Duration can be: both are over any maximum.
+        Duration::try_from_secs_f64(seconds).map_or(self.max_delay, |delay| delay.min(self.max_delay))
+    }
+
+    fn jittered(&self, base: Duration, chance: &mut Chance) -> Duration {
+        let share = self.jitter.clamp(0.0, 1.0) * chance.unit();
+        base.saturating_add(base.mul_f64(share))
+    }
+
+    fn restarts_after(&self, failure: Option<Failure>) -> bool {
+        match self.when {
+            When::Always => true,
+            When::OnSuccess => failure.is_none(),
+            When::OnFailure => failure.is_some(),
+            When::OnAbnormal => match failure {
+                Some(Failure::Signal | Failure::Health | Failure::StartTimeout) => true,
+                Some(Failure::Exit | Failure::Spawn) | None => false,
+            },
+            When::OnWatchdog => match failure {
+                Some(Failure::Health) => true,
+                Some(Failure::Exit | Failure::Signal | Failure::StartTimeout | Failure::Spawn) | None => {
+                    false
+                }
+            },
+            When::Never => false,
+        }
+    }
+
+    /// What follows an end that nobody asked for. `attempt`: restarts in a row so far, already set to 0 when the run
+    /// was a stable one.
+    #[must_use]
+    pub fn decide(
+        &self,
+        failure: Option<Failure>,
+        exit: Option<Exit>,
+        attempt: u32,
+        chance: &mut Chance,
+    ) -> Decision {
+        let max = self.max_restarts;
+        if let Some(exit) = exit.filter(|&exit| self.prevent.holds(exit)) {
+            return Decision { what: What::Park(ParkReason::Prevented(exit)), attempt: 0, max };
+        }
+        if !self.restarts_after(failure) {
+            return Decision { what: What::StayDown, attempt: 0, max };
+        }
+        if max > 0 && attempt >= max {
+            if self.park_at_limit {
+                let what = What::Park(ParkReason::Limit { restarts: attempt });
+                return Decision { what, attempt: 0, max };
+            }
+            let delay = self.jittered(self.max_delay, chance);
+            return Decision { what: What::Restart(delay), attempt: attempt.saturating_add(1), max };
+        }
+        let delay = self.jittered(self.base_delay(attempt), chance);
+        Decision { what: What::Restart(delay), attempt: attempt.saturating_add(1), max }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a person sees of a service: a copy of facts, no decisions.
+
+use crate::action::{DownReason, StopCause};
+use crate::event::{Exit, ServiceId};
+use crate::time::Mono;
+use crate::verdict::{Failure, ParkReason};
+
+/// A service as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// Which one.
+    pub service: ServiceId,
+    /// Whether it is wanted up.
+    pub wanted: bool,
+    /// Where it is in its life.
+    pub state: StateView,
+    /// When that began.
+    pub since: Mono,
+    /// Counts the starts.
+    pub generation: u64,
+    /// The main process, while it lives.
+    pub pid: Option<u32>,
+    /// When the main process started, while it lives.
+    pub started: Option<Mono>,
+    /// Automatic restarts in a row.
+    pub restarts: u32,
+    /// Where that ends; 0: no limit.
+    pub max_restarts: u32,
+    /// Automatic restarts ever.
+    pub restarts_total: u64,
+    /// What the health check says.
+    pub health: HealthView,
+    /// What happens next and when.
+    pub next: Option<(NextView, Mono)>,
+}
+
+/// Where a service is in its life, with what explains it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum StateView {
+    /// No process, none wanted.
+    Down(DownReason),
+    /// The operating system has been asked for a process.
+    Spawning,
+    /// A process whose health check has not succeeded yet.
+    Starting,
+    /// Up.
+    Up,
+    /// On its way down.
+    Stopping(StopCause),
+    /// The main process has ended; its report and its tree are being settled.
+    Ending {
+        /// How it ended; `None` when it could not be started.
+        exit: Option<Exit>,
+        /// What is left of its tree.
+        left: u32,
+    },
+    /// The next start has a time.
+    Backoff {
+        /// What the last run ended with; `None`: an end that is no failure.
+        failure: Option<Failure>,
+    },
+    /// Given up.
+    Parked(ParkReason),
+}
+
+/// What the health check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthView {
+    /// No check, or no process.
+    None,
+    /// No success yet in this run.
+    Starting,
+    /// The last probe succeeded.
+    Healthy,
+    /// This many in a row failed, fewer than it takes.
+    Failing(u32),
+    /// At least `retries` in a row failed.
+    Unhealthy(u32),
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextView {
+    /// A start.
+    Start,
+    /// A health probe.
+    Probe,
+    /// SIGKILL.
+    Kill,
+    /// The start counts as failed.
+    StartTimeout,
+    /// The counters start again.
+    ResetCounters,
+}

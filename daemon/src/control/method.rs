@@ -1,0 +1,215 @@
+//! The methods: from a request to its answer.
+
+use mcpd_config::spec::Signal;
+use mcpd_core::{Verb, Whom};
+use mcpd_proto::SCHEMA;
+use mcpd_proto::crash::CrashList;
+use mcpd_proto::error::{ErrorObject, Kind};
+use mcpd_proto::log::LogLine;
+use mcpd_proto::message::{Id, Request, Response};
+use mcpd_proto::method::{
+    CancelParams, CrashListParams, Hello, HelloParams, IdParams, LogReadParams, NameParams, NamesParams,
+    SignalParams, SubscribeParams,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::session::{Out, Streams};
+use super::{Desk, stream};
+use crate::crash::GetError;
+use crate::shell::message::{Ask, Message, Reply};
+
+/// What `daemon.hello` says that this daemon has.
+const METHODS: &[&str] = &[
+    "cancel",
+    "crash.get",
+    "crash.list",
+    "daemon.hello",
+    "daemon.reload",
+    "daemon.shutdown",
+    "daemon.status",
+    "event.subscribe",
+    "log.follow",
+    "log.read",
+    "service.list",
+    "service.reset",
+    "service.restart",
+    "service.signal",
+    "service.start",
+    "service.status",
+    "service.stop",
+];
+
+/// Lines of output in the answer to `service.status`.
+const STATUS_LINES: usize = 10;
+
+/// Answers a request, unless it is a notification. `_place` is held until it is answered; a stream gives it back when it
+/// is open.
+pub(super) async fn answer(
+    request: Request,
+    desk: &Desk,
+    out: &Out,
+    streams: &Streams,
+    over: &CancellationToken,
+    place: OwnedSemaphorePermit,
+) {
+    let Request { id, method, params, .. } = request;
+    let params = if params.is_null() { Value::Object(Map::new()) } else { params };
+    let result = match method.as_str() {
+        "cancel" => parsed::<CancelParams>(params).map(|params| {
+            streams.close(&params.request);
+            json!({})
+        }),
+        "daemon.hello" => parsed::<HelloParams>(params).and_then(|_| value(&hello())),
+        "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
+        "daemon.reload" => asked(desk, Ask::Reload).await.and_then(|done| value(&done)),
+        "daemon.shutdown" => asked(desk, Ask::Shutdown).await.map(|()| json!({})),
+        "service.list" => asked(desk, Ask::Status).await.and_then(|document| value(&document)),
+        "service.status" => service_status(desk, params).await,
+        "service.start" => command(desk, Verb::Start, params).await,
+        "service.stop" => command(desk, Verb::Stop, params).await,
+        "service.restart" => command(desk, Verb::Restart, params).await,
+        "service.reset" => command(desk, Verb::Reset, params).await,
+        "service.signal" => signal(desk, params).await,
+        "crash.list" => crash_list(desk, params).await,
+        "crash.get" => crash_get(desk, params).await,
+        "log.read" | "log.follow" | "event.subscribe" => {
+            let Some(id) = id.clone() else { return };
+            let token = streams.open(&id, over);
+            let result = match method.as_str() {
+                "log.read" => match parsed::<LogReadParams>(params) {
+                    Ok(params) => stream::log_read(desk, out, &id, &params, &token).await,
+                    Err(error) => Err(error),
+                },
+                "log.follow" => match parsed::<LogReadParams>(params) {
+                    // A stream may last for days: it does not keep the session's other requests waiting.
+                    Ok(params) => {
+                        drop(place);
+                        stream::log_follow(desk, out, &id, &params, &token).await
+                    }
+                    Err(error) => Err(error),
+                },
+                _ => match parsed::<SubscribeParams>(params) {
+                    Ok(params) => {
+                        drop(place);
+                        stream::events(desk, out, &id, &params, &token).await
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            streams.close(&id);
+            result
+        }
+        unknown => Err(no_such_method(unknown)),
+    };
+    if let Some(id) = id {
+        out.send(&response(id, result)).await;
+    }
+}
+
+fn response(id: Id, result: Result<Value, ErrorObject>) -> Response {
+    match result {
+        Ok(result) => Response::ok(id, result),
+        Err(error) => Response::err(id, error),
+    }
+}
+
+fn no_such_method(name: &str) -> ErrorObject {
+    let nearest = METHODS
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map_or_else(String::new, |(_, known)| format!(": did you mean \"{known}\"?"));
+    ErrorObject::new(Kind::MethodNotFound, format!("there is no method \"{name}\"{nearest}"))
+}
+
+fn hello() -> Hello {
+    Hello {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        methods: METHODS.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+pub(super) fn parsed<T: DeserializeOwned>(params: Value) -> Result<T, ErrorObject> {
+    serde_json::from_value(params)
+        .map_err(|error| ErrorObject::new(Kind::InvalidParams, format!("wrong parameters: {error}")))
+}
+
+fn value(document: &impl Serialize) -> Result<Value, ErrorObject> {
+    serde_json::to_value(document).map_err(|error| ErrorObject::new(Kind::Internal, error.to_string()))
+}
+
+/// Asks the loop.
+pub(super) async fn asked<T>(desk: &Desk, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, ErrorObject> {
+    let (reply, answer) = oneshot::channel();
+    let gone = || ErrorObject::new(Kind::ShuttingDown, "mcpd is shutting down");
+    desk.outbox.send(Message::Ask(ask(reply))).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+/// Runs something that waits for a disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ErrorObject> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ErrorObject::new(Kind::Internal, format!("a worker failed: {error}")))
+}
+
+async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let NameParams { name } = parsed(params)?;
+    let (service, mut status) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
+    let (done, tail) = oneshot::channel::<Vec<LogLine>>();
+    desk.logs.tail(service.0, STATUS_LINES, Box::new(move |lines| drop(done.send(lines))));
+    status.log_tail = tail.await.unwrap_or_default();
+    value(&status)
+}
+
+async fn command(desk: &Desk, verb: Verb, params: Value) -> Result<Value, ErrorObject> {
+    let NamesParams { names, wait } = parsed(params)?;
+    let outcomes = asked(desk, |reply| Ask::Command { names, verb, wait, reply }).await?;
+    value(&outcomes)
+}
+
+async fn signal(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let SignalParams { names, signal, all } = parsed(params)?;
+    let Some(number) = Signal::parse(&signal).map(Signal::number) else {
+        return Err(ErrorObject::new(Kind::InvalidParams, format!("there is no signal \"{signal}\"")));
+    };
+    let whom = if all { Whom::Group } else { Whom::Main };
+    let verb = Verb::Signal(number, whom);
+    let outcomes = asked(desk, |reply| Ask::Command { names, verb, wait: true, reply }).await?;
+    value(&outcomes)
+}
+
+async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let CrashListParams { name, last } = parsed(params)?;
+    let store = desk.store.clone();
+    let wanted = name.clone();
+    let crashes = blocking(move || store.list(wanted.as_deref(), last)).await?.map_err(|error| {
+        ErrorObject::new(Kind::Internal, format!("the crash reports cannot be read: {error}"))
+    })?;
+    // A service that is gone may have left reports; one that never was has none.
+    if let (Some(name), true) = (name, crashes.is_empty()) {
+        asked(desk, |reply| Ask::Find(name, reply)).await?;
+    }
+    value(&CrashList { schema: SCHEMA, crashes })
+}
+
+async fn crash_get(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let IdParams { id } = parsed(params)?;
+    let (store, wanted) = (desk.store.clone(), id.clone());
+    match blocking(move || store.get(&wanted)).await? {
+        Ok(report) => value(&report),
+        Err(error @ (GetError::NotFound(_) | GetError::Ambiguous(_))) => {
+            Err(ErrorObject::new(Kind::NoSuchCrash, format!("crash \"{id}\": {error}")))
+        }
+        Err(error) => Err(ErrorObject::new(Kind::Internal, format!("crash \"{id}\": {error}"))),
+    }
+}

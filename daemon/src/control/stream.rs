@@ -1,0 +1,158 @@
+//! Streams: log lines and events, as notifications, until the client has enough.
+
+use jiff::Timestamp;
+use mcpd_config::spec::LogTarget;
+use mcpd_proto::SCHEMA;
+use mcpd_proto::error::{ErrorObject, Kind};
+use mcpd_proto::log::LogLine;
+use mcpd_proto::message::{Id, Notification};
+use mcpd_proto::method::{LogReadDone, LogReadParams, SubscribeParams};
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::Desk;
+use super::method::{asked, blocking};
+use super::session::Out;
+use crate::log::{Follow, read};
+use crate::shell::message::{Ask, Found};
+
+/// Lines before the first live one when nothing is said.
+const FOLLOW_BACKLOG: usize = 10;
+/// Batches of lines read ahead of a client.
+const AHEAD: usize = 4;
+
+fn since(params: &LogReadParams) -> Result<Option<Timestamp>, ErrorObject> {
+    let Some(text) = &params.since else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| {
+        ErrorObject::new(Kind::InvalidParams, format!("since is no RFC 3339 time: \"{text}\": {error}"))
+    })
+}
+
+fn lines_notification(id: &Id, lines: &[LogLine], skipped: u64) -> Notification {
+    Notification::new("log.lines", id, json!({ "lines": lines, "skipped": skipped }))
+}
+
+fn done(lines: u64) -> Value {
+    json!(LogReadDone { schema: SCHEMA, lines })
+}
+
+pub(super) async fn log_read(
+    desk: &Desk,
+    out: &Out,
+    id: &Id,
+    params: &LogReadParams,
+    token: &CancellationToken,
+) -> Result<Value, ErrorObject> {
+    let since = since(params)?;
+    let name = params.name.clone();
+    let Found { service, log } = asked(desk, |reply| Ask::Find(name, reply)).await?;
+    if log.target != LogTarget::File {
+        // Only what is remembered: this service's lines are not kept in files.
+        let (sender, tail) = oneshot::channel::<Vec<LogLine>>();
+        let count = params.lines.unwrap_or(usize::MAX);
+        desk.logs.tail(service.0, count, Box::new(move |lines| drop(sender.send(lines))));
+        let mut lines = tail.await.unwrap_or_default();
+        if let Some(since) = since {
+            lines.retain(|line| time_of(line).is_none_or(|time| time >= since));
+        }
+        out.send(&lines_notification(id, &lines, 0)).await;
+        return Ok(done(lines.len() as u64));
+    }
+    // What is written by now is what was printed by now.
+    let (flushed, written) = oneshot::channel();
+    desk.logs.flush(Box::new(move || {
+        let _ = flushed.send(());
+    }));
+    let _ = written.await;
+    let (sender, mut batches) = mpsc::channel::<Vec<LogLine>>(AHEAD);
+    let (dir, name, count) = (desk.log_dir.clone(), params.name.clone(), params.lines);
+    let reading = blocking(move || {
+        read::read(&dir, &name, log.format, count, since, &mut |lines| sender.blocking_send(lines).is_ok())
+    });
+    let sending = async {
+        while let Some(lines) = batches.recv().await {
+            if token.is_cancelled() || !out.send(&lines_notification(id, &lines, 0)).await {
+                break;
+            }
+        }
+        batches.close();
+    };
+    let (result, ()) = tokio::join!(reading, sending);
+    let count = result?.map_err(|error| {
+        ErrorObject::new(Kind::Internal, format!("the log of \"{}\" cannot be read: {error}", params.name))
+    })?;
+    Ok(done(count))
+}
+
+fn time_of(line: &LogLine) -> Option<Timestamp> {
+    line.time.as_deref()?.parse().ok()
+}
+
+pub(super) async fn log_follow(
+    desk: &Desk,
+    out: &Out,
+    id: &Id,
+    params: &LogReadParams,
+    token: &CancellationToken,
+) -> Result<Value, ErrorObject> {
+    let since = since(params)?;
+    let name = params.name.clone();
+    let Found { service, .. } = asked(desk, |reply| Ask::Find(name, reply)).await?;
+    let backlog = params.lines.unwrap_or(if since.is_some() { usize::MAX } else { FOLLOW_BACKLOG });
+    let mut batches = desk.logs.follow(service.0, Follow { lines: backlog, since });
+    let mut count = 0;
+    loop {
+        let batch = tokio::select! {
+            () = token.cancelled() => break,
+            batch = batches.recv() => batch,
+        };
+        let Some(batch) = batch else { break };
+        count += batch.lines.len() as u64;
+        if !out.send(&lines_notification(id, &batch.lines, batch.skipped)).await {
+            break;
+        }
+    }
+    Ok(done(count))
+}
+
+pub(super) async fn events(
+    desk: &Desk,
+    out: &Out,
+    id: &Id,
+    params: &SubscribeParams,
+    token: &CancellationToken,
+) -> Result<Value, ErrorObject> {
+    if let Some(name) = params.name.clone() {
+        asked(desk, |reply| Ask::Find(name, reply)).await?;
+    }
+    let service = params.name.as_deref();
+    let (past, mut live) = desk.scribe.subscribe(service, params.backlog);
+    for event in past {
+        if !out.send(&Notification::new("event", id, json!(*event))).await {
+            return Ok(json!({}));
+        }
+    }
+    while params.follow {
+        let event = tokio::select! {
+            () = token.cancelled() => break,
+            event = live.recv() => event,
+        };
+        let sent = match event {
+            Ok(event) if service.is_none() || event.service.as_deref() == service => {
+                out.send(&Notification::new("event", id, json!(*event))).await
+            }
+            Ok(_) => true,
+            // This client was slow: it learns how many it missed.
+            Err(RecvError::Lagged(missed)) => {
+                out.send(&Notification::new("events_missed", id, json!({ "missed": missed }))).await
+            }
+            Err(RecvError::Closed) => false,
+        };
+        if !sent {
+            break;
+        }
+    }
+    Ok(json!({}))
+}

@@ -1,0 +1,95 @@
+//! Which line of the output names the cause?
+//!
+//! Each recogniser knows how some kind of program says its last words and gives the place and the words; the last
+//! words of all win. Without any, the last line that is no mere information has to do. Output is cut at both ends
+//! and mixed with log lines, so a recogniser takes what it finds and never insists on a whole.
+
+mod at_stack;
+mod native;
+mod plain;
+mod python;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_proto::log::LogLine;
+
+use super::clean;
+
+/// An exception that is this much older than the last line of output was not what ended the program: it was caught.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Words found in an output, and where they start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Index of the line.
+    pub(crate) line: usize,
+    /// The cause, one line.
+    pub(crate) text: String,
+}
+
+/// How much an end calls for a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// Someone else ended it (SIGKILL, SIGTERM): whatever it printed before is not the cause.
+    Nothing,
+    /// It ended well: only last words of an exception are worth telling.
+    LastWords,
+    /// Last words, else the last line.
+    Anything,
+    /// As `Anything`, but a "not found" first: the code is a shell's 126 or 127.
+    Shell,
+}
+
+/// The cause that the output names, if any.
+pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> Option<String> {
+    if search == Search::Nothing {
+        return None;
+    }
+    let last = last_time(stderr).max(last_time(stdout));
+    let (err, out) = (cleaned(stderr), cleaned(stdout));
+    let found = |lines: &[String], times: &[LogLine], find: fn(&[String]) -> Option<Found>| {
+        find(lines).filter(|found| is_fresh(times, found.line, last)).map(|found| found.text)
+    };
+    let shell = || match search {
+        Search::Shell => found(&err, stderr, plain::shell),
+        Search::Nothing | Search::LastWords | Search::Anything => None,
+    };
+    let last_words = || found(&err, stderr, last_words).or_else(|| found(&out, stdout, last_words));
+    let anything = || match search {
+        Search::Nothing | Search::LastWords => None,
+        Search::Anything | Search::Shell => found(&err, stderr, plain::address_in_use)
+            .or_else(|| found(&out, stdout, plain::address_in_use))
+            .or_else(|| found(&err, stderr, plain::last_worth_telling))
+            .or_else(|| found(&out, stdout, plain::last_complaint))
+            .or_else(|| plain::last(&err).map(|found| found.text)),
+    };
+    shell().or_else(last_words).or_else(anything)
+}
+
+fn last_words(lines: &[String]) -> Option<Found> {
+    let recognisers = [python::find, at_stack::find, native::find];
+    recognisers.iter().filter_map(|find| find(lines)).max_by_key(|found| found.line)
+}
+
+fn cleaned(lines: &[LogLine]) -> Vec<String> {
+    lines.iter().map(|line| clean::text(&line.text).trim_end().replace('\n', " ")).collect()
+}
+
+fn time(line: &LogLine) -> Option<Timestamp> {
+    line.time.as_deref()?.parse().ok()
+}
+
+fn last_time(lines: &[LogLine]) -> Option<Timestamp> {
+    lines.iter().rev().find_map(time)
+}
+
+/// Without times every line is fresh.
+fn is_fresh(lines: &[LogLine], index: usize, last: Option<Timestamp>) -> bool {
+    match (lines.get(index).and_then(time), last) {
+        (Some(time), Some(last)) => {
+            Duration::try_from(last.duration_since(time)).is_ok_and(|age| age <= FRESH)
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,24 @@
+//! Why did it die? Crash reports: worded, redacted, kept.
+//!
+//! The loop collects the facts of an end and hands them over; a worker thread words the reason, takes the secrets out
+//! and writes the report, before the loop decides on a restart. Nothing here decides what follows a crash.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`CrashStore`] | where are reports kept, and how are they found again? |
+//! | [`reason`] | what is the one sentence for a person at 3 a.m.? |
+//! | `evidence` | which line of the output names the cause? |
+//! | [`redact`] | what must not be in a report? |
+//! | [`clean`] | what is text, once escapes and control characters are gone? |
+//! | `name` | how are files and folders called? |
+//! | `durable` | how does a file come to be on disk as a whole or not at all? |
+
+pub mod clean;
+mod durable;
+mod evidence;
+mod name;
+pub mod reason;
+pub mod redact;
+mod store;
+
+pub use store::{CrashStore, GetError, Listing};

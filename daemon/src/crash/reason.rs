@@ -1,0 +1,169 @@
+//! What is the one sentence for a person at 3 a.m.?
+//!
+//! First how the run ended and after how long, then the cause, taken from the output or from the verdicts:
+//! `exited with code 1 after 0.3 s: ModuleNotFoundError: No module named 'mcp_studio'`. Texts that may hold secrets go
+//! through [`super::redact::Redactor::lines`] before they come here.
+
+use std::time::Duration;
+
+use mcpd_config::spec::Signal;
+use mcpd_proto::crash::{CrashKind, HealthVerdict};
+use mcpd_proto::log::LogLine;
+
+use super::clean;
+use super::evidence::{self, Search};
+use crate::probe::words;
+
+/// Characters of a reason. It stands in tables, in notifications and in the journal.
+pub const MAX_REASON: usize = 300;
+
+/// The reason for an end of the process: its decoded status, and the cause that its last output names.
+///
+/// `signal` is the number that ended it, `exit_code` the code (on Windows the bits of an NTSTATUS may be in it);
+/// `uptime` is from the start to the end. Lines are oldest first.
+#[must_use]
+pub fn exit(
+    kind: CrashKind,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    core_dumped: bool,
+    uptime: Duration,
+    stderr: &[LogLine],
+    stdout: &[LogLine],
+) -> String {
+    let after = words::uptime(uptime);
+    let core = if core_dumped { ", core dumped" } else { "" };
+    let (end, mut search) = match (exit_code, signal) {
+        (_, Some(number)) => {
+            (format!("killed by {} after {after}{core}", signal_words(number)), of_signal(number))
+        }
+        (Some(code), None) => (format!("exited with {} after {after}", code_words(code)), of_code(code)),
+        (None, None) => (format!("ended after {after}, nobody knows how"), Search::Anything),
+    };
+    let end = match kind {
+        CrashKind::Exit | CrashKind::Signal | CrashKind::Spawn => end,
+        CrashKind::Oom => {
+            search = Search::Nothing;
+            format!("out of memory: {end}")
+        }
+        CrashKind::Health => format!("health check failed: {end}"),
+        CrashKind::Watchdog => format!("watchdog not fed in time: {end}"),
+        CrashKind::StartTimeout => format!("not up in time: {end}"),
+    };
+    sentence(&end, evidence::cause(stderr, stdout, search).as_deref())
+}
+
+/// The reason for a failure of the health check: `health check failed 3 times in a row: timed out after 5 s`. The cause
+/// is the last verdict that was not good.
+#[must_use]
+pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> String {
+    let end = match retries {
+        0 | 1 => "health check failed".to_owned(),
+        times => format!("health check failed {times} times in a row"),
+    };
+    let last = verdicts.iter().rev().find(|verdict| !verdict.ok);
+    sentence(&end, last.map(|verdict| verdict.detail.as_str()))
+}
+
+/// The reason for a service that was not up within `limit`.
+#[must_use]
+pub fn start_timeout(limit: Duration) -> String {
+    format!("not up within {}", words::duration(limit))
+}
+
+/// The reason for a service whose process could not be started; `message` says what was tried and why it failed.
+#[must_use]
+pub fn spawn(message: &str) -> String {
+    sentence("could not be started", Some(message))
+}
+
+/// Both parts on one bounded line.
+fn sentence(end: &str, cause: Option<&str>) -> String {
+    let cause = cause.map(|cause| clean::text(cause).split_whitespace().collect::<Vec<_>>().join(" "));
+    match cause.filter(|cause| !cause.is_empty()) {
+        Some(cause) => words::shortened(&format!("{end}: {cause}"), MAX_REASON),
+        None => words::shortened(end, MAX_REASON),
+    }
+}
+
+/// `SIGKILL (9)`
+fn signal_words(number: i32) -> String {
+    match Signal::from_number(number) {
+        Some(signal) => format!("{signal} ({number})"),
+        None => format!("signal {number}"),
+    }
+}
+
+/// A program that brings a signal on itself says why; one that is sent a signal by others does not know.
+fn of_signal(number: i32) -> Search {
+    const OF_ITS_OWN: &[&str] = &["ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "SYS"];
+    let own =
+        OF_ITS_OWN.iter().filter_map(|name| Signal::parse(name)).any(|signal| signal.number() == number);
+    if own { Search::Anything } else { Search::Nothing }
+}
+
+fn of_code(code: i32) -> Search {
+    match code {
+        0 => Search::LastWords,
+        126 | 127 => Search::Shell,
+        _ => match shells_signal(code) {
+            Some(signal) => of_signal(signal.number()),
+            None => Search::Anything,
+        },
+    }
+}
+
+/// `code 1`, `code 127 (command not found)`, `code 137 (128+9: SIGKILL)`, `0xC0000005 (access violation)`.
+fn code_words(code: i32) -> String {
+    match code {
+        126 => "code 126 (command cannot be executed)".to_owned(),
+        127 => "code 127 (command not found)".to_owned(),
+        0..=255 => match shells_signal(code) {
+            Some(signal) => format!("code {code} (128+{}: {signal})", signal.number()),
+            None => format!("code {code}"),
+        },
+        _ => {
+            let status = code.cast_unsigned();
+            match NTSTATUS.iter().find(|&&(number, _)| number == status) {
+                Some((_, meaning)) => format!("0x{status:08X} ({meaning})"),
+                None if code < 0 => format!("0x{status:08X}"),
+                None => format!("code {code}"),
+            }
+        }
+    }
+}
+
+/// The signal behind 128+n, by which a shell, a container's init or a runtime passes a signal on. Only signals that
+/// commonly end programs: other numbers above 128 are more likely codes of the program's own.
+fn shells_signal(code: i32) -> Option<Signal> {
+    const COMMON: &[i32] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 24];
+    let number = code.checked_sub(128).filter(|number| COMMON.contains(number))?;
+    Signal::from_number(number)
+}
+
+/// Statuses that Windows ends processes with (`ntstatus.h`).
+const NTSTATUS: &[(u32, &str)] = &[
+    (0x4001_0004, "ended by a debugger or at logoff"),
+    (0x8000_0003, "breakpoint"),
+    (0xC000_0005, "access violation"),
+    (0xC000_0006, "a page could not be read"),
+    (0xC000_0008, "invalid handle"),
+    (0xC000_0017, "out of memory"),
+    (0xC000_001D, "illegal instruction"),
+    (0xC000_0022, "access denied"),
+    (0xC000_007B, "not a program for this system"),
+    (0xC000_0094, "division by zero"),
+    (0xC000_00FD, "stack overflow"),
+    (0xC000_012D, "the system's commit limit is reached"),
+    (0xC000_0135, "a DLL was not found"),
+    (0xC000_0138, "a DLL lacks a function by number"),
+    (0xC000_0139, "a DLL lacks a function"),
+    (0xC000_013A, "ended by Ctrl+C"),
+    (0xC000_0142, "a DLL could not be initialised"),
+    (0xC000_0374, "heap corruption"),
+    (0xC000_0409, "abort or stack buffer overrun"),
+    (0xC000_0417, "invalid argument to the C library"),
+    (0xC000_0420, "assertion failed"),
+    (0xE043_4352, ".NET exception"),
+    (0xE06D_7363, "C++ exception"),
+];

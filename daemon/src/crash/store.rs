@@ -1,0 +1,280 @@
+//! Where reports are kept, and how they are found again: `state_dir/crashes/NAME/ID.json`.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use mcpd_proto::crash::{CrashReport, CrashSummary};
+
+use super::{durable, name};
+
+/// Bytes of a report's file that are read. A report is at most two tails of long lines; a larger file is not ours.
+const MAX_REPORT: u64 = 64 * 1024 * 1024;
+
+/// Ids that an ambiguous prefix is answered with.
+const MAX_CANDIDATES: usize = 10;
+
+/// The reports of one state directory. Cheap to clone; every method blocks on the disk, so call it from a worker.
+///
+/// Reports are found by reading folders: there is no index that could go stale, and a report that a person deletes or
+/// copies in is gone or there. The newest of many cost one look at the names and one file each.
+#[derive(Debug, Clone)]
+pub struct CrashStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    /// One prune at a time: two of the same folder would trip over each other's victims. Writes need no lock.
+    prune: Mutex<()>,
+    /// Files that were said to be unreadable, so that each is said once.
+    said: Mutex<HashSet<PathBuf>>,
+}
+
+/// A list of crashes and what could not be listed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Listing {
+    /// Newest first.
+    pub crashes: Vec<CrashSummary>,
+    /// Files among the ones looked at that are named like reports but are torn, empty or of another make.
+    pub skipped: u64,
+}
+
+/// Why there is no report for an id.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// No report's id begins like this.
+    #[error("there is no crash report whose id begins with {0:?}; `mcpctl crashes` lists them")]
+    NotFound(String),
+    /// Several reports' ids do: the newest of them, newest first.
+    #[error("several crash reports' ids begin like this; give more of it: {}", .0.join(", "))]
+    Ambiguous(Vec<String>),
+    /// The report is there but cannot be read.
+    #[error("the crash report cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// One report's file, not yet opened.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    id: String,
+    path: PathBuf,
+}
+
+impl CrashStore {
+    /// Opens `state_dir/crashes`, makes it where it is missing and removes what interrupted writes left there. Only the
+    /// holder of the state directory's lock may call this.
+    ///
+    /// # Errors
+    /// When the folder can be neither made nor read.
+    pub fn open(state_dir: &Path) -> io::Result<Self> {
+        let root = state_dir.join("crashes");
+        durable::make_dir(&root).map_err(|error| named(&error, "make", &root))?;
+        let shared = Shared { root, prune: Mutex::default(), said: Mutex::default() };
+        let store = Self { shared: Arc::new(shared) };
+        for folder in store.folders()? {
+            for file in file_names(&folder)?.filter(|file| name::is_temporary(file)) {
+                let path = folder.join(file);
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished crash report");
+                }
+            }
+        }
+        Ok(store)
+    }
+
+    /// A new id: sorts by time, unique, fit for a file name. It is the `id` of a report and its file's stem.
+    #[must_use]
+    pub fn new_id(time: Timestamp) -> String {
+        name::new_id(time)
+    }
+
+    /// Writes a report, whole or not at all and there after a power cut, then removes the service's oldest ones beyond
+    /// `keep` (at least 1; the report just written always stays). Gives the file's path.
+    ///
+    /// # Errors
+    /// When the report is not on disk: a full or unwritable one, an `id` that is not from [`Self::new_id`], an
+    /// impossible service name. A failure to remove old reports is only logged.
+    pub fn write(&self, report: &CrashReport, keep: u32) -> io::Result<PathBuf> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
+        if !name::is_id(&report.id) {
+            return Err(invalid(&format!("{:?} is no id of a crash report", report.id)));
+        }
+        let folder = self
+            .folder(&report.service)
+            .ok_or_else(|| invalid(&format!("{:?} is no service", report.service)))?;
+        let mut contents = serde_json::to_vec_pretty(report)?;
+        contents.push(b'\n');
+        let path = folder.join(format!("{}{}", report.id, name::EXTENSION));
+
+        if !folder.is_dir() {
+            durable::make_dir(&folder).map_err(|error| named(&error, "make", &folder))?;
+            durable::sync_dir(&self.shared.root).map_err(|error| named(&error, "sync", &self.shared.root))?;
+        }
+        durable::write(&path, &folder.join(name::temporary(&report.id)), &contents)
+            .map_err(|error| named(&error, "write", &path))?;
+        self.prune(&folder, &report.id, keep);
+        Ok(path)
+    }
+
+    /// Removes the oldest reports of a folder beyond `keep`. The one just written stays even when the clock went back
+    /// and it counts as the oldest.
+    fn prune(&self, folder: &Path, written: &str, keep: u32) {
+        let _one = self.shared.prune.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = match entries(folder) {
+            Ok(entries) => entries,
+            Err(error) => return tracing::warn!(%error, "cannot look for old crash reports"),
+        };
+        let all = others.len();
+        others.retain(|entry| entry.id != written);
+        // It is not there when another thread's newer reports pushed it out between its write and now.
+        let ours = all - others.len();
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX).max(1) - ours.min(1);
+        let excess = others.len().saturating_sub(keep);
+        for old in &others[..excess] {
+            let removed = fs::remove_file(&old.path);
+            if let Err(error) =
+                removed.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+            {
+                tracing::warn!(path = %old.path.display(), %error, "cannot remove an old crash report");
+            }
+            self.shared.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&old.path);
+        }
+    }
+
+    /// The crashes of one service, or of all (also those that the configuration no longer has), newest first, at most
+    /// `last` of them. Files that are no whole reports are left out; see [`Self::listing`].
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn list(&self, service: Option<&str>, last: Option<usize>) -> io::Result<Vec<CrashSummary>> {
+        Ok(self.listing(service, last)?.crashes)
+    }
+
+    /// As [`Self::list`], with the number of files that had to be left out.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn listing(&self, service: Option<&str>, last: Option<usize>) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let last = last.unwrap_or(usize::MAX);
+        for entry in self.entries_newest_first(service)? {
+            if listing.crashes.len() >= last {
+                break;
+            }
+            match self.read(&entry) {
+                Ok(report) => listing.crashes.push(report.summary()),
+                Err(_) => listing.skipped += 1,
+            }
+        }
+        Ok(listing)
+    }
+
+    /// A whole report, by its id or a beginning of it that no other id shares.
+    ///
+    /// # Errors
+    /// See [`GetError`].
+    pub fn get(&self, id: &str) -> Result<CrashReport, GetError> {
+        let mut found = self.entries_newest_first(None)?;
+        found.retain(|entry| !id.is_empty() && entry.id.starts_with(id));
+        if let Some(exact) = found.iter().position(|entry| entry.id == id) {
+            return Ok(self.read(&found[exact])?);
+        }
+        match found.as_slice() {
+            [] => Err(GetError::NotFound(id.to_owned())),
+            [only] => Ok(self.read(only)?),
+            several => {
+                let ids = several.iter().take(MAX_CANDIDATES).map(|entry| entry.id.clone());
+                Err(GetError::Ambiguous(ids.collect()))
+            }
+        }
+    }
+
+    /// The service's last crash that can be read.
+    #[must_use]
+    pub fn newest(&self, service: &str) -> Option<CrashSummary> {
+        self.list(Some(service), Some(1)).ok()?.pop()
+    }
+
+    /// How many reports of the service are kept; none is opened.
+    #[must_use]
+    pub fn count(&self, service: &str) -> u64 {
+        let entries = self.folder(service).and_then(|folder| entries(&folder).ok());
+        entries.map_or(0, |entries| u64::try_from(entries.len()).unwrap_or(u64::MAX))
+    }
+
+    fn folder(&self, service: &str) -> Option<PathBuf> {
+        Some(self.shared.root.join(name::folder(service, cfg!(windows))?))
+    }
+
+    /// Every service's folder.
+    fn folders(&self) -> io::Result<Vec<PathBuf>> {
+        let root = &self.shared.root;
+        let entries = fs::read_dir(root).map_err(|error| named(&error, "read", root))?;
+        let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        Ok(folders.map(|entry| entry.path()).collect())
+    }
+
+    fn entries_newest_first(&self, service: Option<&str>) -> io::Result<Vec<Entry>> {
+        let folders = match service {
+            Some(service) => self.folder(service).into_iter().collect(),
+            None => self.folders()?,
+        };
+        let mut all = Vec::new();
+        for folder in folders {
+            all.append(&mut entries(&folder)?);
+        }
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(all)
+    }
+
+    fn read(&self, entry: &Entry) -> io::Result<CrashReport> {
+        read(&entry.path).inspect_err(|error| {
+            let path = &entry.path;
+            // Gone between the look at the folder and now: pruned, which is no news.
+            let gone = error.kind() == io::ErrorKind::NotFound;
+            let mut said = self.shared.said.lock().unwrap_or_else(PoisonError::into_inner);
+            if !gone && said.insert(path.clone()) {
+                tracing::warn!(path = %path.display(), %error, "not a whole crash report, left out");
+            }
+        })
+    }
+}
+
+/// The reports of one folder, oldest first; none where there is no folder.
+fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
+    let entry = |file: String| {
+        let id = name::id_of_file(&file)?.to_owned();
+        Some(Entry { id, path: folder.join(&file) })
+    };
+    let mut entries: Vec<Entry> = file_names(folder)?.filter_map(entry).collect();
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+fn file_names(folder: &Path) -> io::Result<impl Iterator<Item = String>> {
+    let found = match fs::read_dir(folder) {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(named(&error, "read", folder)),
+    };
+    Ok(found.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()))
+}
+
+fn read(path: &Path) -> io::Result<CrashReport> {
+    let mut contents = Vec::new();
+    fs::File::open(path)?.take(MAX_REPORT + 1).read_to_end(&mut contents)?;
+    if contents.len() as u64 > MAX_REPORT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too large for a crash report"));
+    }
+    Ok(serde_json::from_slice(&contents)?)
+}
+
+/// The error with what was tried on what.
+fn named(error: &io::Error, verb: &str, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {verb} {}: {error}", path.display()))
+}

@@ -1,0 +1,69 @@
+//! Only one mcpd per socket and per state directory.
+//!
+//! The lock is the kernel's, on an open file, so it goes with the process however that ends; the file's text only says
+//! who holds it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why the lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another mcpd has it.
+    #[error("another mcpd ({holder}) is using {}: stop it first, or give this one another {key}", path.display())]
+    Held {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the holder wrote into it.
+        holder: String,
+        /// The configuration key that would avoid it.
+        key: &'static str,
+    },
+    /// The file cannot be made.
+    #[error("cannot lock {}: {source}", path.display())]
+    Io {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Takes the lock in the file at `path` and writes this process's number into it.
+///
+/// # Errors
+/// [`LockError`]
+pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
+    let io = |source| LockError::Io { path: path.to_path_buf(), source };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without its text the lock is held all the same (Windows does not let it be read).
+            let _ = file.read_to_string(&mut holder);
+            let holder = holder.trim();
+            let holder = if holder.is_empty() { "its pid is not known" } else { holder }.to_owned();
+            return Err(LockError::Held { path: path.to_path_buf(), holder, key });
+        }
+        Err(TryLockError::Error(source)) => return Err(io(source)),
+    }
+    file.set_len(0).map_err(io)?;
+    file.rewind().map_err(io)?;
+    writeln!(file, "pid {}", std::process::id()).map_err(io)?;
+    file.flush().map_err(io)?;
+    Ok(Lock { _file: file })
+}

@@ -1,0 +1,146 @@
+//! The order in which everything starts.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::control::{self, Desk};
+use crate::crash::CrashStore;
+use crate::instance::{self, LockError};
+use crate::log::{Logs, Settings};
+use crate::recorder::Recorder;
+use crate::scribe::Scribe;
+use crate::shell::load::{Loaded, Source};
+use crate::shell::message::Message;
+use crate::shell::{Parts, Shell};
+use crate::signals::Signals;
+use crate::spawner::Spawner;
+use crate::systemd::Systemd;
+use crate::{shell, sys};
+
+/// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
+const INBOX: usize = 4096;
+/// Stack of a thread of the blocking pool: a TLS handshake in a debug build needs more than a few pages; untouched pages
+/// cost nothing.
+const STACK: usize = 1024 * 1024;
+/// A thread of the blocking pool that has nothing to do for this long ends.
+const KEEP_THREAD: Duration = Duration::from_secs(2);
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A directory cannot be made.
+    #[error("cannot make the directory {} ({key}): {source}", path.display())]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// The configuration key that names it.
+        key: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another mcpd is there.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] control::BindError),
+    /// The system has no room.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Runs the daemon with a configuration that is valid, until it is told to end.
+///
+/// # Errors
+/// [`RunError`]
+pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
+    let daemon = loaded.config.daemon.clone();
+    make_dir(&daemon.state_dir, "daemon.state_dir")?;
+    if cfg!(unix)
+        && let Some(parent) = daemon.control_socket.parent()
+    {
+        make_dir(parent, "daemon.control_socket")?;
+    }
+    let _state = instance::lock(&daemon.state_dir.join("mcpd.lock"), "daemon.state_dir")?;
+    let _socket = if cfg!(unix) {
+        let mut path = OsString::from(&daemon.control_socket);
+        path.push(".lock");
+        Some(instance::lock(Path::new(&path), "daemon.control_socket")?)
+    } else {
+        None
+    };
+    sys::raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(shell::IN_FLIGHT)
+        .thread_stack_size(STACK)
+        .thread_keep_alive(KEEP_THREAD)
+        .build()
+        .map_err(system("cannot start the runtime"))?;
+    let result = runtime.block_on(supervise(source, loaded));
+    // A probe or a reader that hangs does not keep a daemon that has ended.
+    runtime.shutdown_background();
+    result
+}
+
+async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
+    let daemon = loaded.config.daemon.clone();
+    let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
+    let waker = {
+        let outbox = outbox.clone();
+        // Full: a message is waiting there anyway, and every turn of the loop that matters collects.
+        Arc::new(move || drop(outbox.try_send(Message::Collect)))
+    };
+    let signals = Signals::start().map_err(system("cannot receive signals"))?;
+    let children = sys::Children::new(waker).map_err(system("cannot mind processes"))?;
+    let scribe = Scribe::start().map_err(system("cannot start a thread"))?;
+    let logs = {
+        let outbox = outbox.clone();
+        let on_event = Arc::new(move |event| drop(outbox.try_send(Message::Log(event))));
+        Logs::start(Settings { log_dir: daemon.log_dir.clone(), on_event })
+            .map_err(system("cannot start the log pump"))?
+    };
+    let store = CrashStore::open(&daemon.state_dir).map_err(|source| RunError::Directory {
+        path: daemon.state_dir.join("crashes"),
+        key: "daemon.state_dir",
+        source,
+    })?;
+    let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
+    let spawner = {
+        let outbox = outbox.clone();
+        Spawner::start(std::env::vars_os().collect(), move |answer| {
+            // Nobody is there any more while the daemon ends: the process is found as a child then.
+            let _ = outbox.blocking_send(Message::Spawned(answer));
+        })
+        .map_err(system("cannot start a thread"))?
+    };
+    let desk = Desk {
+        outbox: outbox.clone(),
+        logs: logs.clone(),
+        log_dir: daemon.log_dir.clone(),
+        store: store.clone(),
+        scribe: scribe.clone(),
+    };
+    control::listen(&daemon.control_socket, desk)?;
+    let systemd = Systemd::from_environment();
+    let parts = Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd };
+    Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
+}
+
+fn make_dir(path: &Path, key: &'static str) -> Result<(), RunError> {
+    sys::make_private_dir(path).map_err(|source| RunError::Directory { path: path.to_path_buf(), key, source })
+}

@@ -1,0 +1,88 @@
+//! What the shell knows of a service besides what the core decides by: names, texts, handles.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mcpd_config::ServiceSpec;
+use mcpd_proto::crash::{CrashSummary, HealthVerdict};
+use mcpd_proto::log::LogLine;
+
+use crate::log::Tails;
+use crate::probe::HttpCheck;
+use crate::sys;
+
+/// Verdicts kept for a report.
+const VERDICTS: usize = 5;
+
+/// One service.
+pub(super) struct Entry {
+    pub(super) name: Arc<str>,
+    pub(super) spec: Arc<ServiceSpec>,
+    /// The file and line that define it.
+    pub(super) origin: Option<String>,
+    /// The health check, ready to be asked, when it is an HTTP one.
+    pub(super) check: Option<Arc<HttpCheck>>,
+    /// Why its program could not be found when the configuration was read.
+    pub(super) missing: Option<String>,
+    /// The newest verdicts of the present run, oldest first.
+    pub(super) verdicts: VecDeque<HealthVerdict>,
+    pub(super) run: Option<Run>,
+    /// Why the last spawn brought no process.
+    pub(super) spawn_error: Option<String>,
+    /// Where the program was found at the last start.
+    pub(super) program: Option<PathBuf>,
+    pub(super) last_crash: Option<CrashSummary>,
+    pub(super) crash_count: u64,
+    /// The last lines of the last failed run, for whoever waits for a start.
+    pub(super) last_lines: Vec<LogLine>,
+}
+
+/// A run of the service, from the spawn until nothing is left of it.
+pub(super) struct Run {
+    pub(super) key: sys::Key,
+    pub(super) generation: u64,
+    pub(super) exit: Option<sys::Exit>,
+    pub(super) tails: Option<Tails>,
+    /// Processes were left after the main one ended: look again whenever one of them ends.
+    pub(super) settling: bool,
+}
+
+impl Entry {
+    pub(super) fn new(spec: Arc<ServiceSpec>, origin: Option<String>) -> Self {
+        Self {
+            name: spec.name.as_str().into(),
+            spec,
+            origin,
+            check: None,
+            missing: None,
+            verdicts: VecDeque::new(),
+            run: None,
+            spawn_error: None,
+            program: None,
+            last_crash: None,
+            crash_count: 0,
+            last_lines: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(&mut self, generation: u64) -> Option<&mut Run> {
+        self.run.as_mut().filter(|run| run.generation == generation)
+    }
+
+    pub(super) fn remember(&mut self, verdict: HealthVerdict) {
+        if self.verdicts.len() == VERDICTS {
+            self.verdicts.pop_front();
+        }
+        self.verdicts.push_back(verdict);
+    }
+
+    /// Program and arguments, the program as it was found.
+    pub(super) fn command(&self) -> Vec<String> {
+        let mut command = self.spec.exec.clone();
+        if let (Some(first), Some(program)) = (command.first_mut(), &self.program) {
+            *first = program.display().to_string();
+        }
+        command
+    }
+}

@@ -1,0 +1,93 @@
+//! Reads a configuration and looks at what it names on this machine, off the loop.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mcpd_config::spec::Probe;
+use mcpd_config::{Config, Environment, Origin, ServiceSpec};
+
+use crate::probe::HttpCheck;
+
+/// A configuration that is valid, and what was found out about it.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Where each service is defined, `file:line`.
+    pub origins: BTreeMap<String, String>,
+    /// Things that are no errors, in sentences.
+    pub warnings: Vec<String>,
+    /// Services whose program cannot be found, and why.
+    pub missing: BTreeMap<String, String>,
+    /// Where programs were found.
+    pub programs: BTreeMap<String, PathBuf>,
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file, read again at each reload.
+    File(PathBuf),
+    /// A text that is part of the program.
+    Text(PathBuf, String),
+}
+
+impl Source {
+    /// The file, or what stands for it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Text(path, _) => path,
+        }
+    }
+
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// Every error of the configuration, rendered for people.
+    pub fn load(&self, color: bool) -> Result<Loaded, String> {
+        let env = Environment::from_process();
+        let loaded = match self {
+            Self::File(path) => mcpd_config::load(path, &env),
+            Self::Text(path, text) => mcpd_config::load_text(path, text, &env),
+        }
+        .map_err(|failed| failed.render(color))?;
+        let mut missing = BTreeMap::new();
+        let mut programs = BTreeMap::new();
+        let mut origins = BTreeMap::new();
+        for (name, spec) in &loaded.config.services {
+            let key = mcpd_config::dotted(&["service", name, "exec"]);
+            if let Some(Origin::File { file, line, .. }) = loaded.origins.get(&key) {
+                origins.insert(name.clone(), format!("{}:{line}", file.display()));
+            }
+            match find_program(spec) {
+                Ok(program) => drop(programs.insert(name.clone(), program)),
+                Err(why) => drop(missing.insert(name.clone(), why)),
+            }
+        }
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        Ok(Loaded { config: loaded.config, origins, warnings, missing, programs })
+    }
+}
+
+/// The service's program with the PATH that the service will have; an error names the PATH that was searched.
+fn find_program(spec: &ServiceSpec) -> Result<PathBuf, String> {
+    let Some(first) = spec.exec.first() else { return Err("exec is empty".into()) };
+    let path = match spec.environment.get("PATH") {
+        Some(path) => Some(path.into()),
+        None => std::env::var_os("PATH"),
+    };
+    mcpd_config::program::find(first, spec.working_directory.as_deref(), path.as_deref())
+        .map_err(|error| error.to_string())
+}
+
+/// The health check of a service, ready to be asked, when it is an HTTP one.
+///
+/// # Errors
+/// A sentence.
+pub fn http_check(spec: &ServiceSpec) -> Result<Option<Arc<HttpCheck>>, String> {
+    match spec.health.as_ref().map(|health| (&health.probe, health.timeout)) {
+        Some((Probe::Http(http), timeout)) => HttpCheck::new(http, timeout).map(|check| Some(Arc::new(check))),
+        Some((Probe::Tcp { .. } | Probe::Exec { .. }, _)) | None => Ok(None),
+    }
+}

@@ -1,0 +1,106 @@
+//! What can arrive in the loop's one inbox.
+
+use mcpd_core::{ServiceId, Verb};
+use mcpd_proto::crash::CrashSummary;
+use mcpd_proto::error::ErrorObject;
+use mcpd_proto::method::{Outcomes, Reloaded};
+use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
+use tokio::sync::oneshot;
+
+use super::load::Loaded;
+use crate::log::{LogEvent, Tails};
+use crate::probe::Verdict;
+use crate::spawner::Answer;
+use crate::sys;
+
+/// Something for the loop.
+pub enum Message {
+    /// The spawner is done with a job.
+    Spawned(Answer),
+    /// What a dead process had written is read.
+    Drained {
+        /// Whose.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Its last lines.
+        tails: Tails,
+    },
+    /// A crash report is on disk, or not.
+    CrashRecorded {
+        /// Whose.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Why not.
+        result: Result<(), String>,
+    },
+    /// A health probe has its verdict.
+    Probed {
+        /// Whose.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which probe of that start.
+        probe: u64,
+        /// What it found.
+        verdict: Verdict,
+    },
+    /// A health probe's program took too long: end it.
+    KillHelper(sys::Key),
+    /// Some process ended: collect it.
+    Collect,
+    /// The log path has something to say.
+    Log(LogEvent),
+    /// A configuration has been read for a reload.
+    Loaded(Box<Result<Loaded, String>>),
+    /// What an earlier life of the daemon left in the crash store.
+    Recalled {
+        /// Whose.
+        service: ServiceId,
+        /// So many reports.
+        count: u64,
+        /// The newest of them.
+        newest: Option<CrashSummary>,
+    },
+    /// A client wants something.
+    Ask(Ask),
+}
+
+/// The loop's answer, or why not.
+pub type Reply<T> = oneshot::Sender<Result<T, ErrorObject>>;
+
+/// What a client wants of the loop.
+pub enum Ask {
+    /// The daemon as it is.
+    DaemonStatus(Reply<DaemonStatus>),
+    /// Everything as it is.
+    Status(Reply<StatusDocument>),
+    /// One service as it is, and its number.
+    ServiceStatus(String, Reply<(ServiceId, ServiceStatus)>),
+    /// Where a service's log is.
+    Find(String, Reply<Found>),
+    /// Something of services.
+    Command {
+        /// Which ones.
+        names: Vec<String>,
+        /// What.
+        verb: Verb,
+        /// Answer when it is done, not when it is taken.
+        wait: bool,
+        /// To whom.
+        reply: Reply<Outcomes>,
+    },
+    /// Read the configuration again.
+    Reload(Reply<Reloaded>),
+    /// Stop everything and end; answered when all is down.
+    Shutdown(Reply<()>),
+}
+
+/// Where a service's log is.
+pub struct Found {
+    /// The service's number.
+    pub service: ServiceId,
+    /// How its log is written.
+    pub log: mcpd_config::spec::LogSpec,
+}

@@ -1,0 +1,312 @@
+//! The loop: takes messages in, asks the core, performs what it decides. It never waits for anything but the next
+//! message, signal or deadline; whoever might wait is a minder elsewhere.
+//!
+//! | file | question |
+//! |---|---|
+//! | `message` | what can arrive? |
+//! | `take` | which event is that to the core? |
+//! | `perform` | what does an action come to on this machine? |
+//! | `entry` | what is known of a service besides its state? |
+//! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
+//! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
+//! | `probe` | how is a health check carried out? |
+
+mod commands;
+mod entry;
+pub mod load;
+pub mod message;
+mod perform;
+mod policy;
+mod probe;
+mod reload;
+mod report;
+mod status;
+mod take;
+mod tell;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_config::Config;
+use mcpd_core::{Action, Core, Event, Mono, RequestId, ServiceId};
+use mcpd_proto::crash::Host;
+use tokio::sync::{mpsc, oneshot};
+
+use self::commands::Pending;
+use self::entry::Entry;
+use self::load::{Loaded, Source};
+use self::message::{Message, Reply};
+use crate::crash::CrashStore;
+use crate::log::Logs;
+use crate::recorder::Recorder;
+use crate::scribe::{Level, Scribe};
+use crate::signals::{Signals, Wish};
+use crate::spawner::Spawner;
+use crate::sys;
+use crate::systemd::Systemd;
+
+pub use self::probe::IN_FLIGHT;
+
+/// Messages taken in before time and signals get their turn.
+const BATCH: usize = 64;
+
+/// Who a process is, to the shell.
+enum Owner {
+    Service {
+        service: ServiceId,
+        generation: u64,
+    },
+    /// A health probe's program.
+    Helper(probe::Helper),
+}
+
+/// Everything the loop's task owns.
+pub struct Shell {
+    core: Core,
+    source: Source,
+    config: Config,
+    entries: HashMap<ServiceId, Entry>,
+    names: BTreeMap<String, ServiceId>,
+    next_service: u32,
+
+    inbox: mpsc::Receiver<Message>,
+    outbox: mpsc::Sender<Message>,
+    /// Events that performing an action brought about at once.
+    events: VecDeque<Event>,
+    actions: Vec<Action>,
+
+    children: sys::Children,
+    owners: HashMap<sys::Key, Owner>,
+    next_key: sys::Key,
+    spawning: usize,
+    spawner: Spawner,
+    logs: Logs,
+    recorder: Recorder,
+    scribe: Scribe,
+    systemd: Systemd,
+
+    pending: HashMap<u64, Pending>,
+    requests: HashMap<RequestId, (u64, usize)>,
+    next_batch: u64,
+    next_request: u64,
+    reloads: reload::Reloads,
+    shutdowns: Vec<Reply<()>>,
+
+    /// A different number at each start of mcpd: part of every run's id.
+    boot: String,
+    started: Mono,
+    started_at: Timestamp,
+    host: Host,
+    last_reload: Option<String>,
+    finished: bool,
+}
+
+/// What the loop works with.
+pub struct Parts {
+    /// Where messages come from.
+    pub inbox: mpsc::Receiver<Message>,
+    /// For those who bring them.
+    pub outbox: mpsc::Sender<Message>,
+    /// Every process that mcpd starts.
+    pub children: sys::Children,
+    /// Starts processes.
+    pub spawner: Spawner,
+    /// Keeps what they print.
+    pub logs: Logs,
+    /// Where crash reports are.
+    pub store: CrashStore,
+    /// Writes them.
+    pub recorder: Recorder,
+    /// Writes down what happens.
+    pub scribe: Scribe,
+    /// Tells systemd.
+    pub systemd: Systemd,
+}
+
+impl Shell {
+    /// A loop that has not begun.
+    #[must_use]
+    pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
+        let now = Mono(sys::monotonic_ns());
+        let started_at = Timestamp::now();
+        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd } = parts;
+        let mut shell = Self {
+            core: Core::new(now.0 ^ u64::from(std::process::id())),
+            source,
+            config: loaded.config.clone(),
+            entries: HashMap::new(),
+            names: BTreeMap::new(),
+            next_service: 0,
+            inbox,
+            outbox,
+            events: VecDeque::new(),
+            actions: Vec::new(),
+            children,
+            owners: HashMap::new(),
+            next_key: 1,
+            spawning: 0,
+            spawner,
+            logs,
+            recorder,
+            scribe,
+            systemd,
+            pending: HashMap::new(),
+            requests: HashMap::new(),
+            next_batch: 0,
+            next_request: 0,
+            reloads: reload::Reloads::default(),
+            shutdowns: Vec::new(),
+            boot: format!("{:x}-{:x}", std::process::id(), started_at.as_microsecond()),
+            started: now,
+            started_at,
+            host: report::host(),
+            last_reload: None,
+            finished: false,
+        };
+        shell.begin(loaded, &store);
+        shell
+    }
+
+    fn begin(&mut self, loaded: Loaded, store: &CrashStore) {
+        let warnings = loaded.warnings.clone();
+        for warning in warnings {
+            self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
+        }
+        let specs: Vec<_> = loaded.config.services.values().cloned().collect();
+        for spec in specs {
+            self.define(&spec, &loaded);
+        }
+        self.events.push_back(Event::Begun);
+        self.recall_crashes(store);
+    }
+
+    /// What earlier lives of the daemon left in the crash store, read while services start.
+    fn recall_crashes(&self, store: &CrashStore) {
+        let names: Vec<(ServiceId, Arc<str>)> =
+            self.entries.iter().map(|(id, entry)| (*id, entry.name.clone())).collect();
+        let (store, outbox) = (store.clone(), self.outbox.clone());
+        tokio::task::spawn_blocking(move || {
+            for (service, name) in names {
+                let count = store.count(&name);
+                if count == 0 {
+                    continue;
+                }
+                let newest = store.newest(&name);
+                let recalled = Message::Recalled { service, count, newest };
+                if outbox.blocking_send(recalled).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+
+    fn now(&self) -> (Mono, Timestamp) {
+        (Mono(sys::monotonic_ns()), Timestamp::now())
+    }
+
+    fn wall(&self, at: Mono) -> Timestamp {
+        report::wall(self.now(), at)
+    }
+
+    /// Runs until everything is down after a shutdown.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub async fn run(mut self, mut signals: Signals) -> std::io::Result<()> {
+        self.drive();
+        while !self.finished {
+            let deadline = self.core.next_deadline();
+            let tick = self.systemd.next_tick();
+            tokio::select! {
+                Some(message) = self.inbox.recv() => {
+                    self.take(message);
+                    for _ in 1..BATCH {
+                        let Ok(message) = self.inbox.try_recv() else { break };
+                        self.take(message);
+                    }
+                }
+                wish = signals.next() => self.obey(wish?),
+                () = until(deadline) => {}
+                () = until(tick) => self.systemd_tick(),
+            }
+            self.drive();
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    /// Lets the core have everything that is known by now, and performs what it decides, until nothing is left to do.
+    fn drive(&mut self) {
+        let now = Mono(sys::monotonic_ns());
+        let mut actions = std::mem::take(&mut self.actions);
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                self.core.handle(now, event, &mut actions);
+                self.perform_all(&mut actions);
+            }
+            if self.core.next_deadline().is_none_or(|at| at > now) {
+                break;
+            }
+            self.core.handle_timeout(now, &mut actions);
+            self.perform_all(&mut actions);
+        }
+        self.actions = actions;
+    }
+
+    fn perform_all(&mut self, actions: &mut Vec<Action>) {
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+    }
+
+    fn obey(&mut self, wish: Wish) {
+        match wish {
+            Wish::Collect => self.collect(),
+            Wish::Stop => self.shut_down(),
+            Wish::Reload => self.reload(None),
+            Wish::Reopen => self.logs.reopen(),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.systemd.stopping();
+        self.events.push_back(Event::Shutdown);
+    }
+
+    fn systemd_tick(&mut self) {
+        let summary = self.systemd.wants_status().then(|| self.summary());
+        self.systemd.tick(summary.as_deref(), self.core.is_shutting_down());
+    }
+
+    async fn end(mut self) {
+        for reply in self.shutdowns.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+        let left = self.children.end_all();
+        if left > 0 {
+            let message = format!("{left} processes that belonged to no service were still there: killed");
+            self.tell_own(Level::Warn, None, "leftovers", message, serde_json::Value::Null);
+        }
+        let logs = self.logs;
+        let (done, ended) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            logs.stop(LAST_WORDS);
+            let _ = done.send(());
+        });
+        // Either they are written, or the disk hangs and nobody is served by waiting longer.
+        let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+    }
+}
+
+/// How long the end of the daemon waits for log lines to reach the disk.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Sleeps until an instant of the core's clock; for ever without one.
+async fn until(at: Option<Mono>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(Mono(sys::monotonic_ns()))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,130 @@
+//! What does an action come to on this machine?
+
+use mcpd_core::action::Crash;
+use mcpd_core::{Action, Event, ServiceId, Whom};
+use mcpd_proto::log::LogLine;
+use serde_json::json;
+
+use super::message::Message;
+use super::report::{Surroundings, report};
+use super::take::run_id_of;
+use super::{Owner, Shell};
+use crate::scribe::Level;
+use crate::spawner::Job;
+use crate::{recorder, sys, words};
+
+impl Shell {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { service, generation } => self.spawn(service, generation),
+            Action::Signal { service, generation, signal, whom } => {
+                self.signal(service, generation, signal, whom);
+            }
+            Action::Settle { service, generation } => self.settle(service, generation),
+            Action::SignalTree { service, generation, signal } => {
+                if let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) {
+                    self.children.signal_leftovers(run.key, signal);
+                }
+            }
+            Action::RecordCrash(crash) => self.record(&crash),
+            Action::Forget { service, generation } => {
+                if let Some(entry) = self.entries.get_mut(&service)
+                    && let Some(run) = entry.run.take_if(|run| run.generation == generation)
+                {
+                    self.children.forget(run.key);
+                    self.owners.remove(&run.key);
+                }
+            }
+            Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
+            Action::Reply { request, service, outcome } => self.replied(request, service, &outcome),
+            Action::Note(note) => {
+                self.tell(&note);
+                self.systemd.changed();
+            }
+            Action::Removed { service } => {
+                self.logs.remove(service.0);
+                if let Some(entry) = self.entries.remove(&service)
+                    && self.names.get(&*entry.name) == Some(&service)
+                {
+                    self.names.remove(&*entry.name);
+                }
+            }
+            Action::Ready => {
+                let summary = self.summary();
+                self.tell_own(Level::Info, None, "ready", format!("ready: {summary}"), json!({}));
+                self.systemd.ready(&summary);
+            }
+            Action::Finished => self.finished = true,
+        }
+    }
+
+    fn spawn(&mut self, service: ServiceId, generation: u64) {
+        let key = self.next_key;
+        self.next_key += 1;
+        let Some(entry) = self.entries.get_mut(&service) else { return };
+        entry.verdicts.clear();
+        entry.spawn_error = None;
+        self.owners.insert(key, Owner::Service { service, generation });
+        self.spawning += 1;
+        let run_id = run_id_of(&self.boot, key);
+        self.spawner.submit(Job { key, spec: entry.spec.clone(), run_id, probe: None });
+    }
+
+    fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {
+        let Some(entry) = self.entries.get_mut(&service) else { return };
+        let name = entry.name.clone();
+        let Some(run) = entry.run(generation) else { return };
+        let whom = match whom {
+            Whom::Main => sys::Whom::Main,
+            Whom::Group => sys::Whom::Group,
+        };
+        match self.children.signal(run.key, signal, whom) {
+            Ok(()) => {}
+            // It ended just now: its end is on its way.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let message = format!("{} could not be sent: {error}", words::signal(signal));
+                self.tell_own(Level::Debug, Some(&name), "signal_failed", message, json!({}));
+            }
+        }
+    }
+
+    /// The main process is dead: its last words, and what is left of its tree.
+    fn settle(&mut self, service: ServiceId, generation: u64) {
+        let outbox = self.outbox.clone();
+        let done = Box::new(move |tails| {
+            // Only while the daemon ends there is nobody to tell.
+            let _ = outbox.blocking_send(Message::Drained { service, generation, tails });
+        });
+        self.logs.drain(service.0, generation, done);
+        let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) else { return };
+        let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
+        run.settling = left > 0;
+        self.events.push_back(Event::TreeLeft { service, generation, left });
+    }
+
+    fn record(&mut self, crash: &Crash) {
+        let now = self.now();
+        let Some(entry) = self.entries.get_mut(&crash.service) else { return };
+        let report = report(crash, entry, &Surroundings { now, host: &self.host });
+        let summary = report.summary();
+        entry.last_crash = Some(summary.clone());
+        entry.crash_count += 1;
+        // What a person sees goes through the same redaction as the report.
+        entry.last_lines = tail_of(&report.stderr_tail, &report.stdout_tail, entry.last_lines.len());
+        let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
+        let name = entry.name.to_string();
+        let outbox = self.outbox.clone();
+        let done = Box::new(move |result| {
+            let _ = outbox.blocking_send(Message::CrashRecorded { service, generation, result });
+        });
+        self.recorder.submit(recorder::Entry { report, keep, done });
+        let data = json!({ "crash_id": summary.id, "kind": summary.kind, "generation": generation });
+        self.tell_own(Level::Error, Some(&name), "crash", summary.reason, data);
+    }
+}
+
+fn tail_of(stderr: &[LogLine], stdout: &[LogLine], count: usize) -> Vec<LogLine> {
+    let lines = if stderr.is_empty() { stdout } else { stderr };
+    lines[lines.len().saturating_sub(count)..].to_vec()
+}

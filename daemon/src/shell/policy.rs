@@ -1,0 +1,58 @@
+//! What of a service's settings the core decides by.
+
+use mcpd_config::ServiceSpec;
+use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, RestartWhen};
+use mcpd_core::Policy;
+use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+
+pub(super) fn policy(spec: &ServiceSpec) -> Policy {
+    let restart = &spec.restart;
+    Policy {
+        start_timeout: spec.start_timeout,
+        stop_timeout: spec.stop_timeout,
+        stop_signal: spec.stop_signal.number(),
+        success: exits(&spec.success_exit_status),
+        restart: RestartPolicy {
+            when: match restart.when {
+                RestartWhen::Always => When::Always,
+                RestartWhen::OnSuccess => When::OnSuccess,
+                RestartWhen::OnFailure => When::OnFailure,
+                RestartWhen::OnAbnormal => When::OnAbnormal,
+                RestartWhen::OnWatchdog => When::OnWatchdog,
+                RestartWhen::Never => When::Never,
+            },
+            delay: restart.delay,
+            multiplier: restart.multiplier,
+            max_delay: restart.max_delay,
+            jitter: restart.jitter,
+            reset_after: restart.reset_after,
+            max_restarts: restart.max_restarts,
+            park_at_limit: match restart.on_limit {
+                OnLimit::Park => true,
+                OnLimit::Retry => false,
+            },
+            prevent: exits(&restart.prevent_exit_status),
+        },
+        health: spec.health.as_ref().map(|health| HealthPolicy {
+            interval: health.interval,
+            timeout: health.timeout,
+            retries: health.retries,
+            start_period: health.start_period,
+            restart: match health.action {
+                HealthAction::Restart => true,
+                HealthAction::Report => false,
+            },
+        }),
+    }
+}
+
+fn exits(list: &[ExitMatch]) -> ExitSet {
+    let mut set = ExitSet::default();
+    for entry in list {
+        match entry {
+            ExitMatch::Code(code) => set.codes.push(*code),
+            ExitMatch::Signal(signal) => set.signals.push(signal.number()),
+        }
+    }
+    set
+}

@@ -1,0 +1,177 @@
+//! The documents of `status`, from the core's views and the shell's entries.
+
+
+use jiff::Timestamp;
+use mcpd_config::spec::LogTarget;
+use mcpd_core::view::{HealthView, NextView, StateView, View};
+use mcpd_core::{Mono, ServiceId};
+use mcpd_proto::SCHEMA;
+use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument};
+
+use super::Shell;
+use super::entry::Entry;
+use crate::{sys, words};
+
+impl Shell {
+    pub(super) fn status_document(&self) -> StatusDocument {
+        let now = self.now();
+        let services = self
+            .names
+            .values()
+            .filter_map(|id| Some(self.service_status(now, &self.core.view(*id)?, self.entries.get(id)?)))
+            .collect();
+        StatusDocument { schema: SCHEMA, daemon: self.daemon_status(), services }
+    }
+
+    pub(super) fn status_of(&self, id: ServiceId) -> Option<ServiceStatus> {
+        Some(self.service_status(self.now(), &self.core.view(id)?, self.entries.get(&id)?))
+    }
+
+    pub(super) fn daemon_status(&self) -> DaemonStatus {
+        let dropped = self.entries.keys().map(|id| self.logs.dropped(id.0)).sum();
+        DaemonStatus {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started_at: self.started_at.to_string(),
+            uptime_seconds: Mono(sys::monotonic_ns()).since(self.started).as_secs_f64(),
+            config: self.source.path().display().to_string(),
+            state_dir: self.config.daemon.state_dir.display().to_string(),
+            log_dir: self.config.daemon.log_dir.display().to_string(),
+            state: if self.core.is_shutting_down() { "stopping" } else { "running" }.into(),
+            summary: self.summary(),
+            log_lines_dropped: dropped,
+            last_reload: self.last_reload.clone(),
+        }
+    }
+
+    /// "3 running, 1 in backoff, 1 parked (db)": one line, for `systemctl status` too.
+    pub(super) fn summary(&self) -> String {
+        let (mut running, mut starting, mut stopping, mut backoff, mut down) = (0, 0, 0, 0, 0);
+        let mut parked = Vec::new();
+        let mut unhealthy = Vec::new();
+        for view in self.core.views() {
+            let name = || self.entries.get(&view.service).map_or("?", |entry| &entry.name);
+            match view.state {
+                StateView::Up => running += 1,
+                StateView::Spawning | StateView::Starting => starting += 1,
+                StateView::Stopping(_) | StateView::Ending { .. } => stopping += 1,
+                StateView::Backoff { .. } => backoff += 1,
+                StateView::Down(_) => down += 1,
+                StateView::Parked(_) => parked.push(name()),
+            }
+            if let HealthView::Failing(_) | HealthView::Unhealthy(_) = view.health {
+                unhealthy.push(name());
+            }
+        }
+        let mut parts = vec![format!("{running} running")];
+        for (count, what) in
+            [(starting, "starting"), (stopping, "stopping"), (backoff, "in backoff"), (down, "down")]
+        {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        for (names, what) in [(unhealthy, "failing health checks"), (parked, "parked")] {
+            match names.as_slice() {
+                [] => {}
+                few @ ([_] | [_, _] | [_, _, _]) => parts.push(format!("{} {what} ({})", few.len(), few.join(", "))),
+                many => parts.push(format!("{} {what}", many.len())),
+            }
+        }
+        parts.join(", ")
+    }
+
+    fn service_status(&self, now: (Mono, Timestamp), view: &View, entry: &Entry) -> ServiceStatus {
+        let wall = |at| super::report::wall(now, at).to_string();
+        let spec = &entry.spec;
+        let (state, reason) = state(view, entry);
+        let log_file = (spec.log.target == LogTarget::File)
+            .then(|| self.config.daemon.log_dir.join(format!("{}.log", entry.name)).display().to_string());
+        let next = view.next.map(|(what, at)| Next {
+            what: match what {
+                NextView::Start => "start",
+                NextView::Probe => "probe",
+                NextView::Kill => "kill",
+                NextView::StartTimeout => "start_timeout",
+                NextView::ResetCounters => "reset_counters",
+            }
+            .into(),
+            in_seconds: at.since(now.0).as_secs_f64(),
+            at: wall(at),
+        });
+        ServiceStatus {
+            schema: SCHEMA,
+            name: entry.name.to_string(),
+            description: spec.description.clone(),
+            state,
+            wanted: view.wanted,
+            health: match view.health {
+                HealthView::None => Health::None,
+                HealthView::Starting => Health::Starting,
+                HealthView::Healthy => Health::Healthy,
+                HealthView::Failing(_) => Health::Failing,
+                HealthView::Unhealthy(_) => Health::Unhealthy,
+            },
+            health_detail: entry.verdicts.back().map(|verdict| verdict.detail.clone()),
+            pid: view.pid,
+            generation: view.generation,
+            uptime_seconds: view.started.map(|started| now.0.since(started).as_secs_f64()),
+            restarts: view.restarts,
+            max_restarts: view.max_restarts,
+            restarts_total: view.restarts_total,
+            crash_count: entry.crash_count,
+            started_at: view.started.map(wall),
+            since: wall(view.since),
+            command: entry.command(),
+            reason,
+            next,
+            last_crash: entry.last_crash.clone(),
+            config: entry.origin.clone(),
+            working_directory: spec.working_directory.as_ref().map(|dir| dir.display().to_string()),
+            log_file,
+            log_lines_dropped: self.logs.dropped(view.service.0),
+            log_tail: Vec::new(),
+        }
+    }
+}
+
+/// The state's name, and why it is so when that needs saying.
+fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
+    let crash = |otherwise: &str| {
+        entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
+    };
+    match view.state {
+        StateView::Down(why) => (State::Down, Some(words::down_reason(why))),
+        StateView::Spawning => (State::Spawning, None),
+        StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
+        StateView::Up => {
+            let detail = entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
+            let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
+            let reason = match view.health {
+                HealthView::None | HealthView::Starting | HealthView::Healthy => None,
+                HealthView::Failing(times) => Some(format!("health check failed {times} of {of} times: {detail}")),
+                HealthView::Unhealthy(times) => Some(format!("health check failed {times} times: {detail}")),
+            };
+            (State::Up, reason)
+        }
+        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause).into())),
+        StateView::Ending { exit, left } => {
+            let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
+            let rest = match left {
+                0 => String::new(),
+                1 => "; 1 process of it is still there".into(),
+                many => format!("; {many} processes of it are still there"),
+            };
+            (State::Stopping, Some(format!("{what}{rest}")))
+        }
+        StateView::Backoff { failure } => {
+            (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
+        }
+        StateView::Parked(why) => {
+            let why = words::park_reason(why, entry.missing.as_deref());
+            (State::Parked, Some(why))
+        }
+    }
+}
+

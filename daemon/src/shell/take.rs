@@ -1,0 +1,230 @@
+//! Which event is a message to the core?
+
+use jiff::Timestamp;
+use mcpd_core::{Event, Exit};
+use mcpd_proto::crash::HealthVerdict;
+use mcpd_proto::log::LogLine;
+use serde_json::json;
+
+use super::entry::Run;
+use super::message::{Ask, Found, Message};
+use super::{Owner, Shell};
+use crate::log::LogEvent;
+use crate::scribe::Level;
+use crate::sys;
+
+/// Lines kept of a failed run for whoever waits for a start.
+const LAST_LINES: usize = 12;
+
+impl Shell {
+    pub(super) fn take(&mut self, message: Message) {
+        match message {
+            Message::Spawned(answer) => self.spawned(answer),
+            Message::Drained { service, generation, tails } => {
+                if let Some(entry) = self.entries.get_mut(&service) {
+                    entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
+                    if let Some(run) = entry.run(generation) {
+                        run.tails = Some(tails);
+                    }
+                }
+                self.events.push_back(Event::Drained { service, generation });
+            }
+            Message::CrashRecorded { service, generation, result } => {
+                if let Err(why) = result {
+                    let name = self.entries.get(&service).map(|entry| entry.name.to_string());
+                    let message = format!("its crash report could not be written: {why}");
+                    self.tell_own(Level::Error, name.as_deref(), "record_failed", message, json!({}));
+                }
+                self.events.push_back(Event::CrashRecorded { service, generation });
+            }
+            Message::Probed { service, generation, probe, verdict } => {
+                let ok = verdict.ok;
+                if let Some(entry) = self.entries.get_mut(&service)
+                    && entry.run(generation).is_some()
+                {
+                    let time = Timestamp::now().to_string();
+                    entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
+                }
+                self.events.push_back(Event::Probed { service, generation, probe, ok });
+            }
+            Message::KillHelper(key) => self.kill_helper(key),
+            Message::Collect => self.collect(),
+            Message::Log(event) => self.log_event(event),
+            Message::Loaded(loaded) => self.loaded(*loaded),
+            Message::Recalled { service, count, newest } => {
+                if let Some(entry) = self.entries.get_mut(&service) {
+                    entry.crash_count += count;
+                    if entry.last_crash.is_none() {
+                        entry.last_crash = newest;
+                    }
+                }
+            }
+            Message::Ask(ask) => self.ask(ask),
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        // A client that went away does not care for its answer.
+        match ask {
+            Ask::DaemonStatus(reply) => drop(reply.send(Ok(self.daemon_status()))),
+            Ask::Status(reply) => drop(reply.send(Ok(self.status_document()))),
+            Ask::ServiceStatus(name, reply) => {
+                let found = self.names.get(&name).and_then(|id| Some((*id, self.status_of(*id)?)));
+                let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
+            }
+            Ask::Find(name, reply) => {
+                let found = self.names.get(&name).and_then(|id| {
+                    let entry = self.entries.get(id)?;
+                    Some(Found { service: *id, log: entry.spec.log.clone() })
+                });
+                let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
+            }
+            Ask::Command { names, verb, wait, reply } => self.command(names, verb, wait, reply),
+            Ask::Reload(reply) => self.reload(Some(reply)),
+            Ask::Shutdown(reply) => {
+                self.shutdowns.push(reply);
+                self.shut_down();
+            }
+        }
+    }
+
+    fn spawned(&mut self, answer: crate::spawner::Answer) {
+        let crate::spawner::Answer { key, result } = answer;
+        self.spawning -= 1;
+        match self.owners.get_mut(&key) {
+            Some(Owner::Service { service, generation }) => {
+                let (service, generation) = (*service, *generation);
+                self.service_spawned(key, service, generation, result);
+            }
+            Some(Owner::Helper(_)) => self.helper_spawned(key, result),
+            // Every key is owned until its answer is here.
+            None => {}
+        }
+        // It may have ended already, and its end been left alone while its name was not known.
+        self.collect();
+    }
+
+    fn service_spawned(
+        &mut self,
+        key: sys::Key,
+        service: mcpd_core::ServiceId,
+        generation: u64,
+        result: Result<crate::spawner::Started, String>,
+    ) {
+        let entry = self.entries.get_mut(&service);
+        match result {
+            Ok(started) => {
+                let spawned = started.spawned;
+                let pid = spawned.process.id();
+                let mut run_id = String::new();
+                if let Some(entry) = entry {
+                    run_id = run_id_of(&self.boot, key);
+                    entry.program = Some(started.program);
+                    entry.run = Some(Run {
+                        key,
+                        generation,
+                        exit: None,
+                        tails: None,
+                        settling: false,
+                    });
+                }
+                self.children.adopt(key, spawned.process, &run_id);
+                self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
+                self.events.push_back(Event::Spawned { service, generation, pid });
+            }
+            Err(why) => {
+                self.owners.remove(&key);
+                if let Some(entry) = entry {
+                    entry.spawn_error = Some(why);
+                    entry.last_lines.clear();
+                }
+                self.events.push_back(Event::SpawnFailed { service, generation });
+            }
+        }
+    }
+
+    /// Reaps whatever is dead.
+    pub(super) fn collect(&mut self) {
+        let mut collected = Vec::new();
+        self.children.collect(self.spawning > 0, &mut collected);
+        let mut orphans = false;
+        for one in collected {
+            match one {
+                sys::Collected::Main { key, exit } => match self.owners.get(&key) {
+                    Some(Owner::Service { service, generation }) => {
+                        let (service, generation) = (*service, *generation);
+                        let how = core_exit(&exit);
+                        if let Some(run) =
+                            self.entries.get_mut(&service).and_then(|entry| entry.run(generation))
+                        {
+                            run.exit = Some(exit);
+                        }
+                        self.events.push_back(Event::Exited { service, generation, exit: how });
+                    }
+                    Some(Owner::Helper(_)) => self.helper_exited(key, &exit),
+                    None => {}
+                },
+                sys::Collected::Orphan { .. } => orphans = true,
+            }
+        }
+        if orphans {
+            self.look_again();
+        }
+    }
+
+    /// Some orphan ended: what is left of the trees that are being settled?
+    fn look_again(&mut self) {
+        for (service, entry) in &mut self.entries {
+            let Some(run) = entry.run.as_mut().filter(|run| run.settling) else { continue };
+            let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
+            run.settling = left > 0;
+            self.events.push_back(Event::TreeLeft { service: *service, generation: run.generation, left });
+        }
+    }
+
+    fn log_event(&mut self, event: LogEvent) {
+        match event {
+            LogEvent::Failing { name, path, error, .. } => {
+                let message = format!(
+                    "its log cannot be written to {}: {error}; lines are counted and dropped until it can",
+                    path.display()
+                );
+                self.tell_own(Level::Error, Some(&name), "log_failing", message, json!({ "path": path }));
+            }
+            LogEvent::RotationFailing { name, path, error, .. } => {
+                let message = format!(
+                    "its log {} cannot be rotated: {error}; it grows over log.max_size, nothing is lost",
+                    path.display()
+                );
+                let data = json!({ "path": path });
+                self.tell_own(Level::Error, Some(&name), "log_rotation_failing", message, data);
+            }
+            LogEvent::Recovered { name, path, dropped_lines, dropped_bytes, .. } => {
+                let message = format!(
+                    "its log is written to {} again; {dropped_lines} lines ({dropped_bytes} bytes) were dropped",
+                    path.display()
+                );
+                let data = json!({ "dropped_lines": dropped_lines, "dropped_bytes": dropped_bytes });
+                self.tell_own(Level::Warn, Some(&name), "log_recovered", message, data);
+            }
+        }
+    }
+}
+
+/// `MCPD_RUN_ID`: which run of which life of mcpd a process belongs to.
+pub(super) fn run_id_of(boot: &str, key: sys::Key) -> String {
+    format!("{boot}-{key:x}")
+}
+
+fn core_exit(exit: &sys::Exit) -> Exit {
+    match (exit.signal, exit.code) {
+        (Some(signal), _) => Exit::Signal { signal, core_dumped: exit.core_dumped },
+        (None, code) => Exit::Code(code.unwrap_or(-1)),
+    }
+}
+
+/// What somebody who waits for a start wants to see: the end of stderr, or of stdout when stderr is silent.
+fn last_lines(stderr: &[LogLine], stdout: &[LogLine]) -> Vec<LogLine> {
+    let lines = if stderr.is_empty() { stdout } else { stderr };
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
+}

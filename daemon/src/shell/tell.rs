@@ -1,0 +1,134 @@
+//! The core's notes, in words.
+
+use mcpd_core::action::{Note, NoteKind};
+use mcpd_core::{Exit, Mono};
+use mcpd_proto::SCHEMA;
+use mcpd_proto::event::Event;
+use serde_json::{Map, Value, json};
+
+use super::Shell;
+use crate::scribe::Level;
+use crate::words;
+
+impl Shell {
+    /// Writes a note down.
+    pub(super) fn tell(&self, note: &Note) {
+        let entry = note.service.and_then(|id| self.entries.get(&id));
+        let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
+        let missing = entry.and_then(|entry| entry.missing.as_deref());
+        let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
+        let mut data = Map::new();
+        if note.generation > 0 {
+            data.insert("generation".into(), note.generation.into());
+        }
+        let mut put = |key: &str, value: Value| drop(data.insert(key.into(), value));
+        let (level, name, message) = match &note.kind {
+            NoteKind::Asked(verb) => {
+                (Level::Info, "asked", format!("somebody asked for {}", words::verb(*verb)))
+            }
+            NoteKind::Spawning => (Level::Debug, "spawning", format!("starting, generation {}", note.generation)),
+            NoteKind::Started { pid } => {
+                put("pid", (*pid).into());
+                (Level::Info, "started", format!("started, pid {pid}"))
+            }
+            NoteKind::Up { after } => {
+                (Level::Info, "up", format!("up: healthy or past its start period after {}", words::span(*after)))
+            }
+            NoteKind::SpawnFailed => {
+                let why = spawn_error.unwrap_or("the system did not say why");
+                (Level::Error, "spawn_failed", format!("could not be started: {why}"))
+            }
+            NoteKind::Exited { exit, expected } => {
+                put("expected", (*expected).into());
+                match exit {
+                    Exit::Code(code) => put("exit_code", (*code).into()),
+                    Exit::Signal { signal, .. } => put("signal", words::signal(*signal).into()),
+                }
+                let level = if *expected || *exit == Exit::Code(0) { Level::Info } else { Level::Warn };
+                (level, "exited", words::exit(*exit))
+            }
+            NoteKind::Crashed { failure } => {
+                put("kind", json!(words::kind(*failure)));
+                (Level::Debug, "failed", format!("failed: {}", words::failure(*failure)))
+            }
+            NoteKind::Stopping { why } => {
+                (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why)))
+            }
+            NoteKind::Killing => {
+                (Level::Warn, "killing", "did not end within stop_timeout: SIGKILL to everything of it".into())
+            }
+            NoteKind::StillAlive => {
+                (Level::Error, "still_alive", "not even SIGKILL has ended it: it waits in the kernel".into())
+            }
+            NoteKind::Leftovers { left } => {
+                put("left", (*left).into());
+                let them = if *left == 1 { "1 process" } else { &format!("{left} processes") };
+                (Level::Warn, "leftovers", format!("{them} outlived the main process and are ended now"))
+            }
+            NoteKind::ProbeFailed => {
+                (Level::Warn, "probe_failed", format!("health check failed: {}", verdict.unwrap_or("no verdict")))
+            }
+            NoteKind::Unhealthy { failures } => {
+                put("failures", (*failures).into());
+                let detail = verdict.unwrap_or("no verdict");
+                (Level::Error, "unhealthy", format!("health check failed {failures} times in a row: {detail}"))
+            }
+            NoteKind::Healthy => {
+                (Level::Info, "healthy", format!("healthy: {}", verdict.unwrap_or("the check succeeded")))
+            }
+            NoteKind::ProbeLost => (Level::Warn, "probe_lost", "a health check brought no verdict at all".into()),
+            NoteKind::Backoff { delay, attempt } => {
+                put("delay_seconds", delay.as_secs_f64().into());
+                put("attempt", (*attempt).into());
+                let when = words::span(*delay);
+                (Level::Info, "backoff", format!("restart {attempt} in a row, {when} after it ended"))
+            }
+            NoteKind::Parked(why) => {
+                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, missing)))
+            }
+            NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
+            NoteKind::CountersReset => {
+                (Level::Info, "counters_reset", "a stable run: the restart counters start again".into())
+            }
+            NoteKind::SpawnSlow => {
+                (Level::Warn, "spawn_slow", "the system has not started it within start_timeout yet".into())
+            }
+            NoteKind::RecordSlow => {
+                (Level::Warn, "record_slow", "its crash report is not on disk yet: going on without".into())
+            }
+            NoteKind::Redefined { restart } => {
+                put("restart", (*restart).into());
+                (Level::Info, "redefined", "its configuration changed".into())
+            }
+            NoteKind::Removed => (Level::Info, "removed", "removed from the configuration".into()),
+            NoteKind::ShuttingDown => (Level::Info, "shutting_down", "stopping everything".into()),
+        };
+        let event = Event {
+            schema: SCHEMA,
+            id: note.id.0,
+            cause: note.cause.map(|cause| cause.0),
+            time: self.wall(note.at).to_string(),
+            service: entry.map(|entry| entry.name.to_string()),
+            event: name.into(),
+            message,
+            data: Value::Object(data),
+        };
+        self.scribe.write(level, event);
+    }
+
+    /// Writes something down that the shell noticed by itself.
+    pub(super) fn tell_own(&mut self, level: Level, service: Option<&str>, event: &str, message: String, data: Value) {
+        let id = self.core.claim_note();
+        let event = Event {
+            schema: SCHEMA,
+            id: id.0,
+            cause: None,
+            time: self.wall(Mono(crate::sys::monotonic_ns())).to_string(),
+            service: service.map(str::to_owned),
+            event: event.into(),
+            message,
+            data,
+        };
+        self.scribe.write(level, event);
+    }
+}

@@ -1,0 +1,147 @@
+//! The platform seam: what differs between Linux and Windows, behind one set of signatures.
+//!
+//! `unix.rs` and `windows.rs` export the same names; the rest of the daemon is written once, against this page. All
+//! unsafe code of the project lives below this module. It starts, signals, watches and ends processes and reads the
+//! machine's clock and name; it holds no policy: when to start, what to signal and how long to wait is the core's.
+//!
+//! * [`spawn`] starts one program; any thread may call it.
+//! * [`Children`] holds every process that was started and belongs to the loop's thread.
+//! * A process that ended is reported once, by [`Children::collect`]; what it leaves running is asked for with
+//!   [`Children::leftovers`].
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as platform;
+#[cfg(windows)]
+use windows as platform;
+
+pub use platform::{
+    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_root, make_private_dir, monotonic_ns,
+    os_release, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+};
+
+/// The environment variable that carries the run's id into a service and by which its escaped descendants are
+/// recognised. The caller of [`spawn`] puts it into [`SpawnPlan::env`].
+pub const RUN_ID_VARIABLE: &str = "MCPD_RUN_ID";
+
+/// Names one run of one service or one helper; chosen by the caller, never used twice.
+pub type Key = u64;
+
+/// Called, from any thread, when there may be something to [`Children::collect`]. It must not block.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Where one output stream of a program goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// The null device.
+    Null,
+    /// A pipe whose read end is handed back.
+    Pipe,
+}
+
+/// Everything that is needed to start one program. Its stdin is always the null device.
+#[derive(Debug, Clone)]
+pub struct SpawnPlan {
+    /// The file to execute. No PATH is searched; a relative path counts from `working_directory`.
+    pub program: PathBuf,
+    /// The arguments, the program's own name first. Windows gives the program its path in place of that name.
+    pub argv: Vec<OsString>,
+    /// The complete environment: nothing is inherited.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where the program starts; `None`: where the daemon is.
+    pub working_directory: Option<PathBuf>,
+    /// Where stdout goes.
+    pub stdout: Output,
+    /// Where stderr goes, unless `merge_stderr`.
+    pub stderr: Output,
+    /// Sends stderr where stdout goes, in the order of writing (for probes).
+    pub merge_stderr: bool,
+}
+
+/// A program that was started: its process, to be given to [`Children::adopt`], and the read ends of its output.
+#[derive(Debug)]
+pub struct Spawned {
+    /// The process, running.
+    pub process: Process,
+    /// The read end of stdout, non-blocking, when it was planned as a pipe.
+    pub stdout: Option<LogPipe>,
+    /// The read end of stderr, non-blocking, when it was planned as a pipe and not merged.
+    pub stderr: Option<LogPipe>,
+}
+
+/// What could not be done when starting a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpawnStep {
+    /// The pipes for its output, or the null device.
+    Pipes,
+    /// Its working directory.
+    WorkingDirectory,
+    /// A process to run it in.
+    Process,
+    /// Running the program itself.
+    Exec,
+}
+
+/// Why a program was not started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SpawnError {
+    /// What could not be done.
+    pub step: SpawnStep,
+    /// The system's number for it (`errno`; on Windows the value of `GetLastError`).
+    pub errno: i32,
+    /// One sentence that names what was tried and what is wrong with it.
+    pub message: String,
+}
+
+/// How a process ended and what it had used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code, when it ended by itself. On Windows also the NTSTATUS of a crash (negative: 0xC0000005 and the
+    /// like).
+    pub code: Option<i32>,
+    /// The signal that ended it. On Windows only 9, for a process that [`Children`] terminated.
+    pub signal: Option<i32>,
+    /// Whether a core was written.
+    pub core_dumped: bool,
+    /// The most memory it ever had resident, in bytes; `None` when the system does not tell.
+    pub max_rss_bytes: Option<u64>,
+    /// The processor time, user and system, of it and the descendants that it waited for (Windows: of its whole tree).
+    pub cpu: Option<Duration>,
+}
+
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// The started process alone.
+    Main,
+    /// Its process group; on Windows its job or its console.
+    Group,
+}
+
+/// One thing that [`Children::collect`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collected {
+    /// The process started for `key` has ended.
+    Main {
+        /// Whose process it was.
+        key: Key,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A process that some run had left behind ended: a run that waits for its leftovers may be free of them now.
+    Orphan {
+        /// Its former process id.
+        pid: u32,
+    },
+}

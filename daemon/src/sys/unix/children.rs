@@ -1,0 +1,268 @@
+//! Every process that the daemon has started, and the orphans that fell to it.
+//!
+//! There is no pidfd per child, and none is needed. A pid is not given out again before its process is reaped, all
+//! reaping happens in [`Children::collect`], and signalling happens on the same thread: as long as a child is in the
+//! table as living, its pid and its group mean that child. Only what is not in the table, the descendants of a reaped
+//! leader, needs proof of identity; `descendants.rs` has it.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::Process;
+use super::descendants::{self, Estate, Member};
+use super::limits;
+use super::proc_files::{self, Family};
+use crate::sys::{Collected, Exit, Key, Waker, Whom};
+
+/// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
+/// network disk) takes longer, and no one can end that.
+const END_ALL_LIMIT: Duration = Duration::from_secs(10);
+/// How long it waits for one of them before it looks at all again.
+const END_ALL_PAUSE: Duration = Duration::from_millis(50);
+/// The kernel counts resident memory per processor and adds up now and then: by so much two readings may differ.
+const RSS_SLACK_BYTES: u64 = 1024 * 1024;
+
+/// The processes of the daemon, owned by one thread.
+#[derive(Debug)]
+pub struct Children {
+    runs: HashMap<Key, Run>,
+    /// The children that are not reaped yet, by pid.
+    living: HashMap<libc::pid_t, Key>,
+}
+
+#[derive(Debug)]
+struct Run {
+    pid: libc::pid_t,
+    rss_floor_bytes: u64,
+    run_id: Vec<u8>,
+    /// The main process is reaped.
+    ended: bool,
+    /// The main process's number has been seen in use again since.
+    number_reused: bool,
+}
+
+impl Children {
+    /// Makes the daemon the one to whom the orphans among its descendants fall, and keeps the descriptors that whoever
+    /// started it left open from reaching its services. The loop learns of ended children by SIGCHLD, so `wake` is not
+    /// used here.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to make the daemon a child subreaper.
+    pub fn new(wake: Waker) -> io::Result<Self> {
+        drop(wake);
+        limits::keep_inherited_descriptors();
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        Ok(Self { runs: HashMap::new(), living: HashMap::new() })
+    }
+
+    /// Takes over a started process. `run_id` is the value of [`RUN_ID_VARIABLE`](crate::sys::RUN_ID_VARIABLE) in its
+    /// environment.
+    pub fn adopt(&mut self, key: Key, process: Process, run_id: &str) {
+        for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
+            earlier.number_reused = true;
+        }
+        self.living.insert(process.pid, key);
+        let Process { pid, rss_floor_bytes } = process;
+        let run_id = run_id.as_bytes().to_vec();
+        self.runs.insert(key, Run { pid, rss_floor_bytes, run_id, ended: false, number_reused: false });
+    }
+
+    /// Reaps all that is dead and adds it to `out`. To be called after SIGCHLD, which tells of any number of children
+    /// at once, and after each answer of [`spawn`](super::spawn): a child may be dead before it is adopted.
+    ///
+    /// `spawns_in_flight`: some call of `spawn` may have succeeded whose process is not adopted yet. An unknown dead
+    /// child may be that one, so it is left alone.
+    ///
+    /// [`Exit::max_rss_bytes`] is only given when it exceeds what the daemon itself had resident at the start: until
+    /// the program is executed the child shares the daemon's memory, and the kernel counts that as the child's.
+    pub fn collect(&mut self, spawns_in_flight: bool, out: &mut Vec<Collected>) {
+        while let Some(pid) = any_dead_child() {
+            if let Some(&key) = self.living.get(&pid) {
+                self.reap_main(pid, key, out);
+            } else if spawns_in_flight {
+                // The unknown one stays in front of all that died later, so look for these one by one.
+                let known: Vec<_> = self.living.iter().map(|(&pid, &key)| (pid, key)).collect();
+                for (pid, key) in known {
+                    self.reap_main(pid, key, out);
+                }
+                return;
+            } else if reap(pid).is_some() {
+                out.push(Collected::Orphan { pid: pid.unsigned_abs() });
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn reap_main(&mut self, pid: libc::pid_t, key: Key, out: &mut Vec<Collected>) {
+        let Some(reaped) = reap(pid) else { return };
+        self.living.remove(&pid);
+        let floor = self.runs.get_mut(&key).map_or(0, |run| {
+            run.ended = true;
+            run.rss_floor_bytes
+        });
+        out.push(Collected::Main { key, exit: reaped.exit(floor) });
+    }
+
+    /// Sends a signal to a process that was started, or to its group.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when it has ended (and was collected), otherwise what the system says.
+    pub fn signal(&mut self, key: Key, signal: i32, whom: Whom) -> io::Result<()> {
+        let Some(run) = self.runs.get(&key).filter(|run| !run.ended) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended"));
+        };
+        let target = match whom {
+            Whom::Main => run.pid,
+            Whom::Group => -run.pid,
+        };
+        if descendants::kill(target, signal) { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// How many processes of an ended run still live: members of its group or session, and descendants that left them.
+    pub fn leftovers(&mut self, key: Key) -> usize {
+        self.members(key).len()
+    }
+
+    /// Sends a signal to each of the [`leftovers`](Self::leftovers); returns how many got it.
+    pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
+        self.members(key).into_iter().filter(|&member| descendants::signal(member, signal)).count()
+    }
+
+    fn members(&mut self, key: Key) -> Vec<Member> {
+        let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
+        // A process with the leader's number: as long as its session or group has members, no other can get it.
+        if run.ended && !run.number_reused {
+            run.number_reused = proc_files::stat(run.pid).is_some();
+        }
+        let estate = Estate { leader: run.pid, number_reused: run.number_reused, run_id: &run.run_id };
+        let living = &self.living;
+        descendants::living(&estate, |family| strangers(family, living))
+    }
+
+    /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan.
+    pub fn forget(&mut self, key: Key) {
+        if let Some(run) = self.runs.remove(&key)
+            && !run.ended
+        {
+            self.living.remove(&run.pid);
+        }
+    }
+
+    /// The last resort at the daemon's end: kills every child and orphan, and what falls to the daemon by that, until
+    /// none is left. Returns how many were killed. It waits, but at most 10 seconds.
+    pub fn end_all(&mut self) -> usize {
+        let deadline = Instant::now() + END_ALL_LIMIT;
+        let mut killed = 0;
+        loop {
+            // Once none is left, or only such as the daemon may not kill, it is over.
+            let mut dying = own_children(&Family::now());
+            dying.retain(|&pid| descendants::kill(pid, libc::SIGKILL));
+            let now = Instant::now();
+            if dying.is_empty() || now >= deadline {
+                break;
+            }
+            for pid in dying.iter().filter(|&pid| self.living.contains_key(pid)) {
+                descendants::kill(-pid, libc::SIGKILL);
+            }
+            let mut reaped_any = false;
+            while let Some(reaped) = any_dead_child().and_then(reap) {
+                killed += usize::from(reaped.was_killed());
+                self.living.remove(&reaped.pid);
+                reaped_any = true;
+            }
+            if !reaped_any {
+                wait_for_death(dying[0], END_ALL_PAUSE.min(deadline - now));
+            }
+        }
+        self.runs.clear();
+        self.living.clear();
+        killed
+    }
+}
+
+/// The children of the daemon that it did not start.
+fn strangers(family: &Family, living: &HashMap<libc::pid_t, Key>) -> Vec<libc::pid_t> {
+    let mut children = own_children(family);
+    children.retain(|pid| !living.contains_key(pid));
+    children
+}
+
+fn own_children(family: &Family) -> Vec<libc::pid_t> {
+    family.children_of(rustix::process::getpid().as_raw_nonzero().get())
+}
+
+/// Some child that is dead and not reaped; it stays so.
+fn any_dead_child() -> Option<libc::pid_t> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is writable and of the right type. Without a dead child the call leaves its pid 0, as it was set.
+    let pid = unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0 {
+            return None;
+        }
+        info.assume_init().si_pid()
+    };
+    (pid != 0).then_some(pid)
+}
+
+/// Reaps a child if it is dead.
+fn reap(pid: libc::pid_t) -> Option<Reaped> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are to writable memory of the right types; all zeroes is a valid rusage.
+    let (reaped, usage) = unsafe {
+        (libc::wait4(pid, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()), usage.assume_init())
+    };
+    (reaped == pid).then_some(Reaped { pid, status, usage })
+}
+
+struct Reaped {
+    pid: libc::pid_t,
+    status: libc::c_int,
+    usage: libc::rusage,
+}
+
+impl Reaped {
+    fn was_killed(&self) -> bool {
+        libc::WIFSIGNALED(self.status) && libc::WTERMSIG(self.status) == libc::SIGKILL
+    }
+
+    fn exit(&self, rss_floor_bytes: u64) -> Exit {
+        let signaled = libc::WIFSIGNALED(self.status);
+        let max_rss_bytes = u64::try_from(self.usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
+        Exit {
+            code: libc::WIFEXITED(self.status).then(|| libc::WEXITSTATUS(self.status)),
+            signal: signaled.then(|| libc::WTERMSIG(self.status)),
+            core_dumped: signaled && libc::WCOREDUMP(self.status),
+            max_rss_bytes: (max_rss_bytes > rss_floor_bytes.saturating_add(RSS_SLACK_BYTES))
+                .then_some(max_rss_bytes),
+            cpu: Some(duration(self.usage.ru_utime) + duration(self.usage.ru_stime)),
+        }
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
+        + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+}
+
+/// Waits until a child has ended or the time is over.
+fn wait_for_death(pid: libc::pid_t, limit: Duration) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
+        // Before Linux 5.3 there is nothing to wait on without reaping.
+        std::thread::sleep(limit.min(Duration::from_millis(1)));
+        return;
+    };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
+    // An interrupted wait is a short one: the caller looks again.
+    let _ = rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
+}

@@ -1,0 +1,67 @@
+//! Files whose modes and kinds matter: the control socket, private directories, what stderr is.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use tokio::io::AsyncRead;
+
+use super::LogPipe;
+
+/// Read and write for owner and group: whoever may not write a Unix socket may not connect (`unix(7)`).
+const SOCKET_MODE: u32 = 0o660;
+
+/// Lets the socket's owner and group connect, whatever the umask was.
+///
+/// # Errors
+/// When the system refuses.
+pub fn set_socket_mode(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+}
+
+/// Removes the socket file of a daemon that is gone. True: nothing is in the way any more; false: something that is no
+/// socket is, and was left alone.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_stale_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map(|()| true),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a directory and its parents for the daemon and its group alone; one that exists stays as it is.
+///
+/// # Errors
+/// When the system refuses.
+pub fn make_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(path)
+}
+
+/// Did systemd connect stderr to the journal? `systemd.exec(5)`, JOURNAL_STREAM: "device:inode" of that connection.
+#[must_use]
+pub fn stderr_is_the_journal() -> bool {
+    let Ok(wanted) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else { return false };
+    fs::File::from(stderr)
+        .metadata()
+        .is_ok_and(|found| wanted == format!("{}:{}", found.dev(), found.ino()))
+}
+
+/// A pipe to be read by a task instead of the log pump.
+///
+/// # Errors
+/// When the system refuses.
+pub fn async_pipe(pipe: LogPipe) -> io::Result<impl AsyncRead + Unpin> {
+    tokio::net::unix::pipe::Receiver::from_owned_fd(pipe.into())
+}
+
+/// There are no consoles to send CTRL+C to: signals do it.
+pub fn ctrl_c_helper(_pid: u32) -> i32 {
+    2
+}

@@ -1,0 +1,49 @@
+//! What the daemon was given and its services must not see: its limit of open files, its inherited descriptors.
+
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The limits as the daemon got them, once it has raised its own.
+static INHERITED: OnceLock<Rlimit> = OnceLock::new();
+
+/// Raises the daemon's soft limit of open files to its hard one: each service costs it two pipes. What it starts gets
+/// the old soft limit back, for a program that uses `select` or closes every descriptor up to the limit suffers from a
+/// high one. Calling it again changes nothing; failing leaves the limit as it is.
+pub fn raise_open_files_limit() {
+    let inherited = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: inherited.maximum, maximum: inherited.maximum };
+    if inherited.current != inherited.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
+        // Only the first call finds anything to raise, so it is the one that is remembered.
+        let _ = INHERITED.set(inherited);
+    }
+}
+
+/// Gives a just-started child the limit that the daemon itself was given.
+///
+/// The child runs already: in its first microseconds it may still see the higher limit. A child that has changed its
+/// user (a set-user-id program) keeps it, for an unprivileged daemon may not touch it any more; a dead one needs none.
+pub(super) fn restore_in(pid: libc::pid_t) {
+    let (Some(inherited), Some(pid)) = (INHERITED.get(), rustix::process::Pid::from_raw(pid)) else { return };
+    let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, *inherited);
+}
+
+/// Makes all descriptors but the standard ones close on exec. Those that the daemon opens are so from the start; this is
+/// for the ones that it was started with (a careless shell, an editor, a build tool).
+pub(super) fn keep_inherited_descriptors() {
+    let first = libc::c_uint::from(3_u8);
+    // SAFETY: the call takes numbers only; it closes nothing.
+    let done =
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 {
+        return;
+    }
+    // Before Linux 5.11 one by one.
+    for entry in std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let fd = entry.file_name().to_str().and_then(|name| name.parse::<libc::c_int>().ok());
+        if let Some(fd) = fd.filter(|&fd| fd > libc::STDERR_FILENO) {
+            // SAFETY: the call takes numbers only and fails on a descriptor that is closed by now.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Starts one program with `posix_spawn`.
+//!
+//! The C library implements it with `CLONE_VM | CLONE_VFORK`: the cost does not grow with the daemon's memory, and the
+//! call returns once the program runs or has failed to. Nothing leaks into the program: every descriptor of the daemon
+//! is close-on-exec, signal mask and dispositions are the system's defaults (a Rust program ignores SIGPIPE, and an
+//! ignored signal stays ignored over exec). Each program leads a session and a process group of its own, so that it has
+//! no terminal and its whole group can be signalled.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::pipe::PipeFlags;
+
+use super::{LogPipe, explain, limits, proc_files};
+use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
+
+/// A child that was started and not yet reaped. It is a plain number: see [`Children`](super::Children) for why that
+/// is safe. Dropped without being adopted, it lives on and is reaped as an orphan.
+#[derive(Debug)]
+pub struct Process {
+    pub(super) pid: libc::pid_t,
+    /// The daemon's own peak of resident memory when it started the child: the kernel counts that in, see
+    /// [`Children::collect`](super::Children::collect).
+    pub(super) rss_floor_bytes: u64,
+}
+
+impl Process {
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+}
+
+/// Starts what `plan` says. Any thread may call it, several at once.
+///
+/// # Errors
+///
+/// The program does not run; the error names the step that failed and the cause.
+pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
+    let words = Words::of(plan)?;
+    let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
+    let null = null_device().map_err(|error| pipes_error("cannot open /dev/null", &error))?;
+    let stdout = output(plan.stdout)?;
+    let stderr = if plan.merge_stderr { None } else { output(plan.stderr)? };
+
+    let stdout_target = stdout.as_ref().map_or(null, |pipe| pipe.write.as_raw_fd());
+    let stderr_target = if plan.merge_stderr {
+        stdout_target
+    } else {
+        stderr.as_ref().map_or(null, |pipe| pipe.write.as_raw_fd())
+    };
+
+    let no_memory = |error: io::Error| process_error(plan, &error);
+    let mut actions = FileActions::new().map_err(no_memory)?;
+    actions.dup2(null, libc::STDIN_FILENO).map_err(no_memory)?;
+    actions.dup2(stdout_target, libc::STDOUT_FILENO).map_err(no_memory)?;
+    actions.dup2(stderr_target, libc::STDERR_FILENO).map_err(no_memory)?;
+    if let Some(directory) = &directory {
+        actions.change_directory(directory.as_raw_fd()).map_err(no_memory)?;
+    }
+    let attributes = Attributes::new().map_err(no_memory)?;
+
+    let mut pid: libc::pid_t = 0;
+    // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
+    // to NUL-terminated strings that `words` owns, each ended by a null pointer; the child only reads them.
+    let errno = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            words.program.as_ptr(),
+            actions.0.as_ptr(),
+            attributes.0.as_ptr(),
+            pointers(&words.argv).as_ptr(),
+            pointers(&words.env).as_ptr(),
+        )
+    };
+    if errno != 0 {
+        return Err(explain::failure(plan, directory.as_ref(), errno));
+    }
+    limits::restore_in(pid);
+    Ok(Spawned {
+        process: Process { pid, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
+        stdout: stdout.map(|pipe| pipe.read),
+        stderr: stderr.map(|pipe| pipe.read),
+    })
+}
+
+/// The words of a plan as C strings.
+struct Words {
+    program: CString,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Words {
+    fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
+        let word = |word: &OsStr, what: &str| {
+            CString::new(word.as_bytes()).map_err(|_| SpawnError {
+                step: SpawnStep::Exec,
+                errno: libc::EINVAL,
+                message: format!("cannot run {}: {what} {word:?} holds a NUL byte", plan.program.display()),
+            })
+        };
+        let variable = |(name, value): &(OsString, OsString)| {
+            let mut pair = name.clone().into_vec();
+            pair.push(b'=');
+            pair.extend_from_slice(value.as_bytes());
+            word(&OsString::from_vec(pair), "the environment variable")
+        };
+        Ok(Self {
+            program: word(plan.program.as_os_str(), "the path")?,
+            argv: plan
+                .argv
+                .iter()
+                .map(|argument| word(argument, "the argument"))
+                .collect::<Result<_, _>>()?,
+            env: plan.env.iter().map(variable).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A null-terminated array of pointers to `words`, valid as long as they are.
+fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
+    words.iter().map(|word| word.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
+}
+
+/// A pipe for one output stream.
+struct Pipe {
+    read: LogPipe,
+    write: OwnedFd,
+}
+
+fn output(output: Output) -> Result<Option<Pipe>, SpawnError> {
+    match output {
+        Output::Null => Ok(None),
+        Output::Pipe => {
+            open_pipe().map(Some).map_err(|error| pipes_error("cannot open a pipe for the output", &error))
+        }
+    }
+}
+
+/// Only the read end is non-blocking: the program expects to write to a descriptor that waits.
+fn open_pipe() -> io::Result<Pipe> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok(Pipe { read: LogPipe::from(read), write: above_stdio(write)? })
+}
+
+/// Moves a descriptor out of the way of 0, 1 and 2, which the child overwrites one after the other. It only is there
+/// when the daemon itself was started with one of them closed.
+fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, libc::STDERR_FILENO + 1)?)
+}
+
+/// The null device, opened once for both directions.
+fn null_device() -> io::Result<RawFd> {
+    static NULL: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(null) = NULL.get() {
+        return Ok(null.as_raw_fd());
+    }
+    let file = File::options().read(true).write(true).open("/dev/null")?;
+    let fd = above_stdio(file.into())?;
+    // Another thread may have been faster: then its descriptor is used and this one closed.
+    Ok(NULL.get_or_init(|| fd).as_raw_fd())
+}
+
+/// Opening the directory before the start tells its errors apart from the program's.
+fn open_directory(path: &Path) -> Result<OwnedFd, SpawnError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(above_stdio)
+        .map_err(|error| explain::directory_failure(path, &error))
+}
+
+fn pipes_error(what: &str, error: &io::Error) -> SpawnError {
+    SpawnError {
+        step: SpawnStep::Pipes,
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+        message: format!("{what}: {error}"),
+    }
+}
+
+fn process_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
+    explain::no_room(plan, error.raw_os_error().unwrap_or(libc::ENOMEM))
+}
+
+/// The result of a call that returns its errno.
+fn check(errno: libc::c_int) -> io::Result<()> {
+    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+}
+
+/// What the child does to its descriptors. Boxed, for POSIX does not allow such an object to be moved.
+struct FileActions(Box<MaybeUninit<libc::posix_spawn_file_actions_t>>);
+
+impl FileActions {
+    fn new() -> io::Result<Self> {
+        let mut actions = Box::new(MaybeUninit::uninit());
+        // SAFETY: the pointer is to writable memory of the right type, which the call initialises.
+        check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
+        Ok(Self(actions))
+    }
+
+    fn dup2(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
+        // SAFETY: `new` has initialised the object.
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(self.0.as_mut_ptr(), from, to) })
+    }
+
+    fn change_directory(&mut self, to: RawFd) -> io::Result<()> {
+        // SAFETY: `new` has initialised the object.
+        check(unsafe { libc::posix_spawn_file_actions_addfchdir_np(self.0.as_mut_ptr(), to) })
+    }
+}
+
+impl Drop for FileActions {
+    fn drop(&mut self) {
+        // SAFETY: `new` has initialised the object, and nothing uses it after this.
+        unsafe { libc::posix_spawn_file_actions_destroy(self.0.as_mut_ptr()) };
+    }
+}
+
+/// The child's attributes: own session, empty signal mask, all signals at their default. Boxed as above.
+struct Attributes(Box<MaybeUninit<libc::posix_spawnattr_t>>);
+
+impl Attributes {
+    fn new() -> io::Result<Self> {
+        let mut attributes = Box::new(MaybeUninit::uninit());
+        // SAFETY: the pointer is to writable memory of the right type, which the call initialises.
+        check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
+        let mut attributes = Self(attributes);
+        let pointer = attributes.0.as_mut_ptr();
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let flags = libc::POSIX_SPAWN_SETSID
+            | libc::c_short::try_from(libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF)
+                .map_err(io::Error::other)?;
+        // SAFETY: `pointer` is to the object initialised above; the sets are initialised by the first two calls, which
+        // cannot fail, before the others read them.
+        unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigfillset(all.as_mut_ptr());
+            check(libc::posix_spawnattr_setsigmask(pointer, none.as_ptr()))?;
+            check(libc::posix_spawnattr_setsigdefault(pointer, all.as_ptr()))?;
+            check(libc::posix_spawnattr_setflags(pointer, flags))?;
+        }
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: `new` has initialised the object, and nothing uses it after this.
+        unsafe { libc::posix_spawnattr_destroy(self.0.as_mut_ptr()) };
+    }
+}
