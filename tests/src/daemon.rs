@@ -12,7 +12,6 @@ use mcpd_proto::event::Event;
 use mcpd_proto::status::{ServiceStatus, State, StatusDocument};
 use serde_json::{Value, json};
 
-use crate::sandbox::MARK;
 use crate::wait::{STEP, patience};
 use crate::watch::Watch;
 use crate::{CtlOutput, Sandbox, binaries};
@@ -44,7 +43,7 @@ impl<'s> Daemon<'s> {
         daemon
     }
 
-    /// The command that [`Daemon::start`] runs: marked, with stdout and stderr going to files of the sandbox.
+    /// The command that [`Daemon::start`] runs, with stdout and stderr going to files of the sandbox.
     ///
     /// # Panics
     /// When those files cannot be opened.
@@ -56,7 +55,7 @@ impl<'s> Daemon<'s> {
             file
         };
         let mut command = sandbox.command(&binaries::mcpd());
-        command.arg("--config").arg(sandbox.config()).env(MARK, sandbox.mark());
+        command.arg("--config").arg(sandbox.config());
         command.stdout(append("mcpd.out")).stderr(append("mcpd.err"));
         command
     }

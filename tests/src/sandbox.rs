@@ -1,11 +1,9 @@
 //! Where a scenario's daemon lives: a directory of its own, an address of its own, a mark on every process.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, id};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use crate::{Daemon, binaries};
 
@@ -32,13 +30,13 @@ const FOREIGN: [&str; 14] = [
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
+/// The next port: `ip(7)`, the system's own begin at 32768.
+static PORT: AtomicU16 = AtomicU16::new(20_000);
+
 /// A directory with a configuration, and everything that a daemon started by it writes.
 pub struct Sandbox {
     directory: tempfile::TempDir,
     mark: String,
-    number: u32,
-    /// Ports given out, so that none is given out twice.
-    ports: Mutex<BTreeSet<u16>>,
 }
 
 impl Sandbox {
@@ -60,7 +58,7 @@ impl Sandbox {
             .tempdir_in(base)
             .expect("a temporary directory can be made");
         let mark = format!("{}-{number}", id());
-        let sandbox = Self { directory, mark, number, ports: Mutex::default() };
+        let sandbox = Self { directory, mark };
         sandbox.configure(services);
         sandbox
     }
@@ -159,40 +157,35 @@ impl Sandbox {
         std::fs::remove_file(self.path(name)).expect("the file is there");
     }
 
-    /// A loopback address with a port that nobody else uses.
+    /// A loopback address with a port that nobody else uses, now or later in this run.
     ///
-    /// On Linux every sandbox has an IP address of its own in 127/8, so that two scenarios that run at once cannot be
-    /// given the same one between the moment when it is chosen and the moment when a fixture listens on it.
+    /// On Linux all of 127/8 is this machine: each test process has an IP address of its own there, made from its pid,
+    /// and counts ports below those that the system gives out. Nothing is bound to find out: a listener that is closed
+    /// again may live on for a moment in a child that another thread is just starting.
     ///
     /// # Panics
     /// When nothing can be listened on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        let ip = if cfg!(target_os = "linux") {
-            let [.., high, low] = id().to_be_bytes();
-            let [.., third] = self.number.to_be_bytes();
-            // 127.0 is left to everyone else; the last byte must not be 0 or 255.
-            Ipv4Addr::new(127, 1 + (high % 250), third, 1 + (low % 250))
-        } else {
-            Ipv4Addr::LOCALHOST
-        };
-        loop {
-            let listener = TcpListener::bind((IpAddr::V4(ip), 0)).expect("loopback can be listened on");
-            let address = listener.local_addr().expect("a listener has an address");
-            if self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port()) {
-                return address;
-            }
+        if cfg!(target_os = "linux") {
+            // A pid has at most 22 bits.
+            let [_, high, middle, low] = id().to_be_bytes();
+            let ip = Ipv4Addr::new(127, 1 + high, middle, low);
+            return SocketAddr::new(IpAddr::V4(ip), PORT.fetch_add(1, Ordering::Relaxed));
         }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback can be listened on");
+        listener.local_addr().expect("a listener has an address")
     }
 
-    /// A command with nothing in its environment that would change what mcpd does, without streams.
+    /// A command that carries the mark, with nothing in its environment that would change what mcpd does, without
+    /// streams.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for name in FOREIGN {
             command.env_remove(name);
         }
-        command.env("NO_COLOR", "1").current_dir(self.dir());
+        command.env(MARK, &self.mark).env("NO_COLOR", "1").current_dir(self.dir());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
@@ -224,6 +217,16 @@ impl Sandbox {
             Some((pid.parse().ok()?, time.parse().ok()?))
         };
         text.lines().filter_map(parse).collect()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // A scenario that succeeds has nothing left, its daemon sees to it; one that fails may.
+        #[cfg(unix)]
+        if std::thread::panicking() {
+            crate::processes::kill_marked(&self.mark);
+        }
     }
 }
 

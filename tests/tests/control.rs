@@ -61,7 +61,7 @@ fn the_second_daemon_is_told_who_holds_it() {
     let daemon = sandbox.start();
     let second = |config: &std::path::Path| {
         let mut command = sandbox.command(&binaries::mcpd());
-        command.arg("--config").arg(config).env(mcpd_tests::sandbox::MARK, sandbox.mark());
+        command.arg("--config").arg(config);
         CtlOutput::of(command)
     };
     let same = second(&sandbox.config());

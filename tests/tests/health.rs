@@ -284,3 +284,27 @@ fn hanging_endpoints_do_not_delay_a_healthy_one() {
     let end = daemon.status("well");
     assert_eq!((end.health, end.generation), (Health::Healthy, 1));
 }
+
+/// "`start_timeout`": who is not up in time is a failure of that kind, though its start period goes on.
+#[test]
+fn a_start_that_takes_too_long_is_a_failure() {
+    let sandbox = at_address(
+        r#"
+        [service.a]
+        exec = ["@fixture", "tree", "1", "--pid-file", "@dir/pids"]
+        start_timeout = "300ms"
+        restart = { when = "on-abnormal", delay = "1ms", max_restarts = 1 }
+        health = { tcp = "@address", interval = "50ms", start_period = "1h" }
+        "#,
+    );
+    let daemon = sandbox.start();
+    let parked = daemon.wait_state("a", State::Parked);
+    assert_eq!(parked.generation, 2);
+    for report in daemon.reports("a") {
+        assert_eq!(report.kind, CrashKind::StartTimeout);
+        assert!((0.29..10.0).contains(&report.uptime_seconds), "{report:#?}");
+        assert!(report.health.iter().all(|verdict| !verdict.ok) && !report.health.is_empty(), "{report:#?}");
+    }
+    let pids = std::fs::read_to_string(sandbox.path("pids")).unwrap();
+    assert!(pids.lines().all(|pid| !processes::exists(pid.parse().unwrap())), "{pids}");
+}

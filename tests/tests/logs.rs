@@ -367,3 +367,28 @@ fn reopening_after_somebody_moved_the_file() {
     });
     assert!(!std::fs::read_to_string(sandbox.log_dir().join("moved")).unwrap().contains("SIGHUP"));
 }
+
+/// "A full ... disk never blocks or kills a service": each write to `/dev/full` fails with ENOSPC.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_does_not_hurt_the_service() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "flood", "lines", "20000", "--numbered", "--done-file", "@dir/done"]
+        "#,
+    );
+    std::fs::create_dir_all(sandbox.log_dir()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", sandbox.log_dir().join("a.log")).unwrap();
+    let daemon = sandbox.start();
+    assert_eq!(wait_for_file(&sandbox.path("done")), "done");
+    let now = daemon.wait_status("a", "all lines counted", |now| now.log_lines_dropped >= 20_000);
+    assert_eq!(now.state, State::Up);
+    assert!(daemon.stderr().to_lowercase().contains("no space left"), "{}", daemon.stderr());
+    // The tail does not need the disk.
+    assert!(
+        now.log_tail.last().is_some_and(|line| line.text.starts_with("line 00020000")),
+        "{:?}",
+        now.log_tail
+    );
+}

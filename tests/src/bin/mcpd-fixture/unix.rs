@@ -161,19 +161,23 @@ pub(crate) fn stop_self(mut args: Args) -> ! {
 
 /// `ignore-term`
 pub(crate) fn ignore_term(mut args: Args) -> ! {
-    let children: usize = args.option("--children").unwrap_or(0);
+    let (children, child) = (args.option("--children").unwrap_or(0_usize), args.flag("--child"));
     args.done();
     ignore(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]);
     for _ in 0..children {
-        start(&["ignore-term"]);
+        start(&["ignore-term", "--child"]);
     }
-    life::ready();
+    if !child {
+        life::ready();
+    }
     forever()
 }
 
 /// `tree`
 pub(crate) fn tree(mut args: Args) -> ! {
     let (pid_file, deaf) = (args.file("--pid-file"), args.flag("--deaf"));
+    // Only the leader says that it is ready: the others share its stdout.
+    let child = args.flag("--child");
     let depth: u32 = args.option("--depth").unwrap_or(2);
     let children: usize = args.value("N");
     args.done();
@@ -193,7 +197,7 @@ pub(crate) fn tree(mut args: Args) -> ! {
     if depth > 0 {
         for _ in 0..children {
             let below = (depth - 1).to_string();
-            let mut words = vec!["tree", "1", "--depth", &below];
+            let mut words = vec!["tree", "1", "--child", "--depth", &below];
             if deaf {
                 words.push("--deaf");
             }
@@ -204,7 +208,9 @@ pub(crate) fn tree(mut args: Args) -> ! {
             start(&words);
         }
     }
-    life::ready();
+    if !child {
+        life::ready();
+    }
     match signals {
         Some(signals) => signals.stay(&Stay::default()),
         None => forever(),
