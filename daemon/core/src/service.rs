@@ -456,6 +456,12 @@ impl Service {
         self.want_down(cx, StopCause::Removed);
     }
 
+    /// The daemon is on its way down, as that note says.
+    pub(crate) fn shut_down(&mut self, cx: &mut Cx<'_>, note: NoteId) {
+        self.cause = Some(note);
+        self.want_down(cx, StopCause::Shutdown);
+    }
+
     // ---- what people ask
 
     pub(crate) fn command(&mut self, cx: &mut Cx<'_>, request: RequestId, verb: Verb) {
