@@ -201,7 +201,10 @@ impl Core {
             service.removing = false;
             service.want = if start { Want::Up } else { Want::Down };
             let to = crate::event::Redefinition { policy, restart: true };
-            self.with(now, id, out, |s, cx| s.redefine(cx, to));
+            self.with(now, id, out, |s, cx| {
+                s.redefine(cx, to);
+                s.program_missing = program_missing;
+            });
             return;
         }
         let mut service = Service::new(id, policy, now);

@@ -141,6 +141,8 @@ pub(crate) struct Service {
     pub(crate) restarts_total: u64,
     /// To be forgotten once it is down.
     pub(crate) removing: bool,
+    /// The definition that is in force once this run is over has no program: it parks then.
+    pub(crate) program_missing: bool,
     waiters: Vec<Waiter>,
     /// The note that brought the present state about.
     cause: Option<NoteId>,
@@ -184,6 +186,7 @@ impl Service {
             attempt: 0,
             restarts_total: 0,
             removing: false,
+            program_missing: false,
             waiters: Vec::new(),
             cause: None,
             indexed: None,
@@ -405,6 +408,7 @@ impl Service {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
         self.policy = policy;
+        self.program_missing = false;
         self.note_asked(cx, NoteKind::Redefined { restart });
         if health_changed {
             self.rearm_health(cx);
@@ -489,6 +493,13 @@ impl Service {
         self.waiters.push(Waiter { request, goal: Goal::Up { generation } });
     }
 
+    /// A person wants it up: what was before does not count, and its program may be there by now.
+    fn wanted_anew(&mut self) {
+        self.want = Want::Up;
+        self.attempt = 0;
+        self.program_missing = false;
+    }
+
     fn asked_to_start(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         if self.refuses_start(cx, request) {
             return;
@@ -499,8 +510,7 @@ impl Service {
             return;
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Start));
-        self.want = Want::Up;
-        self.attempt = 0;
+        self.wanted_anew();
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
@@ -522,8 +532,7 @@ impl Service {
             return;
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Restart));
-        self.want = Want::Up;
-        self.attempt = 0;
+        self.wanted_anew();
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
@@ -848,6 +857,8 @@ impl Service {
         }
         if self.want == Want::Down {
             self.go_down(cx, DownReason::Stopped);
+        } else if self.program_missing {
+            self.park(cx, ParkReason::ProgramMissing);
         } else if ending.start_now || !ended_by_itself {
             self.answer_down(cx);
             self.spawn(cx);
