@@ -339,6 +339,11 @@ impl Service {
         self.answer(cx, |goal| matches!(goal, Goal::Up { .. }).then(|| outcome.clone()));
     }
 
+    /// The process that was to be stopped as soon as it is there is wanted after all.
+    fn supersede_stops(&mut self, cx: &mut Cx<'_>, by: Verb) {
+        self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Superseded { by }));
+    }
+
     fn answer_up(&mut self, cx: &mut Cx<'_>) {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
@@ -517,6 +522,7 @@ impl Service {
                 self.wait_for_up(request, self.generation);
             }
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
+                self.supersede_stops(cx, Verb::Start);
                 self.wait_for_up(request, self.generation);
             }
             Actual::Stopping(_) => self.wait_for_up(request, self.generation + 1),
@@ -539,7 +545,10 @@ impl Service {
                 self.wait_for_up(request, self.generation);
             }
             // The process that is on its way is as new as one that would be asked for now.
-            Actual::Spawning(_) => self.wait_for_up(request, self.generation),
+            Actual::Spawning(_) => {
+                self.supersede_stops(cx, Verb::Restart);
+                self.wait_for_up(request, self.generation);
+            }
             Actual::Starting(child) | Actual::Up(child) => {
                 let child = child.clone();
                 self.stop_child(cx, child, StopCause::Restart);
