@@ -71,6 +71,8 @@ pub(crate) struct Stopping {
     child: Child,
     cause: StopCause,
     rung: Rung,
+    /// A start or restart was asked for since: it goes before whatever the policy says of this end.
+    start_now: bool,
 }
 
 /// The stop ladder.
@@ -92,7 +94,7 @@ pub(crate) struct Ending {
     started: Mono,
     ended: Mono,
     decision: Decision,
-    /// A start or restart was asked for since: it goes before the decision.
+    /// The same for the decision that is taken already.
     start_now: bool,
     report: Report,
     /// What the last look found of its tree; `None`: not looked yet.
@@ -382,7 +384,7 @@ impl Service {
             cx.out.push(Action::Signal { service, generation, signal: SIGCONT, whom: Whom::Group });
         }
         let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung }));
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
@@ -435,8 +437,8 @@ impl Service {
                 self.want = Want::Up;
                 self.spawn(cx);
             }
-            // On its way down: what comes after has the new definition anyway.
-            Actual::Stopping(_) | Actual::Down(_) => {}
+            Actual::Stopping(stopping) => stopping.start_now = self.want == Want::Up,
+            Actual::Down(_) => {}
         }
     }
 
@@ -525,7 +527,10 @@ impl Service {
                 self.supersede_stops(cx, Verb::Start);
                 self.wait_for_up(request, self.generation);
             }
-            Actual::Stopping(_) => self.wait_for_up(request, self.generation + 1),
+            Actual::Stopping(stopping) => {
+                stopping.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
             Actual::Ending(ending) => {
                 ending.start_now = true;
                 self.wait_for_up(request, self.generation + 1);
@@ -555,7 +560,10 @@ impl Service {
                 self.postpone_starts();
                 self.wait_for_up(request, self.generation + 1);
             }
-            Actual::Stopping(_) => self.wait_for_up(request, self.generation + 1),
+            Actual::Stopping(stopping) => {
+                stopping.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
             Actual::Ending(ending) => {
                 ending.start_now = true;
                 self.wait_for_up(request, self.generation + 1);
@@ -597,10 +605,13 @@ impl Service {
             // The answer is owed; it is stopped when it is there.
             Actual::Spawning(_) => {}
             // It is on its way already. A restart that became a stop is a stop; a failure stays one, for the report.
-            Actual::Stopping(stopping) => match stopping.cause {
-                StopCause::Restart | StopCause::Changed => stopping.cause = cause,
-                StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
-            },
+            Actual::Stopping(stopping) => {
+                stopping.start_now = false;
+                match stopping.cause {
+                    StopCause::Restart | StopCause::Changed => stopping.cause = cause,
+                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
+                }
+            }
             Actual::Ending(ending) => ending.start_now = false,
         }
     }
@@ -677,7 +688,7 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
         self.note(cx, NoteKind::SpawnFailed);
-        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None });
+        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now: false });
     }
 
     pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
@@ -688,13 +699,15 @@ impl Service {
                 started: child.started,
                 cause: None,
                 rung: None,
+                start_now: false,
             },
-            Actual::Stopping(Stopping { child, cause, rung }) => End {
+            Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
                 exit: Some(exit),
                 pid: Some(child.pid),
                 started: child.started,
                 cause: Some(*cause),
                 rung: Some(*rung),
+                start_now: *start_now,
             },
             Actual::Down(_)
             | Actual::Spawning(_)
@@ -709,14 +722,14 @@ impl Service {
 
     /// The main process is gone, or never came: what was that, and what follows?
     fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
-        let End { exit, pid, started, cause, rung } = end;
+        let End { exit, pid, started, cause, rung, start_now } = end;
         if cx.now.since(started) >= self.policy.restart.reset_after && self.attempt > 0 {
             self.attempt = 0;
             self.note(cx, NoteKind::CountersReset);
         }
         let failure = self.failure_of(exit, cause);
         let asked = match cause {
-            None | Some(StopCause::Failure(_)) => self.want == Want::Down,
+            None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
             Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
             Some(StopCause::Removed | StopCause::Shutdown) => true,
         };
@@ -740,7 +753,7 @@ impl Service {
             started,
             ended: cx.now,
             decision,
-            start_now: false,
+            start_now,
             report: Report::Draining { crash },
             left: None,
             rung: rung.unwrap_or(Rung::Asked(cx.now + grace)),
@@ -1048,6 +1061,7 @@ struct End {
     started: Mono,
     cause: Option<StopCause>,
     rung: Option<Rung>,
+    start_now: bool,
 }
 
 impl Rung {
