@@ -63,6 +63,9 @@ pub(crate) struct Spawning {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) started: Mono,
+    /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
+    /// one's probe must not pass for an answer to the new one's.
+    probes: u64,
     pub(crate) health: Option<Health>,
 }
 
@@ -454,7 +457,7 @@ impl Service {
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
         };
-        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now));
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
         if starting && policy.is_none() {
             let child = child.clone();
             self.enter(cx, Actual::Up(child));
@@ -663,8 +666,8 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let outdated = spawning.outdated;
         self.note(cx, NoteKind::Started { pid });
-        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, cx.now));
-        let child = Child { pid, started: cx.now, health };
+        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, cx.now, 0));
+        let child = Child { pid, started: cx.now, probes: 0, health };
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed
@@ -1030,6 +1033,7 @@ impl Service {
             self.note(cx, NoteKind::ProbeLost);
             self.probed(cx, probe, false);
         } else if let Some(probe) = health.ask(&policy, cx.now) {
+            child.probes = probe;
             cx.out.push(Action::Probe { service, generation, probe });
         }
     }
