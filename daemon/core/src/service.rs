@@ -622,8 +622,19 @@ impl Service {
     fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Reset));
         self.attempt = 0;
-        if let Actual::Parked(_) = self.actual {
-            self.go_down(cx, DownReason::Reset);
+        match &mut self.actual {
+            Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
+            // It was decided with the failures that are now forgotten.
+            Actual::Ending(ending) if ending.decision.what != What::AsAsked => {
+                ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+            }
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. } => {}
         }
         self.reply(cx, request, Outcome::Done);
     }
