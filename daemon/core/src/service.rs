@@ -701,8 +701,13 @@ impl Service {
     pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>) {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
+        // What failed was the old definition's start; the new one has not been tried.
+        let start_now = spawning.outdated && self.want == Want::Up;
+        if start_now {
+            self.postpone_starts();
+        }
         self.note(cx, NoteKind::SpawnFailed);
-        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now: false });
+        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now });
     }
 
     pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
