@@ -418,7 +418,6 @@ impl Service {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
         self.policy = policy;
-        self.program_missing = false;
         self.note_asked(cx, NoteKind::Redefined { restart });
         if health_changed {
             self.rearm_health(cx);
@@ -427,6 +426,7 @@ impl Service {
             return;
         }
         self.attempt = 0;
+        self.program_missing = false;
         match &mut self.actual {
             Actual::Spawning(spawning) => spawning.outdated = true,
             Actual::Starting(child) | Actual::Up(child) => {
