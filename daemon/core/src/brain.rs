@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
+use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
 use crate::event::{Event, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
@@ -208,7 +208,10 @@ impl Core {
             service.removing = false;
             service.want = if start { Want::Up } else { Want::Down };
             let to = crate::event::Redefinition { policy, restart: true };
-            self.with(now, id, out, |s, cx| s.redefine(cx, to));
+            self.with(now, id, out, |s, cx| {
+                s.redefine(cx, to);
+                s.program_missing = program_missing;
+            });
             return;
         }
         let mut service = Service::new(id, policy, now);
@@ -226,8 +229,8 @@ impl Core {
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        let id = NoteId(self.notes);
         if !again {
-            let id = NoteId(self.notes);
             self.notes += 1;
             out.push(Action::Note(Note {
                 id,
@@ -239,11 +242,11 @@ impl Core {
             }));
         }
         let ids: Vec<ServiceId> = self.services.keys().copied().collect();
-        for id in ids {
+        for service in ids {
             if again {
-                self.with(now, id, out, Service::hurry);
+                self.with(now, service, out, Service::hurry);
             } else {
-                self.with(now, id, out, |s, cx| s.want_down(cx, StopCause::Shutdown));
+                self.with(now, service, out, |s, cx| s.shut_down(cx, id));
             }
         }
         if again {
