@@ -28,7 +28,7 @@ fn every_example_loads_without_a_warning_and_shows_itself() {
         assert_eq!(again.config.services, loaded.config.services, "{name}");
         count += 1;
     }
-    assert_eq!(count, 3);
+    assert!(count >= 3, "only {count} examples");
 }
 
 #[test]

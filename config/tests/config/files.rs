@@ -174,9 +174,7 @@ fn files_that_are_no_text() {
     assert!(missing.render(false).contains("no/such.toml") || cfg!(windows), "{missing}");
     let directory = mcpd_config::load(root.path(), &env).unwrap_err();
     assert_eq!(directory.diagnostics.len(), 1, "{directory}");
-    if cfg!(unix) {
-        assert_eq!(directory.diagnostics[0].message, "cannot read the configuration: it is a directory");
-    }
+    assert_eq!(directory.diagnostics[0].message, "cannot read the configuration: it is a directory");
 }
 
 #[test]

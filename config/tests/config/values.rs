@@ -1,14 +1,12 @@
 //! What each key becomes: defaults, types, variables.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::common::{ROOT, absolute, errors, load, one, service};
+use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit,
     Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
 };
-use mcpd_config::{Environment, Origin};
 
 #[test]
 fn a_service_with_nothing_but_a_program_has_these_defaults() {
@@ -187,7 +185,11 @@ fn names_of_services() {
 /// A daemon's places: what the file says, what the variables say, and which of them wins.
 #[cfg(unix)]
 mod places {
-    use super::*;
+    use std::path::PathBuf;
+
+    use mcpd_config::{Environment, Origin};
+
+    use crate::common::{ROOT, errors, load};
 
     fn daemon(text: &str, vars: &[(&str, &str)], is_root: bool) -> [String; 3] {
         let environment = Environment { is_root, ..vars.iter().copied().collect() };
