@@ -100,7 +100,7 @@ fn style(event: &str) -> Style {
         "started" | "up" | "ready" | "healthy" => GOOD,
         "starting" | "spawning" | "reload" => BUSY,
         "exited" | "backoff" | "failing" | "stopping" => WARN,
-        "crash" | "unhealthy" | "parked" => BAD,
+        "crash" | "failed" | "unhealthy" | "parked" => BAD,
         _ => PLAIN,
     }
 }

@@ -68,13 +68,21 @@ fn table(services: &[&ServiceStatus], look: &Look) -> Table {
     table
 }
 
-/// `5 services: 3 up, 1 in backoff (api, next start in 4 s), 1 parked (db)`: always one line, with the names where they fit.
+/// `5 services: 3 up, 1 in backoff (api, next start in 4 s), 1 parked (db)`: always one line, with as many words as fit.
 fn summary(services: &[&ServiceStatus], look: &Look) -> String {
-    let named = tally(services, detail);
-    if text::width(&named) <= look.width.unwrap_or(DEFAULT_WIDTH) {
-        return named;
-    }
-    look.fit(&tally(services, |_| String::new()), 0)
+    let limit = look.width.unwrap_or(DEFAULT_WIDTH);
+    let told = [Words::Many, Words::Few].map(|words| tally(services, |members| detail(members, words)));
+    let told = told.into_iter().find(|told| text::width(told) <= limit);
+    told.unwrap_or_else(|| look.fit(&tally(services, |_| String::new()), 0))
+}
+
+/// How much the summary says about each group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// `api, next start in 4 s`
+    Many,
+    /// `api in 4 s`
+    Few,
 }
 
 fn tally(services: &[&ServiceStatus], detail: impl Fn(&[&ServiceStatus]) -> String) -> String {
@@ -99,7 +107,7 @@ fn tally(services: &[&ServiceStatus], detail: impl Fn(&[&ServiceStatus]) -> Stri
 }
 
 /// Which ones, where that matters.
-fn detail(members: &[&ServiceStatus]) -> String {
+fn detail(members: &[&ServiceStatus], words: Words) -> String {
     let Some(state) = members.first().map(|service| service.state) else { return String::new() };
     let described: Vec<String> = match state {
         State::Up => members
@@ -113,7 +121,7 @@ fn detail(members: &[&ServiceStatus]) -> String {
             .map(|service| {
                 let name = text::safe(&service.name);
                 match service.next.as_ref().filter(|next| next.what == "start") {
-                    Some(next) if members.len() == 1 => {
+                    Some(next) if members.len() == 1 && words == Words::Many => {
                         format!("{name}, next start in {}", human::seconds(next.in_seconds))
                     }
                     Some(next) => format!("{name} in {}", human::seconds(next.in_seconds)),
@@ -213,7 +221,7 @@ mcp-studio  up       failing  4194304  1h 02m      0/10  -
   503 after 4 ms: expected 200
 web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
 
-5 services: 3 up, 1 in backoff, 1 parked
+5 services: 3 up (mcp-studio failing), 1 in backoff (api in 4 s), 1 parked (db)
 ";
         assert_eq!(text, expected);
         assert_fits(&text, 80);
@@ -227,7 +235,12 @@ web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
         let text = render(&document(services), &pipe());
         assert!(text.contains(long) && !text.contains('…'), "{text}");
         assert_eq!(text.lines().count(), 1 + 6 + 2, "{text}");
-        assert!(text.ends_with("\n6 services: 4 up, 1 in backoff, 1 parked\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "\n6 services: 4 up (mcp-studio failing), 1 in backoff (api in 4 s), 1 parked (db)\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
@@ -239,6 +252,10 @@ web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
             text.ends_with("\n4 services: 2 up, 1 in backoff (api, next start in 4 s), 1 parked (db)\n"),
             "{text}"
         );
+        let mut many = mixture();
+        many.extend((0..3).map(|at| without_process(&format!("waiting-{at}"), State::Waiting)));
+        let text = render(&document(many), &terminal());
+        assert!(text.ends_with("\n8 services: 3 up, 3 waiting, 1 in backoff, 1 parked\n"), "{text}");
         let parked = (0..5).map(|at| without_process(&format!("s{at}"), State::Parked)).collect();
         let text = render(&document(parked), &terminal());
         assert!(text.ends_with("\n5 services: 5 parked (s0, s1, s2 and 2 more)\n"), "{text}");
