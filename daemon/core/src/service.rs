@@ -760,13 +760,14 @@ impl Service {
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
         let crash = failure.is_some() || (cause.is_none() && always && !asked);
+        let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
             self.note(cx, NoteKind::Crashed { failure });
         }
         let grace = self.policy.stop_timeout;
         let ending = Ending {
             exit,
-            failure: failure.or(crash.then_some(Failure::Exit)),
+            failure,
             cause,
             pid,
             started,
