@@ -321,8 +321,9 @@ impl Service {
                 if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
                     return Some((NextView::Probe, at));
                 }
-                let resets = self.attempt > 0 && child.health.is_none();
-                resets.then(|| (NextView::ResetCounters, child.started + self.policy.restart.reset_after))
+                let up = matches!(self.actual, Actual::Up(_));
+                let resets = self.counts_until(child).filter(|_| up && child.health.is_none());
+                resets.map(|at| (NextView::ResetCounters, at))
             }
             Actual::Stopping(stopping) => Some((NextView::Kill, stopping.due())),
             Actual::Backoff { until, .. } => Some((NextView::Start, *until)),

@@ -251,8 +251,7 @@ impl Service {
             }
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
-                let reset = (self.attempt > 0).then(|| child.started + self.policy.restart.reset_after);
-                earliest([probe, reset, self.patience_ends(child)])
+                earliest([probe, self.counts_until(child), self.patience_ends(child)])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -272,6 +271,14 @@ impl Service {
     fn start_ends(&self, child: &Child) -> Mono {
         let period = self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period);
         child.started + period.min(self.policy.start_timeout)
+    }
+
+    /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
+    /// and a health check has to agree: a server that hangs on every start, for longer than `reset_after` each time,
+    /// must reach its limit.
+    pub(crate) fn counts_until(&self, child: &Child) -> Option<Mono> {
+        let well = child.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0);
+        (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
     }
 
     /// When does whoever waits for this process to be up get an answer, whatever it is then?
@@ -735,6 +742,7 @@ impl Service {
             | Actual::Parked(_) => return,
         };
         let expected = end.cause.is_some();
+        self.reset_if_stable(cx);
         self.note(cx, NoteKind::Exited { exit, expected });
         self.end_run(cx, end);
     }
@@ -742,10 +750,6 @@ impl Service {
     /// The main process is gone, or never came: what was that, and what follows?
     fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
         let End { exit, pid, started, cause, rung, start_now } = end;
-        if cx.now.since(started) >= self.policy.restart.reset_after && self.attempt > 0 {
-            self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
-        }
         let failure = self.failure_of(exit, cause);
         let asked = match cause {
             None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
@@ -938,6 +942,8 @@ impl Service {
 
     pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, ok: bool) {
         let Some(policy) = self.policy.health.clone() else { return };
+        // What it was before the verdict counts, even when the timer that was to say so is late.
+        self.reset_if_stable(cx);
         let (child, starting) = match &mut self.actual {
             Actual::Starting(child) => (child, true),
             Actual::Up(child) => (child, false),
@@ -974,6 +980,7 @@ impl Service {
                 self.become_up(cx);
             }
             self.answer_up(cx);
+            self.reset_if_stable(cx);
         }
     }
 
@@ -1024,12 +1031,9 @@ impl Service {
     }
 
     fn up_due(&mut self, cx: &mut Cx<'_>) {
+        self.reset_if_stable(cx);
         let Actual::Up(child) = &self.actual else { return };
-        let (started, patience) = (child.started, self.patience_ends(child));
-        if self.attempt > 0 && cx.now >= started + self.policy.restart.reset_after {
-            self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
-        }
+        let patience = self.patience_ends(child);
         if patience.is_some_and(|at| at <= cx.now) {
             if self.up_by_living() {
                 self.answer_up(cx);
@@ -1038,6 +1042,14 @@ impl Service {
             }
         }
         self.probe_due(cx);
+    }
+
+    fn reset_if_stable(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Up(child) = &self.actual else { return };
+        if self.counts_until(child).is_some_and(|at| at <= cx.now) {
+            self.attempt = 0;
+            self.note(cx, NoteKind::CountersReset);
+        }
     }
 
     fn probe_due(&mut self, cx: &mut Cx<'_>) {
