@@ -269,8 +269,16 @@ impl Service {
     /// A start is over at the end of the start period, for then the liveness check takes over, or it has failed at
     /// `start_timeout`, whichever comes first.
     fn start_ends(&self, child: &Child) -> Mono {
-        let period = self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period);
-        child.started + period.min(self.policy.start_timeout)
+        child.started + self.start_period().min(self.policy.start_timeout)
+    }
+
+    fn start_period(&self) -> Duration {
+        self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period)
+    }
+
+    /// The start period leaves it time to.
+    fn start_may_time_out(&self) -> bool {
+        self.start_period() >= self.policy.start_timeout
     }
 
     /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
@@ -294,7 +302,7 @@ impl Service {
 
     /// Living for a moment is all that can be asked of it: nothing says when it is ready.
     fn up_by_living(&self) -> bool {
-        self.policy.health.as_ref().is_none_or(|health| health.start_period.is_zero())
+        self.start_period().is_zero()
     }
 
     // ---- small steps
@@ -1019,12 +1027,13 @@ impl Service {
 
     fn starting_due(&mut self, cx: &mut Cx<'_>) {
         let Actual::Starting(child) = &self.actual else { return };
-        if cx.now >= child.started + self.policy.start_timeout {
-            let child = child.clone();
-            self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
-            return;
-        }
         if cx.now >= self.start_ends(child) {
+            // Which of the two comes first is the policy's word: a late timer (the machine slept) changes nothing.
+            if self.start_may_time_out() {
+                let child = child.clone();
+                self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
+                return;
+            }
             self.become_up(cx);
         }
         self.probe_due(cx);
