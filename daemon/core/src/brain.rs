@@ -18,6 +18,7 @@ pub struct Core {
     chance: Chance,
     notes: u64,
     shutting_down: bool,
+    hurry: bool,
     finished: bool,
     /// Services that run something or are owed an answer.
     busy: usize,
@@ -46,6 +47,7 @@ impl Core {
             chance: Chance::new(seed),
             notes: 1,
             shutting_down: false,
+            hurry: false,
             finished: false,
             busy: 0,
             boot: Boot::Defining,
@@ -151,6 +153,7 @@ impl Core {
             chance: &mut self.chance,
             notes: &mut self.notes,
             shutting_down: self.shutting_down,
+            hurry: self.hurry,
         };
         let was_busy = !service.is_at_rest();
         step(service, &mut cx);
@@ -222,6 +225,7 @@ impl Core {
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        self.hurry = again;
         let id = NoteId(self.notes);
         if !again {
             self.notes += 1;

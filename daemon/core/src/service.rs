@@ -24,6 +24,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) chance: &'a mut Chance,
     pub(crate) notes: &'a mut u64,
     pub(crate) shutting_down: bool,
+    /// The shutdown was asked for twice: nobody gets time to end.
+    pub(crate) hurry: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,7 +403,8 @@ impl Service {
             // What is stopped (SIGSTOP, a debugger) would sleep through the request: as systemd, wake it.
             cx.out.push(Action::Signal { service, generation, signal: SIGCONT, whom: Whom::Group });
         }
-        let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
+        let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
+        let rung = Rung::Asked(cx.now + patience);
         self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
     }
 
