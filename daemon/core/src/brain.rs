@@ -18,6 +18,7 @@ pub struct Core {
     chance: Chance,
     notes: u64,
     shutting_down: bool,
+    hurry: bool,
     finished: bool,
     /// Services that run something or are owed an answer.
     busy: usize,
@@ -46,6 +47,7 @@ impl Core {
             chance: Chance::new(seed),
             notes: 1,
             shutting_down: false,
+            hurry: false,
             finished: false,
             busy: 0,
             boot: Boot::Defining,
@@ -158,6 +160,7 @@ impl Core {
             chance: &mut self.chance,
             notes: &mut self.notes,
             shutting_down: self.shutting_down,
+            hurry: self.hurry,
         };
         let was_busy = !service.is_at_rest();
         step(service, &mut cx);
@@ -229,6 +232,7 @@ impl Core {
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        self.hurry = again;
         let id = NoteId(self.notes);
         if !again {
             self.notes += 1;
@@ -328,8 +332,9 @@ impl Service {
                 if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
                     return Some((NextView::Probe, at));
                 }
-                let resets = self.attempt > 0 && child.health.is_none();
-                resets.then(|| (NextView::ResetCounters, child.started + self.policy.restart.reset_after))
+                let up = matches!(self.actual, Actual::Up(_));
+                let resets = self.counts_until(child).filter(|_| up && child.health.is_none());
+                resets.map(|at| (NextView::ResetCounters, at))
             }
             Actual::Stopping(stopping) => Some((NextView::Kill, stopping.due())),
             Actual::Backoff { until, .. } => Some((NextView::Start, *until)),

@@ -24,6 +24,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) chance: &'a mut Chance,
     pub(crate) notes: &'a mut u64,
     pub(crate) shutting_down: bool,
+    /// The shutdown was asked for twice: nobody gets time to end.
+    pub(crate) hurry: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,8 +253,7 @@ impl Service {
             }
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
-                let reset = (self.attempt > 0).then(|| child.started + self.policy.restart.reset_after);
-                earliest([probe, reset, self.patience_ends(child)])
+                earliest([probe, self.counts_until(child), self.patience_ends(child)])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -270,8 +271,24 @@ impl Service {
     /// A start is over at the end of the start period, for then the liveness check takes over, or it has failed at
     /// `start_timeout`, whichever comes first.
     fn start_ends(&self, child: &Child) -> Mono {
-        let period = self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period);
-        child.started + period.min(self.policy.start_timeout)
+        child.started + self.start_period().min(self.policy.start_timeout)
+    }
+
+    fn start_period(&self) -> Duration {
+        self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period)
+    }
+
+    /// The start period leaves it time to.
+    fn start_may_time_out(&self) -> bool {
+        self.start_period() >= self.policy.start_timeout
+    }
+
+    /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
+    /// and a health check has to agree: a server that hangs on every start, for longer than `reset_after` each time,
+    /// must reach its limit.
+    pub(crate) fn counts_until(&self, child: &Child) -> Option<Mono> {
+        let well = child.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0);
+        (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
     }
 
     /// When does whoever waits for this process to be up get an answer, whatever it is then?
@@ -287,7 +304,7 @@ impl Service {
 
     /// Living for a moment is all that can be asked of it: nothing says when it is ready.
     fn up_by_living(&self) -> bool {
-        self.policy.health.as_ref().is_none_or(|health| health.start_period.is_zero())
+        self.start_period().is_zero()
     }
 
     // ---- small steps
@@ -386,7 +403,8 @@ impl Service {
             // What is stopped (SIGSTOP, a debugger) would sleep through the request: as systemd, wake it.
             cx.out.push(Action::Signal { service, generation, signal: SIGCONT, whom: Whom::Group });
         }
-        let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
+        let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
+        let rung = Rung::Asked(cx.now + patience);
         self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
     }
 
@@ -735,6 +753,7 @@ impl Service {
             | Actual::Parked(_) => return,
         };
         let expected = end.cause.is_some();
+        self.reset_if_stable(cx);
         self.note(cx, NoteKind::Exited { exit, expected });
         self.end_run(cx, end);
     }
@@ -742,10 +761,6 @@ impl Service {
     /// The main process is gone, or never came: what was that, and what follows?
     fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
         let End { exit, pid, started, cause, rung, start_now } = end;
-        if cx.now.since(started) >= self.policy.restart.reset_after && self.attempt > 0 {
-            self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
-        }
         let failure = self.failure_of(exit, cause);
         let asked = match cause {
             None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
@@ -760,13 +775,14 @@ impl Service {
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
         let crash = failure.is_some() || (cause.is_none() && always && !asked);
+        let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
             self.note(cx, NoteKind::Crashed { failure });
         }
         let grace = self.policy.stop_timeout;
         let ending = Ending {
             exit,
-            failure: failure.or(crash.then_some(Failure::Exit)),
+            failure,
             cause,
             pid,
             started,
@@ -942,6 +958,8 @@ impl Service {
 
     pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, ok: bool) {
         let Some(policy) = self.policy.health.clone() else { return };
+        // What it was before the verdict counts, even when the timer that was to say so is late.
+        self.reset_if_stable(cx);
         let (child, starting) = match &mut self.actual {
             Actual::Starting(child) => (child, true),
             Actual::Up(child) => (child, false),
@@ -978,6 +996,7 @@ impl Service {
                 self.become_up(cx);
             }
             self.answer_up(cx);
+            self.reset_if_stable(cx);
         }
     }
 
@@ -1016,24 +1035,22 @@ impl Service {
 
     fn starting_due(&mut self, cx: &mut Cx<'_>) {
         let Actual::Starting(child) = &self.actual else { return };
-        if cx.now >= child.started + self.policy.start_timeout {
-            let child = child.clone();
-            self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
-            return;
-        }
         if cx.now >= self.start_ends(child) {
+            // Which of the two comes first is the policy's word: a late timer (the machine slept) changes nothing.
+            if self.start_may_time_out() {
+                let child = child.clone();
+                self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
+                return;
+            }
             self.become_up(cx);
         }
         self.probe_due(cx);
     }
 
     fn up_due(&mut self, cx: &mut Cx<'_>) {
+        self.reset_if_stable(cx);
         let Actual::Up(child) = &self.actual else { return };
-        let (started, patience) = (child.started, self.patience_ends(child));
-        if self.attempt > 0 && cx.now >= started + self.policy.restart.reset_after {
-            self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
-        }
+        let patience = self.patience_ends(child);
         if patience.is_some_and(|at| at <= cx.now) {
             if self.up_by_living() {
                 self.answer_up(cx);
@@ -1042,6 +1059,14 @@ impl Service {
             }
         }
         self.probe_due(cx);
+    }
+
+    fn reset_if_stable(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Up(child) = &self.actual else { return };
+        if self.counts_until(child).is_some_and(|at| at <= cx.now) {
+            self.attempt = 0;
+            self.note(cx, NoteKind::CountersReset);
+        }
     }
 
     fn probe_due(&mut self, cx: &mut Cx<'_>) {
