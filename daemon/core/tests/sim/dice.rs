@@ -1,0 +1,95 @@
+//! What varies from seed to seed: policies and times.
+
+use std::time::Duration;
+
+use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::time::Chance;
+use mcpd_core::{Exit, Policy};
+
+/// The one source of chance of a world.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(Chance);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        // Not the stream that the core draws its jitter from.
+        Self(Chance::new(seed ^ 0x5EED_0FA1_1057_A7E5))
+    }
+
+    /// Less than `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0.bits() % n
+    }
+
+    /// True in `percent` of all cases.
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        let at = self.below(from.len() as u64);
+        from[usize::try_from(at).unwrap()]
+    }
+
+    /// Up to `most` milliseconds; short ones are as likely as long ones.
+    pub(crate) fn ms(&mut self, most: u64) -> Duration {
+        let magnitude = self.below(u64::from(64 - most.max(1).leading_zeros()) + 1);
+        let top = (1_u64 << magnitude).min(most.max(1));
+        Duration::from_micros(self.below(top * 1000 + 1))
+    }
+
+    pub(crate) fn exit(&mut self) -> Exit {
+        match self.below(8) {
+            0..=2 => Exit::Code(0),
+            3 | 4 => Exit::Code(1),
+            5 => Exit::Code(78),
+            6 => Exit::Signal { signal: 11, core_dumped: true },
+            _ => Exit::Signal { signal: 9, core_dumped: false },
+        }
+    }
+
+    pub(crate) fn policy(&mut self) -> Policy {
+        let ms = Duration::from_millis;
+        Policy {
+            start_timeout: ms(self.pick(&[200, 500, 2_000, 10_000, 90_000])),
+            stop_timeout: ms(self.pick(&[0, 200, 2_000, 10_000])),
+            stop_signal: self.pick(&[15, 15, 15, 2, 9]),
+            success: ExitSet {
+                codes: if self.percent(90) { vec![0] } else { vec![0, 1] },
+                signals: if self.percent(70) { vec![15] } else { vec![] },
+            },
+            restart: RestartPolicy {
+                when: self.pick(&[
+                    When::Always,
+                    When::Always,
+                    When::OnFailure,
+                    When::OnFailure,
+                    When::OnSuccess,
+                    When::OnAbnormal,
+                    When::OnWatchdog,
+                    When::Never,
+                ]),
+                delay: ms(self.pick(&[0, 100, 1_000, 1_000])),
+                multiplier: self.pick(&[1.0, 1.5, 1.5, 2.0, 3.0]),
+                max_delay: ms(self.pick(&[50, 5_000, 60_000])),
+                jitter: self.pick(&[0.0, 0.1, 1.0]),
+                reset_after: ms(self.pick(&[1_000, 10_000, 60_000])),
+                max_restarts: self.pick(&[0, 1, 2, 3, 4, 5]),
+                park_at_limit: self.percent(70),
+                prevent: ExitSet { codes: if self.percent(40) { vec![78] } else { vec![] }, signals: vec![] },
+            },
+            health: if self.percent(60) { Some(self.health()) } else { None },
+        }
+    }
+
+    pub(crate) fn health(&mut self) -> HealthPolicy {
+        let ms = Duration::from_millis;
+        HealthPolicy {
+            interval: ms(self.pick(&[100, 1_000, 5_000, 30_000])),
+            timeout: ms(self.pick(&[100, 1_000, 5_000])),
+            retries: self.pick(&[1, 2, 3]),
+            start_period: ms(self.pick(&[0, 300, 3_000, 40_000])),
+            restart: self.percent(80),
+        }
+    }
+}

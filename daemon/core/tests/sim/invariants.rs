@@ -1,0 +1,559 @@
+//! What must hold after every step, one named function per promise.
+
+use std::time::Duration;
+
+use mcpd_core::action::StopCause;
+use mcpd_core::event::RECORD_LIMIT;
+use mcpd_core::verdict::Failure;
+use mcpd_core::view::{NextView, StateView, View};
+use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
+
+use super::ledger::{Broken, Check, Ledger, Life};
+
+/// What is really there, whatever the core has been told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Truth {
+    /// A main process lives.
+    pub(crate) alive: bool,
+    /// So many processes are left of a dead one's tree.
+    pub(crate) tree: u32,
+}
+
+/// An end that was wanted is reached within this, whatever goes wrong in the worlds of `world`: a slow spawn, the
+/// longest stop timeout, a process that survives SIGKILL for a while, its tree, a slow drain and a lost report.
+pub(crate) const DOWN_LIMIT: Duration = Duration::from_secs(900);
+
+const MICRO: Duration = Duration::from_micros(1);
+
+macro_rules! broken {
+    ($name:expr, $($detail:tt)*) => {
+        Err(Broken { invariant: $name, detail: format!($($detail)*) })
+    };
+}
+pub(crate) use broken;
+
+/// Judges one action before it is performed.
+pub(crate) fn judge(
+    ledger: &Ledger,
+    now: Mono,
+    action: &Action,
+    truth: impl Fn(ServiceId) -> Truth,
+) -> Check {
+    if let Action::Note(note) = action {
+        notes_are_numbered(ledger, note)?;
+        notes_have_causes(ledger, note)?;
+    }
+    match action {
+        Action::Ready => return ready_is_said_once(ledger),
+        Action::Finished => return finished_is_said_once_and_last(ledger, truth),
+        Action::Reply { request, service, outcome } => {
+            one_reply_per_request(ledger, *request)?;
+            return done_means_done(ledger, *request, *service, outcome, truth(*service));
+        }
+        _ => {}
+    }
+    let Some(service) = service_of(action) else { return Ok(()) };
+    let Some(life) = ledger.lives.get(&service) else {
+        return broken!("only_known_services", "{action:?}");
+    };
+    removed_services_are_silent(life, action)?;
+    match action {
+        Action::Spawn { generation, .. } => {
+            no_spawn_while_an_answer_is_owed(life)?;
+            one_live_process(life, truth(service))?;
+            no_spawn_while_the_tree_lives(life, truth(service))?;
+            generations_grow_by_one(life, *generation)?;
+            down_means_no_spawn(life)?;
+            parked_stays_parked(life)?;
+            crash_is_reported_before_the_next_spawn(life, now)?;
+            restart_waits_for_its_delay(life, now)
+        }
+        Action::Signal { generation, signal, .. } => {
+            signals_are_for_the_living(life, *generation)?;
+            sigkill_waits_for_stop_timeout(ledger, life, now, *signal)
+        }
+        Action::SignalTree { generation, signal, .. } => {
+            trees_are_signalled_after_the_end(life, *generation)?;
+            sigkill_waits_for_stop_timeout(ledger, life, now, *signal)
+        }
+        Action::Settle { generation, .. } => {
+            let ends = life.generation == *generation && !life.alive && !life.owed && !life.settled;
+            if ends { Ok(()) } else { broken!("settle_follows_an_end", "{life:?}") }
+        }
+        Action::RecordCrash(crash) => a_crash_is_reported_once(life, crash.generation),
+        Action::Forget { generation, .. } => {
+            a_run_is_forgotten_when_nothing_is_left(life, *generation, truth(service))
+        }
+        Action::Probe { generation, probe, .. } => {
+            probes_are_for_the_living(life, *generation)?;
+            one_probe_at_a_time(life, *probe)
+        }
+        Action::Note(note) => match &note.kind {
+            NoteKind::Backoff { delay, attempt } => {
+                attempts_are_counted(life, *attempt)?;
+                restarts_in_a_row_are_limited(life, *attempt)?;
+                backoff_is_what_the_policy_says(life, *delay, *attempt)?;
+                backoff_never_shrinks(life, *delay)
+            }
+            NoteKind::CountersReset => counters_start_again_after_a_stable_run(life, now),
+            NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
+                a_start_may_time_out(life, now)
+            }
+            NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
+            _ => Ok(()),
+        },
+        Action::Removed { .. } => {
+            let gone = life.removing && life.at_rest();
+            if gone { Ok(()) } else { broken!("removed_means_gone", "{life:?}") }
+        }
+        Action::Reply { .. } | Action::Ready | Action::Finished => Ok(()),
+    }
+}
+
+fn service_of(action: &Action) -> Option<ServiceId> {
+    match action {
+        Action::Spawn { service, .. }
+        | Action::Signal { service, .. }
+        | Action::Settle { service, .. }
+        | Action::SignalTree { service, .. }
+        | Action::Forget { service, .. }
+        | Action::Probe { service, .. }
+        | Action::Reply { service, .. }
+        | Action::Removed { service } => Some(*service),
+        Action::RecordCrash(crash) => Some(crash.service),
+        Action::Note(note) => note.service,
+        Action::Ready | Action::Finished => None,
+    }
+}
+
+// ---- processes
+
+fn one_live_process(life: &Life, truth: Truth) -> Check {
+    if truth.alive || life.alive { broken!("one_live_process", "a second one of {life:?}") } else { Ok(()) }
+}
+
+fn no_spawn_while_an_answer_is_owed(life: &Life) -> Check {
+    if life.owed { broken!("no_spawn_while_an_answer_is_owed", "{life:?}") } else { Ok(()) }
+}
+
+fn no_spawn_while_the_tree_lives(life: &Life, truth: Truth) -> Check {
+    if truth.tree > 0 || !life.settled {
+        broken!("no_spawn_while_the_tree_lives", "{truth:?} {life:?}")
+    } else {
+        Ok(())
+    }
+}
+
+fn generations_grow_by_one(life: &Life, generation: u64) -> Check {
+    if generation == life.generation + 1 {
+        Ok(())
+    } else {
+        broken!("generations_grow_by_one", "{generation} after {}", life.generation)
+    }
+}
+
+fn down_means_no_spawn(life: &Life) -> Check {
+    match life.down_since {
+        Some(since) => broken!("down_means_no_spawn", "down is wanted since {since:?}"),
+        None => Ok(()),
+    }
+}
+
+fn parked_stays_parked(life: &Life) -> Check {
+    if life.parked { broken!("parked_stays_parked", "{life:?}") } else { Ok(()) }
+}
+
+fn restart_waits_for_its_delay(life: &Life, now: Mono) -> Check {
+    // After an end that was asked for there is nothing to wait for; whether a start is wanted is judged elsewhere.
+    if life.asked || life.end.as_ref().is_none_or(|end| !end.unexpected) {
+        return Ok(());
+    }
+    match &life.wait {
+        Some(wait) if now >= wait.until => Ok(()),
+        Some(wait) => broken!("restart_waits_for_its_delay", "now {now:?}, not before {:?}", wait.until),
+        None => broken!("restart_waits_for_its_delay", "nobody asked and nothing was decided: {life:?}"),
+    }
+}
+
+fn signals_are_for_the_living(life: &Life, generation: u64) -> Check {
+    if life.alive && life.generation == generation {
+        Ok(())
+    } else {
+        broken!("signals_are_for_the_living", "{generation}: {life:?}")
+    }
+}
+
+fn trees_are_signalled_after_the_end(life: &Life, generation: u64) -> Check {
+    if !life.alive && !life.owed && !life.settled && life.generation == generation {
+        Ok(())
+    } else {
+        broken!("trees_are_signalled_after_the_end", "{generation}: {life:?}")
+    }
+}
+
+fn sigkill_waits_for_stop_timeout(ledger: &Ledger, life: &Life, now: Mono, signal: i32) -> Check {
+    let asked_for = life.policy.stop_signal == 9 || life.person_signals || ledger.shutdowns > 1;
+    if signal != 9 || asked_for {
+        return Ok(());
+    }
+    let since = life.stop.map(|(at, _, patience)| at + patience);
+    let since = since.or(life.end.as_ref().map(|end| end.at + end.grace));
+    match since {
+        Some(due) if now >= due => Ok(()),
+        due => broken!("sigkill_waits_for_stop_timeout", "now {now:?}, due {due:?}"),
+    }
+}
+
+fn a_run_is_forgotten_when_nothing_is_left(life: &Life, generation: u64, truth: Truth) -> Check {
+    let over = !life.alive && !life.owed && !life.settled && life.generation == generation;
+    if over && !truth.alive && truth.tree == 0 {
+        Ok(())
+    } else {
+        broken!("a_run_is_forgotten_when_nothing_is_left", "{generation} {truth:?} {life:?}")
+    }
+}
+
+fn removed_services_are_silent(life: &Life, action: &Action) -> Check {
+    if life.removed { broken!("removed_services_are_silent", "{action:?}") } else { Ok(()) }
+}
+
+// ---- reports
+
+fn a_crash_is_reported_once(life: &Life, generation: u64) -> Check {
+    match &life.end {
+        Some(end)
+            if end.report_due && end.noted && end.report_asked.is_none() && generation == life.generation =>
+        {
+            Ok(())
+        }
+        _ => broken!("a_crash_is_reported_once", "{life:?}"),
+    }
+}
+
+fn crash_is_reported_before_the_next_spawn(life: &Life, now: Mono) -> Check {
+    let Some(end) = &life.end else { return Ok(()) };
+    match end.report_asked {
+        None if end.report_due => {
+            broken!("crash_is_reported_before_the_next_spawn", "no report was asked for: {life:?}")
+        }
+        Some(asked) if !end.recorded && now < asked + RECORD_LIMIT => {
+            broken!("crash_is_reported_before_the_next_spawn", "not waited for: {life:?}")
+        }
+        None | Some(_) => Ok(()),
+    }
+}
+
+// ---- backoff
+
+fn attempts_are_counted(life: &Life, attempt: u32) -> Check {
+    if attempt == life.attempts + 1 {
+        Ok(())
+    } else {
+        broken!("attempts_are_counted", "{attempt} after {}", life.attempts)
+    }
+}
+
+fn restarts_in_a_row_are_limited(life: &Life, attempt: u32) -> Check {
+    let Some(end) = &life.end else { return Ok(()) };
+    let restart = &end.policy.restart;
+    if restart.park_at_limit && restart.max_restarts > 0 && attempt > restart.max_restarts {
+        return broken!("restarts_in_a_row_are_limited", "{attempt} of {}", restart.max_restarts);
+    }
+    Ok(())
+}
+
+fn backoff_is_what_the_policy_says(life: &Life, delay: Duration, attempt: u32) -> Check {
+    let Some(end) = life.end.as_ref().filter(|end| end.unexpected) else {
+        return broken!("backoff_is_what_the_policy_says", "after an end that was asked for: {life:?}");
+    };
+    let restart = &end.policy.restart;
+    let mut base = restart.delay;
+    for _ in 1..attempt.min(64) {
+        base = base.mul_f64(restart.multiplier).min(restart.max_delay);
+    }
+    base = base.min(restart.max_delay);
+    if restart.max_restarts > 0 && attempt > restart.max_restarts {
+        base = restart.max_delay;
+    }
+    if delay + MICRO >= base && delay <= base.mul_f64(1.0 + restart.jitter) + MICRO {
+        Ok(())
+    } else {
+        broken!("backoff_is_what_the_policy_says", "{delay:?} for restart {attempt}, base {base:?}")
+    }
+}
+
+fn backoff_never_shrinks(life: &Life, delay: Duration) -> Check {
+    let (Some(previous), Some(end)) = (&life.previous, &life.end) else { return Ok(()) };
+    if previous.policy != end.policy {
+        return Ok(());
+    }
+    let least = previous.delay.div_f64(1.0 + end.policy.restart.jitter);
+    if delay + MICRO >= least {
+        Ok(())
+    } else {
+        broken!(
+            "backoff_never_shrinks",
+            "{delay:?} after {:?} (restart {})",
+            previous.delay,
+            previous.attempt
+        )
+    }
+}
+
+fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
+    let healthy = match (&life.policy.health, life.health) {
+        (Some(_), Some(health)) => health.seen_ok && health.failures == 0,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    match life.up {
+        Some(up) if now >= up + life.policy.restart.reset_after && healthy => Ok(()),
+        up => broken!("counters_start_again_after_a_stable_run", "now {now:?}, up {up:?}: {life:?}"),
+    }
+}
+
+// ---- health
+
+/// Only a start can time out that is not over before; a clock that leaps does not change that.
+fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
+    let period = life.policy.health.as_ref().map(|health| health.start_period);
+    let since = life.spawned.map(|at| now.since(at));
+    if period >= Some(life.policy.start_timeout)
+        && since >= Some(life.policy.start_timeout)
+        && life.up.is_none()
+    {
+        Ok(())
+    } else {
+        broken!("a_start_may_time_out", "{life:?}")
+    }
+}
+
+fn probes_are_for_the_living(life: &Life, generation: u64) -> Check {
+    if life.alive && life.stop.is_none() && life.generation == generation && life.policy.health.is_some() {
+        Ok(())
+    } else {
+        broken!("probes_are_for_the_living", "{life:?}")
+    }
+}
+
+fn one_probe_at_a_time(life: &Life, probe: u64) -> Check {
+    match life.health {
+        Some(health) if health.out.is_none() && probe > health.asked => Ok(()),
+        health => broken!("one_probe_at_a_time", "{probe}: {health:?}"),
+    }
+}
+
+fn failures_count_after_the_start_period(life: &Life, failures: u32) -> Check {
+    let counted = life.health.map(|health| health.failures);
+    if counted == Some(failures) && life.policy.health.as_ref().map(|health| health.retries) == counted {
+        Ok(())
+    } else {
+        broken!("failures_count_after_the_start_period", "{failures}, counted {counted:?}")
+    }
+}
+
+// ---- clients
+
+fn one_reply_per_request(ledger: &Ledger, request: RequestId) -> Check {
+    if ledger.pending.contains_key(&request) {
+        Ok(())
+    } else {
+        broken!("one_reply_per_request", "{request:?} is not waiting")
+    }
+}
+
+pub(crate) fn every_request_is_answered(ledger: &Ledger) -> Check {
+    if ledger.pending.is_empty() {
+        Ok(())
+    } else {
+        broken!("every_request_is_answered", "{:?} with {:?}", ledger.pending, ledger.lives)
+    }
+}
+
+fn done_means_done(
+    ledger: &Ledger,
+    request: RequestId,
+    service: ServiceId,
+    outcome: &Outcome,
+    truth: Truth,
+) -> Check {
+    let (Some(asked), Some(life)) = (ledger.pending.get(&request), ledger.lives.get(&service)) else {
+        return Ok(());
+    };
+    if asked.service != service {
+        return broken!("done_means_done", "asked of {:?}, answered for {service:?}", asked.service);
+    }
+    let kept = match (asked.verb, outcome) {
+        (Verb::Start, Outcome::Done | Outcome::Already) | (Verb::Restart, Outcome::Done) => {
+            life.alive
+                && life.stop.is_none()
+                && (asked.verb == Verb::Start || asked.had != Some(life.generation))
+        }
+        (Verb::Stop, Outcome::Done | Outcome::Already) if life.down_since.is_some() => {
+            life.at_rest() && !truth.alive && truth.tree == 0
+        }
+        (Verb::Stop, Outcome::Done) => life.at_rest(),
+        (Verb::Stop, Outcome::Superseded { by }) => matches!(by, Verb::Start | Verb::Restart),
+        (Verb::Start | Verb::Restart, Outcome::Superseded { by }) => *by == Verb::Stop,
+        (_, Outcome::NotUpInTime) => life.owed || life.alive,
+        (_, Outcome::StartFailed { generation, .. }) => *generation == life.generation && life.at_rest(),
+        (_, Outcome::ShuttingDown) => ledger.shutdowns > 0,
+        (_, Outcome::Removed) => life.removing,
+        (Verb::Signal(..), Outcome::Done) => life.alive,
+        (Verb::Signal(..), Outcome::NotRunning) => !life.alive,
+        (Verb::Reset, Outcome::Done) => true,
+        (_, Outcome::Unknown) => life.removed,
+        _ => false,
+    };
+    if kept { Ok(()) } else { broken!("done_means_done", "{asked:?} got {outcome:?}: {life:?}") }
+}
+
+// ---- the daemon
+
+fn ready_is_said_once(ledger: &Ledger) -> Check {
+    if ledger.ready == 0 { Ok(()) } else { broken!("ready_is_said_once", "again") }
+}
+
+fn finished_is_said_once_and_last(ledger: &Ledger, truth: impl Fn(ServiceId) -> Truth) -> Check {
+    if ledger.finished > 0 || ledger.shutdowns == 0 {
+        return broken!("finished_is_said_once_and_last", "again, or nobody asked");
+    }
+    for (id, life) in &ledger.lives {
+        let truth = truth(*id);
+        if !life.at_rest() || truth.alive || truth.tree > 0 {
+            return broken!("finished_is_said_once_and_last", "{id:?} lives: {truth:?} {life:?}");
+        }
+    }
+    Ok(())
+}
+
+fn notes_are_numbered(ledger: &Ledger, note: &Note) -> Check {
+    if note.id.0 == ledger.notes + 1 {
+        Ok(())
+    } else {
+        broken!("notes_are_numbered", "{:?} after {}", note.id, ledger.notes)
+    }
+}
+
+/// Every note names the one before it in its service's life, or a word from outside.
+fn notes_have_causes(ledger: &Ledger, note: &Note) -> Check {
+    let Some(life) = note.service.and_then(|service| ledger.lives.get(&service)) else { return Ok(()) };
+    let own_word = matches!(
+        note.kind,
+        NoteKind::Asked(_) | NoteKind::Redefined { .. } | NoteKind::Removed | NoteKind::ShuttingDown
+    );
+    let fits = match note.cause {
+        None => own_word || life.last_note.is_none(),
+        Some(cause) => {
+            let by_shutdown =
+                matches!(note.kind, NoteKind::Stopping { why: StopCause::Shutdown } | NoteKind::Down(_));
+            !own_word
+                && cause < note.id
+                && (life.last_note == Some(cause) || ledger.shutdown_note == Some(cause))
+                && (!by_shutdown || ledger.shutdowns == 0 || cause >= ledger.shutdown_note.unwrap_or(cause))
+        }
+    };
+    if fits { Ok(()) } else { broken!("notes_have_causes", "{note:?}, last {:?}", life.last_note) }
+}
+
+// ---- time
+
+/// After everything that is due was done, the core has time.
+pub(crate) fn no_busy_loop(now: Mono, deadline: Option<Mono>) -> Check {
+    match deadline {
+        Some(at) if at <= now => broken!("no_busy_loop", "now {now:?}, still due {at:?}"),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A second shutdown does not wait for anybody.
+pub(crate) fn a_hurry_kills_at_once(ledger: &Ledger, now: Mono, deadline: Option<Mono>) -> Check {
+    if ledger.shutdowns < 2 || deadline.is_some_and(|at| at <= now) {
+        return Ok(());
+    }
+    match ledger.lives.values().find(|life| life.alive && !life.killed) {
+        Some(life) => broken!("a_hurry_kills_at_once", "{life:?}"),
+        None => Ok(()),
+    }
+}
+
+/// Nothing happens for a wake-up that nobody wanted.
+pub(crate) fn early_wakes_do_nothing(actions: &[Action]) -> Check {
+    if actions.is_empty() { Ok(()) } else { broken!("early_wakes_do_nothing", "{actions:?}") }
+}
+
+/// A deadline is there when a state needs one, and none when no state does.
+pub(crate) fn deadlines_fit_the_states(
+    ledger: &Ledger,
+    deadline: Option<Mono>,
+    views: impl Iterator<Item = View>,
+) -> Check {
+    let mut wanted: Option<Mono> = None;
+    let mut allowed = ledger.ready == 0;
+    for view in views {
+        let needs = match view.state {
+            StateView::Backoff { .. } | StateView::Stopping(_) => true,
+            StateView::Starting => {
+                allowed = true;
+                false
+            }
+            StateView::Up | StateView::Ending { .. } | StateView::Spawning => {
+                allowed = true;
+                false
+            }
+            StateView::Down(_) | StateView::Parked(_) => false,
+        };
+        if view.state == StateView::Starting && deadline.is_none() {
+            return broken!("deadlines_fit_the_states", "none while {view:?}");
+        }
+        allowed |= needs;
+        if let Some((next, at)) = view.next {
+            let at_rest_wait = matches!(next, NextView::Start | NextView::Kill | NextView::Probe);
+            if at_rest_wait {
+                wanted = Some(wanted.map_or(at, |wanted| wanted.min(at)));
+            }
+        } else if needs {
+            return broken!("deadlines_fit_the_states", "nothing comes next: {view:?}");
+        }
+    }
+    match (wanted, deadline) {
+        (Some(wanted), None) => broken!("deadlines_fit_the_states", "none, wanted at {wanted:?}"),
+        (Some(wanted), Some(at)) if at > wanted => {
+            broken!("deadlines_fit_the_states", "at {at:?}, wanted at {wanted:?}")
+        }
+        (None, Some(at)) if !allowed => broken!("deadlines_fit_the_states", "at {at:?} for nothing"),
+        _ => Ok(()),
+    }
+}
+
+/// What is wanted down is down within bounded time. `slept`: jumps of the clock.
+pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Check {
+    for (id, life) in &ledger.lives {
+        if let Some(since) = life.down_since
+            && !life.at_rest()
+            && now.since(since) > DOWN_LIMIT + slept
+        {
+            return broken!("down_is_reached", "{id:?} since {since:?}, now {now:?}: {life:?}");
+        }
+    }
+    Ok(())
+}
+
+/// When no fault is left and time has passed, everything is as wanted.
+pub(crate) fn calm_means_as_wanted(views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let fits = match view.state {
+            StateView::Up => view.wanted,
+            StateView::Down(_) | StateView::Parked(_) => !view.wanted,
+            StateView::Spawning
+            | StateView::Starting
+            | StateView::Stopping(_)
+            | StateView::Ending { .. }
+            | StateView::Backoff { .. } => false,
+        };
+        if !fits {
+            return broken!("calm_means_as_wanted", "{view:?}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,457 @@
+//! What has been said and done so far, kept apart from the core: what the invariants are judged by.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcpd_core::action::StopCause;
+use mcpd_core::policy::When;
+use mcpd_core::verdict::is_crash_signal;
+use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Broken {
+    pub(crate) invariant: &'static str,
+    pub(crate) detail: String,
+}
+
+pub(crate) type Check = Result<(), Broken>;
+
+/// A request without a reply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pending {
+    pub(crate) service: ServiceId,
+    pub(crate) verb: Verb,
+    /// The generation that lived when it was asked.
+    pub(crate) had: Option<u64>,
+}
+
+/// The run that ended last.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) at: Mono,
+    /// The policy that the decision was taken by.
+    pub(crate) policy: Rc<Policy>,
+    /// What is left of it has this long to go.
+    pub(crate) grace: Duration,
+    /// A report has to be asked for.
+    pub(crate) report_due: bool,
+    /// It was said that there is one.
+    pub(crate) noted: bool,
+    pub(crate) report_asked: Option<Mono>,
+    pub(crate) recorded: bool,
+    pub(crate) forgotten: bool,
+    /// Nobody asked for this end.
+    pub(crate) unexpected: bool,
+}
+
+/// An announced restart.
+#[derive(Debug, Clone)]
+pub(crate) struct Wait {
+    pub(crate) delay: Duration,
+    pub(crate) until: Mono,
+    pub(crate) attempt: u32,
+    pub(crate) policy: Rc<Policy>,
+}
+
+/// The health of one run, counted independently.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Health {
+    pub(crate) started: Mono,
+    pub(crate) seen_ok: bool,
+    pub(crate) failures: u32,
+    pub(crate) out: Option<u64>,
+    pub(crate) asked: u64,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
+    pub(crate) policy: Rc<Policy>,
+    pub(crate) removing: bool,
+    pub(crate) removed: bool,
+    pub(crate) generation: u64,
+    /// An answer to the newest spawn is owed.
+    pub(crate) owed: bool,
+    /// The core has been told that it runs, and not that it ended.
+    pub(crate) alive: bool,
+    /// When it was asked to end, why, and how long it has.
+    pub(crate) stop: Option<(Mono, StopCause, Duration)>,
+    pub(crate) end: Option<End>,
+    pub(crate) settled: bool,
+    /// A start was asked for that goes before any decision.
+    pub(crate) asked: bool,
+    /// What is being spawned is to be replaced at once.
+    pub(crate) outdated: bool,
+    pub(crate) parked: bool,
+    /// Since when down is wanted by somebody.
+    pub(crate) down_since: Option<Mono>,
+    /// The restart that is announced.
+    pub(crate) wait: Option<Wait>,
+    /// The one before it in the same row.
+    pub(crate) previous: Option<Wait>,
+    pub(crate) attempts: u32,
+    /// Something started the counters again since the last announced restart.
+    pub(crate) reset: bool,
+    pub(crate) last_note: Option<NoteId>,
+    pub(crate) health: Option<Health>,
+    /// When it was told that it runs.
+    pub(crate) spawned: Option<Mono>,
+    /// Since when it is up.
+    pub(crate) up: Option<Mono>,
+    /// SIGKILL was sent to this run.
+    pub(crate) killed: bool,
+    /// A person sent SIGKILL with a command that is being carried out.
+    pub(crate) person_signals: bool,
+}
+
+impl Life {
+    fn new(policy: Policy) -> Self {
+        Self {
+            policy: Rc::new(policy),
+            removing: false,
+            removed: false,
+            generation: 0,
+            owed: false,
+            alive: false,
+            stop: None,
+            end: None,
+            settled: true,
+            asked: false,
+            outdated: false,
+            parked: false,
+            down_since: None,
+            wait: None,
+            previous: None,
+            attempts: 0,
+            reset: true,
+            last_note: None,
+            health: None,
+            spawned: None,
+            up: None,
+            killed: false,
+            person_signals: false,
+        }
+    }
+
+    fn want_up(&mut self) {
+        self.down_since = None;
+        self.parked = false;
+    }
+
+    fn counters_reset(&mut self) {
+        self.attempts = 0;
+        self.reset = true;
+        self.previous = None;
+        if let Some(end) = &mut self.end {
+            end.policy = Rc::clone(&self.policy);
+        }
+    }
+
+    /// Nothing of it runs as far as the core has been told.
+    pub(crate) fn at_rest(&self) -> bool {
+        !self.owed && !self.alive && self.settled
+    }
+}
+
+/// The whole history.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    pub(crate) lives: BTreeMap<ServiceId, Life>,
+    pub(crate) pending: BTreeMap<RequestId, Pending>,
+    pub(crate) notes: u64,
+    pub(crate) shutdown_note: Option<NoteId>,
+    pub(crate) shutdowns: u32,
+    pub(crate) ready: u32,
+    pub(crate) finished: u32,
+}
+
+impl Ledger {
+    /// Takes down what the core is about to be told.
+    pub(crate) fn told(&mut self, now: Mono, event: &Event) {
+        for life in self.lives.values_mut() {
+            life.person_signals = false;
+        }
+        match event {
+            Event::Define { service, policy, start, program_missing } => {
+                let fresh = !self.lives.contains_key(service);
+                let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
+                life.removing = false;
+                life.outdated = life.owed;
+                life.policy = Rc::new((**policy).clone());
+                life.counters_reset();
+                if *start && self.shutdowns == 0 {
+                    life.want_up();
+                    life.asked = !*program_missing;
+                } else if !fresh {
+                    life.down_since.get_or_insert(now);
+                }
+                life.rearm(now);
+            }
+            Event::Redefine { service, to } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                let health_changed = life.policy.health != to.policy.health;
+                life.policy = Rc::new(to.policy.clone());
+                if health_changed {
+                    life.rearm(now);
+                    if life.alive && life.policy.health.is_none() {
+                        life.up.get_or_insert(now);
+                    }
+                }
+                if to.restart {
+                    life.counters_reset();
+                    life.asked = true;
+                    life.outdated = life.owed;
+                    if life.parked {
+                        life.want_up();
+                    }
+                }
+            }
+            Event::Remove { service } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.removing = true;
+                life.down_since.get_or_insert(now);
+                life.parked = false;
+            }
+            Event::Begun => {}
+            Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
+            Event::Shutdown => {
+                self.shutdowns += 1;
+                for life in self.lives.values_mut() {
+                    life.down_since.get_or_insert(now);
+                    life.parked = false;
+                }
+            }
+            Event::Spawned { service, generation, .. } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.owed {
+                    life.owed = false;
+                    life.alive = true;
+                    life.rearm(now);
+                    life.spawned = Some(now);
+                    life.up = up_by_living(&life.policy).then_some(now);
+                }
+            }
+            Event::SpawnFailed { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.owed {
+                    life.owed = false;
+                    life.ended(now, None);
+                }
+            }
+            Event::Exited { service, generation, exit } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.alive {
+                    life.alive = false;
+                    life.ended(now, Some(*exit));
+                }
+            }
+            Event::CrashRecorded { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if let Some(end) = &mut life.end {
+                    end.recorded = true;
+                }
+            }
+            Event::Probed { service, generation, probe, ok } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.alive && life.stop.is_none() {
+                    life.judged(now, *probe, *ok);
+                }
+            }
+            Event::Drained { .. } | Event::TreeLeft { .. } => {}
+        }
+    }
+
+    fn run(&mut self, service: ServiceId, generation: u64) -> Option<&mut Life> {
+        self.lives.get_mut(&service).filter(|life| life.generation == generation)
+    }
+
+    fn asked(&mut self, now: Mono, request: RequestId, service: ServiceId, verb: Verb) {
+        let shutting_down = self.shutdowns > 0;
+        let life = self.lives.get_mut(&service).filter(|life| !life.removed);
+        let had = life.as_ref().filter(|life| life.alive).map(|life| life.generation);
+        self.pending.insert(request, Pending { service, verb, had });
+        let Some(life) = life else { return };
+        let refused = shutting_down || life.removing;
+        match verb {
+            Verb::Start | Verb::Restart if refused => {}
+            Verb::Start => {
+                life.want_up();
+                life.asked |= life.stop.is_some() || (!life.alive && !life.owed) || life.outdated;
+                // One that is up is left alone, counters and all.
+                if !life.alive || life.stop.is_some() {
+                    life.counters_reset();
+                }
+            }
+            Verb::Restart => {
+                life.want_up();
+                life.asked |= !life.owed || life.outdated;
+                life.counters_reset();
+            }
+            Verb::Stop => {
+                life.down_since.get_or_insert(now);
+                life.asked = false;
+                life.parked = false;
+            }
+            Verb::Reset => {
+                life.counters_reset();
+                life.parked = false;
+            }
+            Verb::Signal(..) => life.person_signals = true,
+        }
+    }
+
+    /// Takes down what the core answered, after it was judged.
+    pub(crate) fn done(&mut self, now: Mono, action: &Action) {
+        match action {
+            Action::Spawn { service, generation } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.generation = *generation;
+                life.owed = true;
+                life.settled = false;
+                life.asked = false;
+                life.outdated = false;
+                life.stop = None;
+                life.end = None;
+                life.wait = None;
+                life.health = None;
+                life.spawned = None;
+                life.up = None;
+                life.killed = false;
+            }
+            Action::RecordCrash(crash) => {
+                let Some(life) = self.lives.get_mut(&crash.service) else { return };
+                if let Some(end) = &mut life.end {
+                    end.report_asked = Some(now);
+                }
+            }
+            Action::Forget { service, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.settled = true;
+                if let Some(end) = &mut life.end {
+                    end.forgotten = true;
+                }
+            }
+            Action::Probe { service, probe, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                if let Some(health) = &mut life.health {
+                    health.out = Some(*probe);
+                    health.asked = *probe;
+                }
+            }
+            Action::Reply { request, .. } => {
+                self.pending.remove(request);
+            }
+            Action::Removed { service } => {
+                if let Some(life) = self.lives.get_mut(service) {
+                    life.removed = true;
+                }
+            }
+            Action::Ready => self.ready += 1,
+            Action::Finished => self.finished += 1,
+            Action::Note(note) => {
+                self.notes = note.id.0;
+                let Some(service) = note.service else {
+                    self.shutdown_note = Some(note.id);
+                    return;
+                };
+                let Some(life) = self.lives.get_mut(&service) else { return };
+                life.last_note = Some(note.id);
+                life.noted(now, &note.kind);
+            }
+            Action::Signal { service, signal, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.killed |= *signal == 9;
+            }
+            Action::Settle { .. } | Action::SignalTree { .. } => {}
+        }
+    }
+}
+
+/// Nothing says when it is up.
+fn up_by_living(policy: &Policy) -> bool {
+    policy.health.as_ref().is_none_or(|health| health.start_period.is_zero())
+}
+
+impl Life {
+    fn rearm(&mut self, now: Mono) {
+        let asked = self.health.map_or(0, |health| health.asked);
+        self.health = Some(Health { started: now, seen_ok: false, failures: 0, out: None, asked });
+    }
+
+    fn judged(&mut self, now: Mono, probe: u64, ok: bool) {
+        let (Some(health), Some(policy)) = (&mut self.health, &self.policy.health) else { return };
+        if health.out != Some(probe) {
+            return;
+        }
+        health.out = None;
+        if ok {
+            health.seen_ok = true;
+            health.failures = 0;
+        } else if health.seen_ok || now >= health.started + policy.start_period {
+            health.failures += 1;
+        }
+    }
+
+    fn ended(&mut self, now: Mono, exit: Option<Exit>) {
+        let cause = self.stop.map(|(_, cause, _)| cause);
+        let unexpected = matches!(cause, None | Some(StopCause::Failure(_)));
+        let report_due = match (exit, cause) {
+            (None, _) | (_, Some(StopCause::Failure(_))) => true,
+            (Some(exit), None) => {
+                !self.policy.success.holds(exit) || self.policy.restart.when == When::Always
+            }
+            (Some(Exit::Signal { signal, .. }), Some(_)) => {
+                is_crash_signal(signal) && signal != self.policy.stop_signal
+            }
+            (Some(Exit::Code(_)), Some(_)) => false,
+        };
+        self.end = Some(End {
+            at: now,
+            policy: Rc::clone(&self.policy),
+            grace: self.policy.stop_timeout,
+            report_due,
+            noted: false,
+            report_asked: None,
+            recorded: false,
+            forgotten: false,
+            unexpected,
+        });
+    }
+
+    fn noted(&mut self, now: Mono, kind: &NoteKind) {
+        match kind {
+            NoteKind::Stopping { why } => {
+                self.stop = Some((now, *why, self.policy.stop_timeout));
+            }
+            NoteKind::CountersReset | NoteKind::Asked(Verb::Start) => self.counters_reset(),
+            NoteKind::Backoff { delay, attempt } => {
+                let Some(end) = &self.end else { return };
+                self.attempts = *attempt;
+                self.reset = false;
+                let wait = Wait {
+                    delay: *delay,
+                    until: end.at + *delay,
+                    attempt: *attempt,
+                    policy: Rc::clone(&end.policy),
+                };
+                self.previous = Some(wait.clone());
+                self.wait = Some(wait);
+            }
+            NoteKind::Parked(_) => self.parked = true,
+            NoteKind::Up { .. } => self.up = Some(now),
+            NoteKind::Crashed { .. } => {
+                if let Some(end) = &mut self.end {
+                    end.noted = true;
+                }
+            }
+            NoteKind::ProbeLost => {
+                if let Some(probe) = self.health.and_then(|health| health.out) {
+                    self.judged(now, probe, false);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! A world of fake processes under virtual time that drives the core through its contract with the shell.
+//!
+//! | module | question |
+//! |---|---|
+//! | `dice` | what varies from seed to seed? |
+//! | `world` | what do processes, probes, disks and people do? |
+//! | `run` | one seed from the first step to the last |
+//! | `ledger` | what has been said and done so far? |
+//! | `invariants` | what must hold after every step? |
+//! | `subject` | the core, or a broken one to show that this notices |
+
+pub(crate) mod dice;
+pub(crate) mod invariants;
+pub(crate) mod ledger;
+pub(crate) mod run;
+pub(crate) mod subject;
+pub(crate) mod world;

@@ -1,0 +1,178 @@
+//! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
+
+use mcpd_core::view::{StateView, View};
+use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
+
+/// A promise that the wrapper breaks, to show that the simulator notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Every seventh reply is lost.
+    DropsReply,
+    /// Every seventh reply is sent twice.
+    RepliesTwice,
+    /// A process is asked for twice.
+    SpawnsTwice,
+    /// Numbers of starts are left out.
+    SkipsGeneration,
+    /// Says that it stopped and does nothing.
+    IgnoresStop,
+    /// No crash report is written.
+    ForgetsCrash,
+    /// Two crash reports are written.
+    ReportsTwice,
+    /// The second delay in a row is shorter than the first.
+    ShrinksDelay,
+    /// Does not wait for the delay.
+    StartsEarly,
+    /// SIGKILL at once.
+    KillsAtOnce,
+    /// Goes on when it should give up.
+    Unparks,
+    /// Wants to be woken all the time.
+    NeverSleeps,
+    /// Never wants to be woken.
+    NeverWakes,
+    /// Says ready twice.
+    ReadyTwice,
+    /// Says finished as soon as a shutdown begins.
+    FinishesEarly,
+    /// Some notes are lost.
+    DropsNote,
+    /// Two probes at a time.
+    ProbesTwice,
+    /// A copy of it does not know everything.
+    CopiesBadly,
+    /// Starts the next process although the last one's tree lives.
+    IgnoresTree,
+    /// Takes the first failed probe for the last one.
+    CountsEarly,
+}
+
+/// The core or a broken one.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    core: Core,
+    flaw: Option<Flaw>,
+    count: u64,
+}
+
+const GHOST: RequestId = RequestId(u64::MAX);
+
+impl Subject {
+    pub(crate) fn new(seed: u64, flaw: Option<Flaw>) -> Self {
+        Self { core: Core::new(seed), flaw, count: 0 }
+    }
+
+    pub(crate) fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
+        let Some(flaw) = self.flaw else { return self.core.handle(now, event, out) };
+        let event = match (flaw, event) {
+            (Flaw::IgnoresStop, Event::Command { request, service, verb: Verb::Stop }) => {
+                out.push(Action::Reply { request, service, outcome: Outcome::Done });
+                return;
+            }
+            (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
+                Event::TreeLeft { service, generation, left: 0 }
+            }
+            (Flaw::FinishesEarly, Event::Shutdown) => {
+                out.push(Action::Finished);
+                Event::Shutdown
+            }
+            (_, event) => event,
+        };
+        self.core.handle(now, event, out);
+        if flaw == Flaw::Unparks {
+            let parked = self.core.views().find(|view| matches!(view.state, StateView::Parked(_)));
+            if let Some(view) = parked {
+                let start = Event::Command { request: GHOST, service: view.service, verb: Verb::Start };
+                self.core.handle(now, start, out);
+            }
+        }
+        if flaw == Flaw::StartsEarly {
+            let waits = self.core.views().filter(|view| matches!(view.state, StateView::Backoff { .. }));
+            let next = waits.filter_map(|view| view.next).map(|(_, at)| at).min();
+            if let Some(at) = next.filter(|&at| self.core.next_deadline() == Some(at)) {
+                self.core.handle_timeout(at, out);
+            }
+        }
+        self.spoil(flaw, out);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let Some(flaw) = self.flaw else { return self.core.handle_timeout(now, out) };
+        self.core.handle_timeout(now, out);
+        self.spoil(flaw, out);
+    }
+
+    pub(crate) fn next_deadline(&self, now: Mono) -> Option<Mono> {
+        let at = self.core.next_deadline();
+        match self.flaw {
+            Some(Flaw::NeverSleeps) => at.map(|at| at.min(now)),
+            Some(Flaw::NeverWakes) => None,
+            _ => at,
+        }
+    }
+
+    pub(crate) fn views(&self) -> impl Iterator<Item = View> {
+        self.core.views()
+    }
+
+    pub(crate) fn copy(&self) -> Self {
+        let mut copy = self.clone();
+        if self.flaw == Some(Flaw::CopiesBadly)
+            && let Some(view) = self.core.views().find(|view| view.pid.is_some())
+        {
+            let lost = Event::Redefine {
+                service: view.service,
+                to: Box::new(mcpd_core::event::Redefinition {
+                    policy: super::dice::Dice::new(0).policy(),
+                    restart: false,
+                }),
+            };
+            copy.core.handle(view.since, lost, &mut Vec::new());
+        }
+        copy
+    }
+
+    fn spoil(&mut self, flaw: Flaw, out: &mut Vec<Action>) {
+        let all = std::mem::take(out);
+        for mut action in all {
+            if let Action::Reply { request: GHOST, .. } = action {
+                continue;
+            }
+            let mut copies = 1;
+            match (&mut action, flaw) {
+                (Action::Reply { .. }, Flaw::DropsReply | Flaw::RepliesTwice) => {
+                    self.count += 1;
+                    if self.count.is_multiple_of(7) {
+                        copies = if flaw == Flaw::DropsReply { 0 } else { 2 };
+                    }
+                }
+                (Action::Spawn { .. }, Flaw::SpawnsTwice) => copies = 2,
+                (Action::Spawn { generation, .. }, Flaw::SkipsGeneration) => *generation *= 2,
+                (Action::RecordCrash(_), Flaw::ForgetsCrash) => copies = 0,
+                (Action::RecordCrash(_), Flaw::ReportsTwice) => copies = 2,
+                (Action::Signal { signal, .. }, Flaw::KillsAtOnce) => *signal = 9,
+                (Action::Ready, Flaw::ReadyTwice) => copies = 2,
+                (Action::Probe { .. }, Flaw::ProbesTwice) => copies = 2,
+                (Action::Note(_), Flaw::DropsNote) => {
+                    self.count += 1;
+                    copies = usize::from(!self.count.is_multiple_of(7));
+                }
+                (Action::Note(note), Flaw::ShrinksDelay) => {
+                    if let NoteKind::Backoff { delay, attempt: 2.. } = &mut note.kind {
+                        *delay /= 3;
+                    }
+                }
+                (Action::Note(note), Flaw::CountsEarly) => {
+                    if let NoteKind::Unhealthy { failures } = &mut note.kind {
+                        *failures += 1;
+                    }
+                }
+                _ => {}
+            }
+            for _ in 0..copies {
+                out.push(action.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! What processes, probes, disks and people do. It performs actions and plans what comes of them; it judges nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
+use mcpd_core::{Action, Event, Exit, Mono, Policy, RequestId, ServiceId, Verb, Whom};
+
+use super::dice::Dice;
+use super::invariants::Truth;
+
+/// Something that is going to happen.
+#[derive(Debug, Clone)]
+pub(crate) enum Plan {
+    /// News for the core.
+    News(Event),
+    /// The main process ends.
+    Dies { service: ServiceId, generation: u64, exit: Exit },
+    /// One process of a dead one's tree ends.
+    Shrinks { service: ServiceId, generation: u64 },
+    /// Somebody looks at the tree.
+    Look { service: ServiceId, generation: u64 },
+    /// A person, a reload or a fault.
+    Someone,
+}
+
+/// What the run loop is to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Tell the core.
+    Tell(Event),
+    /// Wake the core although nothing is due.
+    Poke,
+    /// The clock leaps.
+    Leap(Duration),
+    /// Nothing that concerns the core.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Good,
+    Bad,
+    Hangs,
+    Flaps,
+    GoodFrom(Mono),
+}
+
+#[derive(Debug, Clone)]
+struct Process {
+    generation: u64,
+    alive: bool,
+    /// The stop signal does nothing.
+    deaf: bool,
+    /// SIGKILL takes this long.
+    stuck: Duration,
+    killed: bool,
+    /// The end is not told before this: the answer to the spawn comes first.
+    told: Mono,
+    endpoint: Endpoint,
+    /// Processes that outlive the main one.
+    tree: u32,
+    /// They do not end by the stop signal.
+    tree_deaf: bool,
+    /// The core has asked to be told of them.
+    watched: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Service {
+    policy: Policy,
+    process: Option<Process>,
+    removing: bool,
+    removed: bool,
+}
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) dice: Dice,
+    pub(crate) now: Mono,
+    plans: BTreeMap<(Mono, u64), Plan>,
+    planned: u64,
+    services: BTreeMap<ServiceId, Service>,
+    past: VecDeque<Event>,
+    requests: u64,
+    /// People and faults that are still to come.
+    someones: u32,
+    shutdowns: u32,
+    /// No more faults.
+    pub(crate) calm: bool,
+}
+
+const STALE: usize = 12;
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let someones = u32::try_from(10 + dice.below(50)).unwrap();
+        Self {
+            dice,
+            now: Mono(1_000_000_000),
+            plans: BTreeMap::new(),
+            planned: 0,
+            services: BTreeMap::new(),
+            past: VecDeque::new(),
+            requests: 0,
+            someones,
+            shutdowns: 0,
+            calm: false,
+        }
+    }
+
+    /// The first configuration.
+    pub(crate) fn begin(&mut self) -> Vec<Event> {
+        let services = 1 + self.dice.below(3);
+        let mut events: Vec<Event> = (0..services).map(|_| self.define_new()).collect();
+        events.push(Event::Begun);
+        self.plan(Duration::ZERO, Plan::Someone);
+        events
+    }
+
+    pub(crate) fn truth(&self, service: ServiceId) -> Truth {
+        let process = self.services.get(&service).and_then(|service| service.process.as_ref());
+        process.map_or_else(Truth::default, |process| Truth {
+            alive: process.alive,
+            tree: if process.alive { 0 } else { process.tree },
+        })
+    }
+
+    /// When something happens next.
+    pub(crate) fn next_at(&self) -> Option<Mono> {
+        self.plans.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Whether people and faults are still to come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.someones == 0
+    }
+
+    fn plan(&mut self, after: Duration, plan: Plan) {
+        self.plan_at(self.now + after, plan);
+    }
+
+    fn plan_at(&mut self, at: Mono, plan: Plan) {
+        self.planned += 1;
+        self.plans.insert((at, self.planned), plan);
+    }
+
+    fn tell(&mut self, after: Duration, event: Event) {
+        self.plan(after, Plan::News(event));
+    }
+
+    /// From now on everything works.
+    pub(crate) fn calm_down(&mut self) {
+        self.calm = true;
+        self.someones = 0;
+        self.plans.retain(|_, plan| !matches!(plan, Plan::Someone));
+        for service in self.services.values_mut() {
+            if let Some(process) = &mut service.process {
+                process.endpoint = Endpoint::Good;
+            }
+        }
+    }
+
+    /// Takes the next plan; its time has come.
+    pub(crate) fn happens(&mut self) -> Next {
+        let Some(((at, _), plan)) = self.plans.pop_first() else { return Next::Nothing };
+        self.now = self.now.max(at);
+        match plan {
+            Plan::News(event) => self.news(event),
+            Plan::Dies { service, generation, exit } => {
+                self.dies(service, generation, exit);
+                Next::Nothing
+            }
+            Plan::Shrinks { service, generation } => {
+                if let Some(process) = self.process(service, generation)
+                    && !process.alive
+                    && process.tree > 0
+                {
+                    process.tree -= 1;
+                    self.plan(Duration::ZERO, Plan::Look { service, generation });
+                }
+                Next::Nothing
+            }
+            Plan::Look { service, generation } => {
+                let Some(process) = self.process(service, generation) else { return Next::Nothing };
+                if !process.watched {
+                    return Next::Nothing;
+                }
+                let left = process.tree;
+                // A look that found nothing is the last one.
+                process.watched = left > 0;
+                self.news(Event::TreeLeft { service, generation, left })
+            }
+            Plan::Someone => {
+                self.someones = self.someones.saturating_sub(1);
+                if self.someones > 0 {
+                    let pause = self.dice.ms(20_000);
+                    self.plan(pause, Plan::Someone);
+                }
+                self.someone()
+            }
+        }
+    }
+
+    fn news(&mut self, event: Event) -> Next {
+        if self.past.len() == STALE {
+            self.past.pop_front();
+        }
+        self.past.push_back(event.clone());
+        Next::Tell(event)
+    }
+
+    fn process(&mut self, service: ServiceId, generation: u64) -> Option<&mut Process> {
+        let process = self.services.get_mut(&service)?.process.as_mut()?;
+        (process.generation == generation).then_some(process)
+    }
+
+    fn dies(&mut self, service: ServiceId, generation: u64, exit: Exit) {
+        let now = self.now;
+        let Some(process) = self.process(service, generation).filter(|process| process.alive) else { return };
+        process.alive = false;
+        let (told, tree, deaf) = (process.told, process.tree, process.tree_deaf);
+        let late = if self.dice.percent(70) { Duration::ZERO } else { self.dice.ms(20) };
+        self.plan_at((now + late).max(told), Plan::News(Event::Exited { service, generation, exit }));
+        for _ in 0..tree {
+            if !deaf && self.dice.percent(60) {
+                let after = self.dice.ms(20_000);
+                self.plan(after, Plan::Shrinks { service, generation });
+            }
+        }
+    }
+
+    // ---- actions
+
+    pub(crate) fn perform(&mut self, action: &Action) {
+        match action {
+            Action::Spawn { service, generation } => self.spawn(*service, *generation),
+            Action::Signal { service, generation, signal, whom: Whom::Main | Whom::Group } => {
+                self.signal(*service, *generation, *signal);
+            }
+            Action::Settle { service, generation } => {
+                let (service, generation) = (*service, *generation);
+                if let Some(process) = self.process(service, generation) {
+                    process.watched = true;
+                }
+                let look = self.dice.ms(20);
+                self.plan(look, Plan::Look { service, generation });
+                let most = if self.calm || self.dice.percent(90) { 20 } else { 20_000 };
+                let drained = self.dice.ms(most);
+                self.tell(drained, Event::Drained { service, generation });
+            }
+            Action::SignalTree { service, generation, signal } => {
+                self.signal_tree(*service, *generation, *signal);
+            }
+            Action::RecordCrash(crash) => {
+                let (service, generation) = (crash.service, crash.generation);
+                let late = match self.dice.below(10) {
+                    0 if !self.calm => return,
+                    1 if !self.calm => RECORD_LIMIT + self.dice.ms(5_000),
+                    _ => self.dice.ms(30),
+                };
+                self.tell(late, Event::CrashRecorded { service, generation });
+            }
+            Action::Probe { service, generation, probe } => self.probe(*service, *generation, *probe),
+            Action::Removed { service } => {
+                if let Some(service) = self.services.get_mut(service) {
+                    service.removed = true;
+                }
+            }
+            Action::Forget { .. }
+            | Action::Reply { .. }
+            | Action::Note(_)
+            | Action::Ready
+            | Action::Finished => {}
+        }
+    }
+
+    fn spawn(&mut self, service: ServiceId, generation: u64) {
+        let late = match self.dice.below(20) {
+            0 if !self.calm => self.dice.ms(100_000),
+            1 | 2 if !self.calm => self.dice.ms(2_000),
+            _ => self.dice.ms(10),
+        };
+        if !self.calm && self.dice.percent(12) {
+            return self.tell(late, Event::SpawnFailed { service, generation });
+        }
+        let told = self.now + late;
+        let endpoint = match self.dice.below(10) {
+            _ if self.calm => Endpoint::Good,
+            0..=3 => Endpoint::Good,
+            4 | 5 => Endpoint::Bad,
+            6 => Endpoint::Hangs,
+            7 => Endpoint::Flaps,
+            _ => Endpoint::GoodFrom(told + self.dice.ms(60_000)),
+        };
+        let process = Process {
+            generation,
+            alive: true,
+            deaf: self.dice.percent(25),
+            stuck: if self.dice.percent(10) { self.dice.ms(60_000) } else { Duration::from_millis(1) },
+            killed: false,
+            told,
+            endpoint,
+            tree: if self.dice.percent(70) { 0 } else { u32::try_from(self.dice.below(4)).unwrap() },
+            tree_deaf: self.dice.percent(40),
+            watched: false,
+        };
+        if let Some(service) = self.services.get_mut(&service) {
+            service.process = Some(process);
+        }
+        let pid = u32::try_from(generation + 100).unwrap();
+        self.tell(late, Event::Spawned { service, generation, pid });
+        let life = match self.dice.below(20) {
+            _ if self.calm => return,
+            // It may be over before the answer is there.
+            0..=2 => self.dice.ms(1),
+            3..=9 => self.dice.ms(2_000),
+            10..=15 => self.dice.ms(100_000),
+            _ => return,
+        };
+        let exit = self.dice.exit();
+        self.plan(life, Plan::Dies { service, generation, exit });
+    }
+
+    fn signal(&mut self, service: ServiceId, generation: u64, signal: i32) {
+        let Some(known) = self.services.get(&service) else { return };
+        let patience = known.policy.stop_timeout;
+        let Some(process) = self.process(service, generation).filter(|process| process.alive) else { return };
+        let (after, exit) = if signal == 9 {
+            if std::mem::replace(&mut process.killed, true) {
+                return;
+            }
+            (process.stuck, Exit::Signal { signal, core_dumped: false })
+        } else if signal == 18 || process.deaf {
+            return;
+        } else {
+            let most = u64::try_from(patience.as_millis()).unwrap() * 3 / 2;
+            let after = self.dice.ms(most.max(1));
+            let exit = match self.dice.below(10) {
+                0 => Exit::Signal { signal: 11, core_dumped: true },
+                1..=5 => Exit::Code(0),
+                6 => Exit::Code(1),
+                _ => Exit::Signal { signal, core_dumped: false },
+            };
+            (after, exit)
+        };
+        self.plan(after, Plan::Dies { service, generation, exit });
+    }
+
+    fn signal_tree(&mut self, service: ServiceId, generation: u64, signal: i32) {
+        let Some(process) = self.process(service, generation) else { return };
+        let (tree, deaf) = (process.tree, process.tree_deaf);
+        for _ in 0..tree {
+            let after = match signal {
+                9 if self.dice.percent(10) => self.dice.ms(30_000),
+                9 => self.dice.ms(20),
+                _ if deaf || self.dice.percent(30) => continue,
+                _ => self.dice.ms(5_000),
+            };
+            self.plan(after, Plan::Shrinks { service, generation });
+        }
+        let look = self.dice.ms(20);
+        self.plan(look, Plan::Look { service, generation });
+    }
+
+    fn probe(&mut self, service: ServiceId, generation: u64, probe: u64) {
+        let now = self.now;
+        let health = self.services.get(&service).and_then(|service| service.policy.health.clone());
+        let (Some(health), Some(process)) = (health, self.process(service, generation)) else { return };
+        let (endpoint, alive) = (process.endpoint, process.alive);
+        let flap = self.dice.percent(50);
+        let (ok, mut late) = match endpoint {
+            Endpoint::Hangs => (false, health.timeout),
+            Endpoint::Bad => (false, self.dice.ms(20)),
+            Endpoint::Good => (alive, self.dice.ms(5)),
+            Endpoint::Flaps => (alive && flap, self.dice.ms(20)),
+            Endpoint::GoodFrom(at) => (alive && now >= at, self.dice.ms(20)),
+        };
+        if !self.calm && self.dice.percent(6) {
+            if self.dice.percent(50) {
+                return;
+            }
+            late = health.timeout + PROBE_GRACE + self.dice.ms(2_000);
+        }
+        self.tell(late, Event::Probed { service, generation, probe, ok });
+    }
+
+    // ---- people, reloads and faults
+
+    fn define_new(&mut self) -> Event {
+        let id = ServiceId(u32::try_from(self.services.len()).unwrap() + 1);
+        let policy = self.dice.policy();
+        let service = Service { policy: policy.clone(), process: None, removing: false, removed: false };
+        self.services.insert(id, service);
+        Event::Define {
+            service: id,
+            policy: Box::new(policy),
+            start: self.dice.percent(80),
+            program_missing: self.dice.percent(5),
+        }
+    }
+
+    fn someone(&mut self) -> Next {
+        let count = u64::try_from(self.services.len()).unwrap();
+        let id = ServiceId(u32::try_from(self.dice.below(count) + 1).unwrap());
+        let known = &self.services[&id];
+        let (removing, removed) = (known.removing, known.removed);
+        if removing && !removed && self.dice.percent(30) {
+            return self.define_again(id);
+        }
+        match self.dice.below(100) {
+            0..=57 => self.command(id),
+            58..=70 if !removed => self.redefine(id),
+            71..=76 if !removed => {
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.removing = true;
+                }
+                Next::Tell(Event::Remove { service: id })
+            }
+            77 | 78 if count < 5 => Next::Tell(self.define_new()),
+            79..=83 => Next::Leap(Duration::from_secs(30 + self.dice.below(600))),
+            84..=88 => Next::Poke,
+            89..=97 => self.stale(),
+            98 => self.shut_down(),
+            99 if self.shutdowns > 0 || self.dice.percent(30) => self.shut_down(),
+            _ => self.command(id),
+        }
+    }
+
+    pub(crate) fn shut_down(&mut self) -> Next {
+        self.shutdowns += 1;
+        Next::Tell(Event::Shutdown)
+    }
+
+    fn command(&mut self, service: ServiceId) -> Next {
+        self.requests += 1;
+        let verb = match self.dice.below(20) {
+            0..=5 => Verb::Start,
+            6..=10 => Verb::Stop,
+            11..=15 => Verb::Restart,
+            16 | 17 => Verb::Reset,
+            18 => Verb::Signal(10, Whom::Main),
+            _ => Verb::Signal(9, Whom::Group),
+        };
+        // Several clients at the same moment, now and then.
+        if self.dice.percent(20) {
+            self.someones += 1;
+            self.plan(Duration::ZERO, Plan::Someone);
+            self.someones = self.someones.min(200);
+        }
+        Next::Tell(Event::Command { request: RequestId(self.requests), service, verb })
+    }
+
+    fn redefine(&mut self, service: ServiceId) -> Next {
+        let policy = match self.services.get(&service) {
+            Some(known) if self.dice.percent(40) => {
+                let mut policy = known.policy.clone();
+                policy.health = if self.dice.percent(70) { Some(self.dice.health()) } else { None };
+                policy
+            }
+            Some(_) | None => self.dice.policy(),
+        };
+        if let Some(known) = self.services.get_mut(&service) {
+            known.policy = policy.clone();
+        }
+        let restart = self.dice.percent(50);
+        Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) })
+    }
+
+    fn define_again(&mut self, service: ServiceId) -> Next {
+        let policy = self.dice.policy();
+        if let Some(known) = self.services.get_mut(&service) {
+            known.removing = false;
+            known.policy = policy.clone();
+        }
+        Next::Tell(Event::Define {
+            service,
+            policy: Box::new(policy),
+            start: self.dice.percent(80),
+            program_missing: self.dice.percent(20),
+        })
+    }
+
+    /// News that the core has had already.
+    fn stale(&mut self) -> Next {
+        if self.past.is_empty() {
+            return Next::Poke;
+        }
+        let at = self.dice.below(u64::try_from(self.past.len()).unwrap());
+        let event = self.past[usize::try_from(at).unwrap()].clone();
+        // What a look found is never said again of the same run: the contract ends with the look that finds nothing.
+        if let Event::TreeLeft { service, generation, .. } = event
+            && self.process(service, generation).is_some()
+        {
+            return Next::Poke;
+        }
+        Next::Tell(event)
+    }
+}

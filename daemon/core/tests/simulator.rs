@@ -1,0 +1,127 @@
+//! Proof by simulation: the core against thousands of worlds, each made from a seed.
+//!
+//! `MCPD_SIM_SEEDS=N` runs N seeds instead of 10,000; `MCPD_SIM_SEED=K` replays one and prints everything.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "an invariant looks at what concerns it")]
+
+mod sim;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use sim::run::{Keep, Report, run};
+use sim::subject::Flaw;
+
+/// As many worlds in the normal test run.
+const SEEDS: u64 = 10_000;
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Why a seed failed, with its last lines; nothing when it did not.
+fn failure(seed: u64) -> Option<String> {
+    let report = match catch_unwind(AssertUnwindSafe(|| run(seed, None, Keep::Nothing))) {
+        Ok(report) => report,
+        Err(_) => return Some(format!("seed {seed} panicked; replay: {}", replay(seed))),
+    };
+    report.broken.as_ref()?;
+    let report = run(seed, None, Keep::Tail);
+    Some(explain(seed, &report))
+}
+
+fn explain(seed: u64, report: &Report) -> String {
+    let Some(broken) = &report.broken else { return format!("seed {seed} cannot be repeated") };
+    format!(
+        "seed {seed}, step {}, virtual time {:?}: {} is broken\n{}\n...\n{}\nreplay: {}",
+        report.step,
+        report.now,
+        broken.invariant,
+        broken.detail,
+        report.tail.join("\n"),
+        replay(seed)
+    )
+}
+
+fn replay(seed: u64) -> String {
+    format!("MCPD_SIM_SEED={seed} cargo test -p mcpd-core --test simulator seeds -- --nocapture")
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = from_environment("MCPD_SIM_SEED") {
+        let report = run(seed, None, Keep::Print);
+        assert!(report.broken.is_none(), "{}", explain(seed, &report));
+        return;
+    }
+    let seeds = from_environment("MCPD_SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return None;
+            }
+            if let Some(why) = failure(seed) {
+                next.store(seeds, Ordering::Relaxed);
+                return Some(why);
+            }
+        }
+    };
+    let failures: Vec<String> = thread::scope(|scope| {
+        let threads = [scope.spawn(work), scope.spawn(work)];
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn same_seed_same_actions() {
+    for seed in 0..300 {
+        let (once, twice) = (run(seed, None, Keep::Hash), run(seed, None, Keep::Hash));
+        assert_eq!(once, twice, "seed {seed}");
+        assert!(once.actions > 0, "seed {seed} did nothing");
+    }
+}
+
+/// The broken core is noticed within the first seeds, and by the invariants that say so.
+fn noticed(flaw: Flaw, by: &[&str]) {
+    for seed in 0..400 {
+        if let Some(broken) = run(seed, Some(flaw), Keep::Nothing).broken {
+            assert!(
+                by.contains(&broken.invariant),
+                "{flaw:?}: {} instead of {by:?} (seed {seed})\n{}",
+                broken.invariant,
+                broken.detail
+            );
+            return;
+        }
+    }
+    panic!("{flaw:?} was not noticed");
+}
+
+#[test]
+fn broken_cores_are_noticed() {
+    noticed(Flaw::DropsReply, &["every_request_is_answered"]);
+    noticed(Flaw::RepliesTwice, &["one_reply_per_request"]);
+    noticed(Flaw::SpawnsTwice, &["no_spawn_while_an_answer_is_owed"]);
+    noticed(Flaw::SkipsGeneration, &["generations_grow_by_one"]);
+    noticed(Flaw::IgnoresStop, &["done_means_done"]);
+    noticed(Flaw::ForgetsCrash, &["crash_is_reported_before_the_next_spawn"]);
+    noticed(Flaw::ReportsTwice, &["a_crash_is_reported_once"]);
+    noticed(Flaw::ShrinksDelay, &["backoff_is_what_the_policy_says", "backoff_never_shrinks"]);
+    noticed(Flaw::StartsEarly, &["restart_waits_for_its_delay"]);
+    noticed(Flaw::KillsAtOnce, &["sigkill_waits_for_stop_timeout"]);
+    noticed(Flaw::Unparks, &["parked_stays_parked"]);
+    noticed(Flaw::NeverSleeps, &["no_busy_loop"]);
+    noticed(Flaw::NeverWakes, &["deadlines_fit_the_states"]);
+    noticed(Flaw::ReadyTwice, &["ready_is_said_once"]);
+    noticed(Flaw::FinishesEarly, &["finished_is_said_once_and_last"]);
+    noticed(Flaw::DropsNote, &["notes_are_numbered"]);
+    noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
+    noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
+    noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
+}
