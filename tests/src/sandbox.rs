@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use crate::{Daemon, binaries};
 
 /// The environment variable that every process of a sandbox inherits; its value is the sandbox's own.
-pub const MARK: &str = "MCPD_TEST_SANDBOX";
+/// (mcpd keeps `MCPD_*` to itself: a name of that kind would not reach the services.)
+pub const MARK: &str = "TEST_SANDBOX_OF_MCPD";
 
 /// Variables of the machine that would change what a daemon does.
 const FOREIGN: [&str; 14] = [

@@ -78,7 +78,8 @@ fn a_report_has_every_field() {
     assert!(tail.iter().all(|line| is_time(&line["time"]) && line["stream"] == "err"), "{tail:?}");
     assert_eq!(first["stdout_tail"][0]["text"], format!("ready {pid}"));
     assert_eq!(first["health"], json!([]));
-    assert!(first["resources"]["max_rss_bytes"].as_u64().unwrap() > 100_000, "{first:#}");
+    // Null where the system does not say: a small program's own peak hides behind what it shared before exec.
+    assert!(first["resources"]["max_rss_bytes"].as_u64().is_none_or(|peak| peak > 100_000), "{first:#}");
     assert!(first["resources"]["cpu_seconds"].as_f64().is_some(), "{first:#}");
     for field in ["memory_peak", "oom_kills", "fds", "threads"] {
         assert!(first["resources"].get(field).is_some(), "resources.{field}");

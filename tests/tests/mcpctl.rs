@@ -203,7 +203,7 @@ fn status_is_one_line_per_service_and_a_summary() {
     assert!(one.contains("ModuleNotFoundError"), "{one}");
     assert!(one.contains("code 3"), "{one}");
     assert!(
-        one.contains("in 5") || one.contains("in 1 h") || one.contains("59 min"),
+        one.contains("in 5") || one.contains("in 1h") || one.contains("59 min"),
         "when the next start is: {one}"
     );
     assert!(one.lines().all(|line| line.chars().count() <= 80), "{one}");

@@ -50,8 +50,7 @@ pub(crate) enum Meaning {
 impl Health {
     /// `probe`: the number of the run's newest probe, whose answer may still be on its way.
     pub(crate) fn new(policy: &HealthPolicy, started: Mono, probe: u64) -> Self {
-        let first =
-            if policy.start_period.is_zero() { policy.interval } else { FASTEST.min(policy.interval) };
+        let first = FASTEST.min(policy.interval);
         Self {
             started,
             probe,

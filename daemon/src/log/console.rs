@@ -60,7 +60,7 @@ pub(super) fn run(queue: &Queue, control: &Arc<Control>, mut outputs: Outputs) {
             Job::Remove(id) => drop(troubles.remove(&id)),
             Job::Mark(done) => done(),
             Job::Stop => return,
-            Job::Define(..) | Job::Follow { .. } | Job::Reopen => {}
+            Job::Define(..) | Job::Follow { .. } | Job::Reopen | Job::NewRun(_) => {}
         }
     }
 }

@@ -228,6 +228,7 @@ impl Pump {
                 }
             }
             Command::Attach { service, generation, stdout, stderr } => {
+                self.files.push(Job::NewRun(service));
                 for (stream, pipe) in [(Stream::Out, stdout), (Stream::Err, stderr)] {
                     if let Some(pipe) = pipe {
                         self.attach(service, Reader::new(generation, stream), pipe);

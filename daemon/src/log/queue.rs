@@ -68,6 +68,8 @@ pub(super) enum Job {
     Batch(Batch),
     Follow { service: u32, ring: Option<Vec<LogLine>>, start: oneshot::Sender<Start>, sink: Sink },
     Reopen,
+    /// A service was started again: somebody may have mended its disk before that.
+    NewRun(u32),
     Mark(Box<dyn FnOnce() + Send>),
     Stop,
 }

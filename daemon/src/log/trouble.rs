@@ -26,6 +26,13 @@ impl Trouble {
         self.0.as_ref().is_some_and(|episode| Instant::now() < episode.retry)
     }
 
+    /// Something has changed: the next batch is a try again.
+    pub(super) fn try_again(&mut self) {
+        if let Some(episode) = &mut self.0 {
+            episode.retry = Instant::now();
+        }
+    }
+
     /// The last try failed.
     pub(super) fn is_on(&self) -> bool {
         self.0.is_some()

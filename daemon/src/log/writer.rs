@@ -65,6 +65,11 @@ impl Writer {
                         service.sinks.push(sink);
                     }
                 }
+                Job::NewRun(id) => {
+                    if let Some(service) = services.get_mut(&id) {
+                        service.trouble.try_again();
+                    }
+                }
                 Job::Reopen => {
                     for service in services.values_mut() {
                         service.reopen(&self.control);
@@ -143,6 +148,7 @@ impl Service {
     }
 
     fn reopen(&mut self, control: &Control) {
+        self.trouble.try_again();
         if let Some(file) = &mut self.file
             && let Err(error) = file.reopen()
         {
