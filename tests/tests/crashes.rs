@@ -180,10 +180,9 @@ fn mcpctl_lists_and_shows() {
     let whole = daemon.ctl(&["crashes", "show", id, "--json"]).expect(0).json();
     assert_eq!((&whole["id"], &whole["restart"]["decision"]), (&json!(id), &json!("park")));
 
-    // For people: everything that is needed, within 80 columns.
+    // For people: everything that is needed. (Piped it is never cut; mcpctl's own tests hold it to a terminal's width.)
     let table = daemon.ctl(&["crashes", "--last", "5"]).expect(0).stdout;
     assert!(table.contains(id) || table.contains(&id[id.len() - 6..]), "{table}");
-    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     let page = daemon.ctl(&["crashes", "show", id]).expect(0).stdout;
     assert!(page.contains("what a mess") && page.contains("code 3"), "{page}");
     let none = daemon.ctl(&["crashes", "good"]).expect(0);

@@ -37,7 +37,7 @@ fn healthy(daemon: &Daemon<'_>, generation: u64) -> ServiceStatus {
 fn crash(daemon: &Daemon<'_>, count: usize) -> CrashReport {
     wait_until(stretched(START), "a crash report", || {
         let mut reports = daemon.reports("studio");
-        if reports.len() >= count { Ok(reports.remove(0)) } else { Err(reports.len()) }
+        if reports.len() >= count { Ok(reports.swap_remove(count - 1)) } else { Err(reports.len()) }
     })
 }
 
