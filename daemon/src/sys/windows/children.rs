@@ -207,10 +207,11 @@ impl Children {
 impl Run {
     /// How it ended, the first time that is asked after it has.
     fn take_exit(&mut self) -> Option<Exit> {
+        if self.ended {
+            return None;
+        }
         // SAFETY: the handle is open; 0: only look.
-        if self.ended
-            || unsafe { WaitForSingleObject(self.process.handle.as_raw_handle(), 0) } != WAIT_OBJECT_0
-        {
+        if unsafe { WaitForSingleObject(self.process.handle.as_raw_handle(), 0) } != WAIT_OBJECT_0 {
             return None;
         }
         let mut code = 0;
