@@ -488,6 +488,21 @@ fn descendants_that_left_the_session_are_found_with_their_own_descendants() {
     assert_eq!(other.all(), "");
 }
 
+#[test]
+fn one_that_belonged_through_its_parent_is_known_after_the_parent_died() {
+    let mut lab = Lab::new();
+    let mut started = lab.start(1, &shell(1, "setsid sh -c 'env -i sleep 1000 & echo $$; wait' & exit 0"));
+    let parent: u32 = started.line().parse().unwrap();
+    lab.exit_of(1);
+    assert_eq!(lab.children.leftovers(1), 2);
+    let pid = rustix::process::Pid::from_raw(parent.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    lab.collect_until("the parent", |_, found| found.contains(&Collected::Orphan { pid: parent }));
+    assert_eq!(lab.children.leftovers(1), 1);
+    lab.kill_leftovers(1);
+    assert_eq!(started.all(), "");
+}
+
 /// It forks a successor in a new session and ends, again and again, so that a look at its tree always races with it.
 #[test]
 fn a_runaway_that_keeps_forking_away_is_never_lost_and_is_caught() {
@@ -497,7 +512,7 @@ fn a_runaway_that_keeps_forking_away_is_never_lost_and_is_caught() {
     let mut started = lab.start(1, &shell(1, &format!("setsid {} &", hop.display())));
     assert!(started.line().starts_with("hop"));
     lab.exit_of(1);
-    for look in 0..300 {
+    for look in 0..1000 {
         assert!(lab.children.leftovers(1) > 0, "lost at look {look}");
         lab.children.collect(false, &mut lab.found);
     }

@@ -5,7 +5,7 @@
 //! table as living, its pid and its group mean that child. Only what is not in the table, the descendants of a reaped
 //! leader, needs proof of identity; `descendants.rs` has it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ struct Run {
     ended: bool,
     /// The main process's number has been seen in use again since.
     number_reused: bool,
+    /// What it had left at the last look.
+    leftovers: HashSet<Member>,
 }
 
 impl Children {
@@ -70,7 +72,17 @@ impl Children {
         self.living.insert(process.pid, key);
         let Process { pid, rss_floor_bytes } = process;
         let run_id = run_id.as_bytes().to_vec();
-        self.runs.insert(key, Run { pid, rss_floor_bytes, run_id, ended: false, number_reused: false });
+        self.runs.insert(
+            key,
+            Run {
+                pid,
+                rss_floor_bytes,
+                run_id,
+                ended: false,
+                number_reused: false,
+                leftovers: HashSet::new(),
+            },
+        );
     }
 
     /// Reaps all that is dead and adds it to `out`. To be called after SIGCHLD, which tells of any number of children
@@ -142,9 +154,16 @@ impl Children {
         if run.ended && !run.number_reused {
             run.number_reused = proc_files::stat(run.pid).is_some();
         }
-        let estate = Estate { leader: run.pid, number_reused: run.number_reused, run_id: &run.run_id };
+        let estate = Estate {
+            leader: run.pid,
+            number_reused: run.number_reused,
+            run_id: &run.run_id,
+            known: &run.leftovers,
+        };
         let living = &self.living;
-        descendants::living(&estate, |family| strangers(family, living))
+        let members = descendants::living(&estate, |family| strangers(family, living));
+        run.leftovers = members.iter().copied().collect();
+        members
     }
 
     /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan.

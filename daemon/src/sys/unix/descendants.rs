@@ -3,7 +3,8 @@
 //! The daemon is a child subreaper: when the leader of a run dies, all that it had started hangs, at some depth, below
 //! processes that are now the daemon's own children though it never started them: the strangers. So the whole tree is
 //! found by walking down from the strangers; nothing else on the machine is looked at. A process belongs to the run if
-//! its environment holds the run's id, or if it is still in the leader's session or group, or if its parent belongs.
+//! its environment holds the run's id, or if it is still in the leader's session or group, or if its parent belongs, or
+//! if it did so when it was last looked at.
 //!
 //! These processes are not the daemon's own children, or may be reaped by others, so that a pid may mean somebody else a
 //! moment later. Each is therefore known by its pid and the time it started, and is signalled through a pidfd.
@@ -28,10 +29,13 @@ pub(super) struct Estate<'a> {
     pub(super) number_reused: bool,
     /// The run's id in the environment.
     pub(super) run_id: &'a [u8],
+    /// Those found at the last look. One that had belonged only through its parent is recognised by this once the
+    /// parent is dead.
+    pub(super) known: &'a HashSet<Member>,
 }
 
 /// One process, for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Member {
     pub(super) pid: libc::pid_t,
     pub(super) started: u64,
@@ -88,9 +92,10 @@ impl<'a> Walk<'a> {
             self.met_dead = true;
             return false;
         };
-        let belongs = parent_belongs || self.is_marked(pid, &stat);
+        let member = Member { pid, started: stat.started };
+        let belongs = parent_belongs || self.estate.known.contains(&member) || self.is_marked(pid, &stat);
         if belongs {
-            self.members.push(Member { pid, started: stat.started });
+            self.members.push(member);
         } else if proc_files::stat(pid).is_none_or(|stat| stat.dead || stat.exiting) {
             // It may have lost its environment before it could be read.
             self.met_dead = true;

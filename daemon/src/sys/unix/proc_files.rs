@@ -13,10 +13,11 @@ use crate::sys::RUN_ID_VARIABLE;
 /// As much of an environment as is searched: the kernel's limit for arguments and environment is 6 MiB by default, and
 /// the daemon puts its variable among the first kilobytes.
 const ENVIRONMENT_LIMIT_BYTES: u64 = 1024 * 1024;
-/// A process in the middle of exec has no environment: for some ten microseconds, or until its file is read from disk.
-const EXEC_PAUSE: Duration = Duration::from_micros(100);
-/// How often such a process is looked at: a few milliseconds, for the loop waits that long.
-const EXEC_TRIES: u32 = 20;
+/// A process in the middle of exec has no environment: for some ten microseconds, longer on a busy machine or when its
+/// file comes from a slow disk. It is looked at again after this, then after twice as long, ...
+const EXEC_FIRST_PAUSE: Duration = Duration::from_micros(50);
+/// ... up to this: 100 ms in all, for the loop waits that long. A process that still has none then is not recognised.
+const EXEC_LAST_PAUSE: Duration = Duration::from_millis(51);
 /// In the kernel's flags of a process: it is on its way out (PF_EXITING).
 const EXITING: u32 = 0x4;
 
@@ -28,10 +29,10 @@ pub(super) struct Stat {
     pub(super) session: libc::pid_t,
     /// Has ended and waits to be reaped: it runs nothing and has no children any more.
     pub(super) dead: bool,
-    /// Is about to be dead: its memory is gone, its children still hang on it.
+    /// Its first thread is on its way out: its memory is gone or going, its children may still hang on it.
     pub(super) exiting: bool,
-    /// Where its environment ends; 0 while it has none (in exec, exiting) and when the daemon may not know.
-    environment_end: u64,
+    /// How long its environment is; `None` while it has none (in exec, exiting), and when the daemon may not know.
+    environment_bytes: Option<u64>,
     /// When it started, in clock ticks since boot: with the pid it names the process for good.
     pub(super) started: u64,
 }
@@ -49,14 +50,16 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     let threads: i64 = field(20)?.parse().ok()?;
     let flags: u32 = field(9)?.parse().ok()?;
+    let (environment_start, environment_end): (u64, u64) =
+        (field(50)?.parse().ok()?, field(51)?.parse().ok()?);
     Some(Stat {
         parent: field(4)?.parse().ok()?,
         group: field(5)?.parse().ok()?,
         session: field(6)?.parse().ok()?,
         // A process whose first thread has ended while others run shows as a zombie too, but with threads.
         dead: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
-        exiting: flags & EXITING != 0 && threads <= 1,
-        environment_end: field(51)?.parse().ok()?,
+        exiting: flags & EXITING != 0,
+        environment_bytes: environment_end.checked_sub(environment_start).filter(|_| environment_end != 0),
         started: field(22)?.parse().ok()?,
     })
 }
@@ -64,23 +67,26 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
 /// The run id in the environment that a process was started with. `None`: it has none, or may not be asked, or the
 /// process has ended.
 pub(super) fn run_id(pid: libc::pid_t) -> Option<Vec<u8>> {
-    for _ in 0..EXEC_TRIES {
+    let mut pause = EXEC_FIRST_PAUSE;
+    loop {
         let mut bytes = Vec::new();
         fs::File::open(format!("/proc/{pid}/environ"))
             .ok()?
             .take(ENVIRONMENT_LIMIT_BYTES)
             .read_to_end(&mut bytes)
             .ok()?;
-        if !bytes.is_empty() {
-            return variable(&bytes).map(<[u8]>::to_vec);
+        if let Some(run_id) = variable(&bytes) {
+            return Some(run_id.to_vec());
         }
+        // An exec after the file was opened cuts it short: only one that was read whole says that there is none.
         let stat = stat(pid)?;
-        if stat.dead || stat.exiting || stat.environment_end != 0 {
+        let whole = stat.environment_bytes.map(|bytes| bytes.min(ENVIRONMENT_LIMIT_BYTES));
+        if stat.dead || stat.exiting || whole == u64::try_from(bytes.len()).ok() || pause > EXEC_LAST_PAUSE {
             return None;
         }
-        std::thread::sleep(EXEC_PAUSE);
+        std::thread::sleep(pause);
+        pause *= 2;
     }
-    None
 }
 
 fn variable(environment: &[u8]) -> Option<&[u8]> {
@@ -181,7 +187,7 @@ mod tests {
             session: 7,
             dead: false,
             exiting: false,
-            environment_end: 1,
+            environment_bytes: Some(0),
             started: 987_654,
         };
         assert_eq!(stat, expected);
@@ -191,8 +197,7 @@ mod tests {
     fn a_zombie_with_running_threads_is_not_dead() {
         let dead = |threads| parse_stat(&line("x", "Z", EXITING, threads)).unwrap().dead;
         assert_eq!([0, 1, 3].map(dead), [true, true, false]);
-        let exiting = |threads| parse_stat(&line("x", "R", EXITING, threads)).unwrap().exiting;
-        assert_eq!([1, 3].map(exiting), [true, false]);
+        assert!(parse_stat(&line("x", "R", EXITING, 1)).unwrap().exiting);
     }
 
     #[test]

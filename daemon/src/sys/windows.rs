@@ -1,0 +1,74 @@
+//! Windows: a job object per service, exits by the thread pool's waits, CTRL+C through a helper.
+//!
+//! Where to go next: `spawn.rs` starts, `job.rs` holds a process tree together, `children.rs` reaps and signals, `news.rs`
+//! brings word of ended processes to it, `console.rs` sends CTRL+C.
+
+mod children;
+mod console;
+mod job;
+mod news;
+mod spawn;
+
+pub use children::Children;
+pub use console::{CTRL_C_ARGUMENT, ctrl_c_helper};
+pub use spawn::{Process, spawn};
+
+use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
+use windows_sys::Win32::System::SystemInformation::{
+    ComputerNamePhysicalDnsHostname, GetComputerNameExW, OSVERSIONINFOW,
+};
+
+/// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
+pub type LogPipe = mio::windows::NamedPipe;
+
+/// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts. It is the
+/// clock of the standard library's `Instant` too, so that deadlines and timers agree.
+pub fn monotonic_ns() -> u64 {
+    let (mut ticks, mut per_second) = (0_i64, 0_i64);
+    // SAFETY: the pointers are to writable memory of the right type. The calls cannot fail since Windows XP.
+    unsafe {
+        QueryPerformanceCounter(&raw mut ticks);
+        QueryPerformanceFrequency(&raw mut per_second);
+    }
+    let nanoseconds =
+        u128::from(ticks.unsigned_abs()) * 1_000_000_000 / u128::from(per_second.unsigned_abs().max(1));
+    // It overflows after 584 years.
+    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+}
+
+/// The machine's host name; empty when the system does not tell.
+pub fn host_name() -> String {
+    // A DNS label has at most 63 characters; the system never needs more than 256.
+    let mut buffer = [0_u16; 256];
+    let mut length: u32 = 256;
+    // SAFETY: `length` says how many characters `buffer` has room for, and receives how many were written.
+    let done =
+        unsafe { GetComputerNameExW(ComputerNamePhysicalDnsHostname, buffer.as_mut_ptr(), &raw mut length) }
+            != 0;
+    let length = usize::try_from(length).unwrap_or(0);
+    buffer.get(..length).filter(|_| done).map(String::from_utf16_lossy).unwrap_or_default()
+}
+
+/// The system, its version and its processor, as in `Windows 10.0.19045 x86_64`.
+pub fn os_release() -> String {
+    let size = u32::try_from(size_of::<OSVERSIONINFOW>()).unwrap_or(0);
+    let mut version = OSVERSIONINFOW { dwOSVersionInfoSize: size, ..Default::default() };
+    // SAFETY: the structure is writable and holds its own size. The call cannot fail.
+    unsafe { RtlGetVersion(&raw mut version) };
+    format!(
+        "Windows {}.{}.{} {}",
+        version.dwMajorVersion,
+        version.dwMinorVersion,
+        version.dwBuildNumber,
+        std::env::consts::ARCH
+    )
+}
+
+/// Whether the daemon runs as root: there is none on Windows.
+pub fn is_root() -> bool {
+    false
+}
+
+/// Windows has no limit of open files that could be raised.
+pub fn raise_open_files_limit() {}
