@@ -42,13 +42,8 @@ pub enum LockError {
 /// [`LockError`]
 pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_path_buf(), source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(io)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

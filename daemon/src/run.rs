@@ -142,5 +142,9 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
 }
 
 fn make_dir(path: &Path, key: &'static str) -> Result<(), RunError> {
-    sys::make_private_dir(path).map_err(|source| RunError::Directory { path: path.to_path_buf(), key, source })
+    sys::make_private_dir(path).map_err(|source| RunError::Directory {
+        path: path.to_path_buf(),
+        key,
+        source,
+    })
 }

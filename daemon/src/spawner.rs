@@ -113,4 +113,3 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
     let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
     Ok(Started { spawned, program })
 }
-

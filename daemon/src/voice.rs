@@ -22,9 +22,12 @@ pub fn start() {
         }
     }
     // For people: the sentence; the fields are in the events.
-    let only_message = format::debug_fn(|writer, field, value| {
-        if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
-    });
+    let only_message =
+        format::debug_fn(
+            |writer, field, value| {
+                if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
+            },
+        );
     let people = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())

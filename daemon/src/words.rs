@@ -125,9 +125,7 @@ pub fn park_reason(reason: ParkReason, missing: Option<&str>) -> String {
         ParkReason::Prevented(end) => {
             format!("it {}, which restart.prevent_exit_status lists", exit(end))
         }
-        ParkReason::ProgramMissing => {
-            missing.unwrap_or("its program cannot be found or executed").to_owned()
-        }
+        ParkReason::ProgramMissing => missing.unwrap_or("its program cannot be found or executed").to_owned(),
     }
 }
 

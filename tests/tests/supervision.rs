@@ -187,11 +187,7 @@ fn a_program_that_vanishes_is_a_failure_of_kind_spawn_and_may_come_back() {
     std::fs::write(&program, "no program").unwrap();
     let denied = daemon.wait("EACCES", || {
         let newest = daemon.crashes("a").remove(0);
-        if newest.reason.contains("is not executable by this user") {
-            Ok(newest)
-        } else {
-            Err(newest.reason)
-        }
+        if newest.reason.contains("is not executable by this user") { Ok(newest) } else { Err(newest.reason) }
     });
     assert_eq!(denied.kind, CrashKind::Spawn);
 

@@ -108,7 +108,8 @@ async fn read_requests(read: &Stream, desk: Desk, out: Out, over: &CancellationT
                 }
                 Ok(request) => {
                     let Ok(place) = room.clone().acquire_owned().await else { break };
-                    let (desk, out, streams, over) = (desk.clone(), out.clone(), streams.clone(), over.clone());
+                    let (desk, out, streams, over) =
+                        (desk.clone(), out.clone(), streams.clone(), over.clone());
                     tokio::spawn(async move {
                         method::answer(request, &desk, &out, &streams, &over, place).await;
                     });

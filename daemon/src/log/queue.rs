@@ -66,7 +66,12 @@ pub(super) enum Job {
     Define(Arc<Shared>, LogSpec),
     Remove(u32),
     Batch(Batch),
-    Follow { service: u32, ring: Option<Vec<LogLine>>, start: oneshot::Sender<Start>, sink: Sink },
+    Follow {
+        service: u32,
+        ring: Option<Vec<LogLine>>,
+        start: oneshot::Sender<Start>,
+        sink: Sink,
+    },
     Reopen,
     /// A service was started again: somebody may have mended its disk before that.
     NewRun(u32),

@@ -87,7 +87,9 @@ fn find_program(spec: &ServiceSpec) -> Result<PathBuf, String> {
 /// A sentence.
 pub fn http_check(spec: &ServiceSpec) -> Result<Option<Arc<HttpCheck>>, String> {
     match spec.health.as_ref().map(|health| (&health.probe, health.timeout)) {
-        Some((Probe::Http(http), timeout)) => HttpCheck::new(http, timeout).map(|check| Some(Arc::new(check))),
+        Some((Probe::Http(http), timeout)) => {
+            HttpCheck::new(http, timeout).map(|check| Some(Arc::new(check)))
+        }
         Some((Probe::Tcp { .. } | Probe::Exec { .. }, _)) | None => Ok(None),
     }
 }

@@ -97,7 +97,9 @@ impl Shell {
             let _ = outbox.blocking_send(Message::Drained { service, generation, tails });
         });
         self.logs.drain(service.0, generation, done);
-        let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) else { return };
+        let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) else {
+            return;
+        };
         let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
         run.settling = left > 0;
         self.events.push_back(Event::TreeLeft { service, generation, left });

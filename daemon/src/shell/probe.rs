@@ -40,7 +40,9 @@ impl Shell {
             }
             Probe::Tcp { address } => {
                 let address = address.clone();
-                tokio::task::spawn_blocking(move || outbox.blocking_send(report(probe::tcp(&address, timeout))));
+                tokio::task::spawn_blocking(move || {
+                    outbox.blocking_send(report(probe::tcp(&address, timeout)))
+                });
             }
             Probe::Exec { argv } => {
                 let key = self.next_key;
@@ -154,4 +156,3 @@ async fn last_bytes(mut pipe: impl AsyncRead + Unpin) -> Vec<u8> {
 
 /// The blocking pool's size: so many probes can be in flight before one waits for another.
 pub const IN_FLIGHT: usize = 4096;
-

@@ -1,6 +1,5 @@
 //! The documents of `status`, from the core's views and the shell's entries.
 
-
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_core::view::{HealthView, NextView, StateView, View};
@@ -75,7 +74,9 @@ impl Shell {
         for (names, what) in [(unhealthy, "failing health checks"), (parked, "parked")] {
             match names.as_slice() {
                 [] => {}
-                few @ ([_] | [_, _] | [_, _, _]) => parts.push(format!("{} {what} ({})", few.len(), few.join(", "))),
+                few @ ([_] | [_, _] | [_, _, _]) => {
+                    parts.push(format!("{} {what} ({})", few.len(), few.join(", ")))
+                }
                 many => parts.push(format!("{} {what}", many.len())),
             }
         }
@@ -150,7 +151,9 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
             let reason = match view.health {
                 HealthView::None | HealthView::Starting | HealthView::Healthy => None,
-                HealthView::Failing(times) => Some(format!("health check failed {times} of {of} times: {detail}")),
+                HealthView::Failing(times) => {
+                    Some(format!("health check failed {times} of {of} times: {detail}"))
+                }
                 HealthView::Unhealthy(times) => Some(format!("health check failed {times} times: {detail}")),
             };
             (State::Up, reason)
@@ -174,4 +177,3 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
         }
     }
 }
-

@@ -7,8 +7,8 @@ use mcpd_proto::log::LogLine;
 use serde_json::json;
 
 use super::entry::Run;
-use super::report::stamp;
 use super::message::{Ask, Found, Message};
+use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
 use crate::scribe::Level;
@@ -121,13 +121,7 @@ impl Shell {
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
                     entry.program = Some(started.program);
-                    entry.run = Some(Run {
-                        key,
-                        generation,
-                        exit: None,
-                        tails: None,
-                        settling: false,
-                    });
+                    entry.run = Some(Run { key, generation, exit: None, tails: None, settling: false });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);

@@ -27,14 +27,18 @@ impl Shell {
             NoteKind::Asked(verb) => {
                 (Level::Info, "asked", format!("somebody asked for {}", words::verb(*verb)))
             }
-            NoteKind::Spawning => (Level::Debug, "spawning", format!("starting, generation {}", note.generation)),
+            NoteKind::Spawning => {
+                (Level::Debug, "spawning", format!("starting, generation {}", note.generation))
+            }
             NoteKind::Started { pid } => {
                 put("pid", (*pid).into());
                 (Level::Info, "started", format!("started, pid {pid}"))
             }
-            NoteKind::Up { after } => {
-                (Level::Info, "up", format!("up: healthy or past its start period after {}", words::span(*after)))
-            }
+            NoteKind::Up { after } => (
+                Level::Info,
+                "up",
+                format!("up: healthy or past its start period after {}", words::span(*after)),
+            ),
             NoteKind::SpawnFailed => {
                 let why = spawn_error.unwrap_or("the system did not say why");
                 (Level::Error, "spawn_failed", format!("could not be started: {why}"))
@@ -55,9 +59,11 @@ impl Shell {
             NoteKind::Stopping { why } => {
                 (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why)))
             }
-            NoteKind::Killing => {
-                (Level::Warn, "killing", "did not end within stop_timeout: SIGKILL to everything of it".into())
-            }
+            NoteKind::Killing => (
+                Level::Warn,
+                "killing",
+                "did not end within stop_timeout: SIGKILL to everything of it".into(),
+            ),
             NoteKind::StillAlive => {
                 (Level::Error, "still_alive", "not even SIGKILL has ended it: it waits in the kernel".into())
             }
@@ -66,18 +72,26 @@ impl Shell {
                 let them = if *left == 1 { "1 process" } else { &format!("{left} processes") };
                 (Level::Warn, "leftovers", format!("{them} outlived the main process and are ended now"))
             }
-            NoteKind::ProbeFailed => {
-                (Level::Warn, "probe_failed", format!("health check failed: {}", verdict.unwrap_or("no verdict")))
-            }
+            NoteKind::ProbeFailed => (
+                Level::Warn,
+                "probe_failed",
+                format!("health check failed: {}", verdict.unwrap_or("no verdict")),
+            ),
             NoteKind::Unhealthy { failures } => {
                 put("failures", (*failures).into());
                 let detail = verdict.unwrap_or("no verdict");
-                (Level::Error, "unhealthy", format!("health check failed {failures} times in a row: {detail}"))
+                (
+                    Level::Error,
+                    "unhealthy",
+                    format!("health check failed {failures} times in a row: {detail}"),
+                )
             }
             NoteKind::Healthy => {
                 (Level::Info, "healthy", format!("healthy: {}", verdict.unwrap_or("the check succeeded")))
             }
-            NoteKind::ProbeLost => (Level::Warn, "probe_lost", "a health check brought no verdict at all".into()),
+            NoteKind::ProbeLost => {
+                (Level::Warn, "probe_lost", "a health check brought no verdict at all".into())
+            }
             NoteKind::Backoff { delay, attempt } => {
                 put("delay_seconds", delay.as_secs_f64().into());
                 put("attempt", (*attempt).into());
@@ -118,7 +132,14 @@ impl Shell {
     }
 
     /// Writes something down that the shell noticed by itself.
-    pub(super) fn tell_own(&mut self, level: Level, service: Option<&str>, event: &str, message: String, data: Value) {
+    pub(super) fn tell_own(
+        &mut self,
+        level: Level,
+        service: Option<&str>,
+        event: &str,
+        message: String,
+        data: Value,
+    ) {
         let id = self.core.claim_note();
         let event = Event {
             schema: SCHEMA,

@@ -25,9 +25,12 @@ use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
+#[cfg(windows)]
+pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_root, make_private_dir, monotonic_ns,
-    os_release, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_root, make_private_dir,
+    monotonic_ns, os_release, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn,
+    stderr_is_the_journal,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are

@@ -41,7 +41,14 @@ impl Systemd {
         let now = Mono(sys::monotonic_ns());
         // Twice as often as is asked for, as sd_watchdog_enabled(3) recommends.
         let watchdog = platform::watchdog().filter(|_| present).map(|every| (every / 2, now));
-        Self { present, watchdog, status_due: None, extend_due: None, last_status: String::new(), ready: false }
+        Self {
+            present,
+            watchdog,
+            status_due: None,
+            extend_due: None,
+            last_status: String::new(),
+            ready: false,
+        }
     }
 
     /// When [`Self::tick`] is wanted.

@@ -48,9 +48,7 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
 pub fn stderr_is_the_journal() -> bool {
     let Ok(wanted) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else { return false };
-    fs::File::from(stderr)
-        .metadata()
-        .is_ok_and(|found| wanted == format!("{}:{}", found.dev(), found.ino()))
+    fs::File::from(stderr).metadata().is_ok_and(|found| wanted == format!("{}:{}", found.dev(), found.ino()))
 }
 
 /// A pipe to be read by a task instead of the log pump.

@@ -1,0 +1,51 @@
+//! The same questions as on Unix; here the answers are short.
+
+use std::io;
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, IntoRawHandle};
+use std::path::Path;
+
+use tokio::io::AsyncRead;
+use tokio::net::windows::named_pipe::NamedPipeServer;
+
+use super::LogPipe;
+
+/// Pipes have access lists, not modes: nothing to do.
+///
+/// # Errors
+/// None.
+pub fn set_socket_mode(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Pipes go with their server: nothing is ever stale.
+///
+/// # Errors
+/// None.
+pub fn remove_stale_socket(_path: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Makes a directory and its parents, with the access that their parent hands down.
+///
+/// # Errors
+/// When the system refuses.
+pub fn make_private_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// There is no journal here.
+#[must_use]
+pub fn stderr_is_the_journal() -> bool {
+    false
+}
+
+/// A pipe to be read by a task instead of the log pump.
+///
+/// # Errors
+/// When the system refuses.
+pub fn async_pipe(pipe: LogPipe) -> io::Result<impl AsyncRead + Unpin> {
+    // SAFETY: the pipe is open for as long as the borrow lasts.
+    let handle = unsafe { BorrowedHandle::borrow_raw(pipe.as_raw_handle()) }.try_clone_to_owned()?;
+    // SAFETY: the handle is that of an overlapped pipe end, and nobody else owns this copy of it.
+    unsafe { NamedPipeServer::from_raw_handle(handle.into_raw_handle()) }
+}
