@@ -240,6 +240,8 @@ pub enum NoteKind {
     CountersReset,
     /// The spawn has not been answered in time.
     SpawnSlow,
+    /// What the dead process had written has not been read in time.
+    DrainSlow,
     /// The crash report has not reached the disk in time.
     RecordSlow,
     /// A reload changed it.

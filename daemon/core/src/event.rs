@@ -154,6 +154,10 @@ pub enum Event {
 /// error or a port in use shows within that time, and supervisord's `startsecs` made it the habit.
 pub const SETTLE: Duration = Duration::from_secs(1);
 
+/// How long a dead process's last output is waited for: whoever reads it has a limit of its own for pipes that stay
+/// open, this is for a reader that is stuck itself, and must not keep a service down.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
 /// How long a restart waits for the crash report to reach the disk: a hung disk must not keep a service down.
 pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
 

@@ -9,8 +9,9 @@
 //!
 //! * Every [`Action::Spawn`] is answered by exactly one [`Event::Spawned`] or [`Event::SpawnFailed`] with its
 //!   generation; a started process by exactly one [`Event::Exited`].
-//! * [`Action::Settle`] is answered by one [`Event::Drained`], and by [`Event::TreeLeft`] each time the shell has looked
-//!   at what is left of the process tree, until a look finds nothing (`left: 0`).
+//! * [`Action::Settle`] is answered by one [`Event::Drained`], without which the core goes on after a while, and by
+//!   [`Event::TreeLeft`] each time the shell has looked at what is left of the process tree, until a look finds nothing
+//!   (`left: 0`).
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it.
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls

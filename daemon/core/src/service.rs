@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::action::{Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, StopCause, Whom};
-use crate::event::{Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb};
+use crate::event::{
+    DRAIN_LIMIT, Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
+};
 use crate::health::{Health, Meaning};
 use crate::policy::Policy;
 use crate::time::{Chance, Mono};
@@ -110,9 +112,10 @@ pub(crate) struct Ending {
 /// Where the crash report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Report {
-    /// The output is being read; a report follows when the end was a crash.
+    /// The output is being read until this time; a report follows when the end was a crash.
     Draining {
         crash: bool,
+        until: Mono,
     },
     /// On its way to the disk; given up at this time.
     Writing(Mono),
@@ -258,8 +261,8 @@ impl Service {
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
                 let report = match ending.report {
-                    Report::Writing(until) => Some(until),
-                    Report::Draining { .. } | Report::Settled => None,
+                    Report::Draining { until, .. } | Report::Writing(until) => Some(until),
+                    Report::Settled => None,
                 };
                 let tree = ending.left.is_some_and(|left| left > 0).then(|| ending.rung.at());
                 earliest([report, tree])
@@ -789,7 +792,7 @@ impl Service {
             ended: cx.now,
             decision,
             start_now,
-            report: Report::Draining { crash },
+            report: Report::Draining { crash, until: cx.now + DRAIN_LIMIT },
             left: None,
             rung: rung.unwrap_or(Rung::Asked(cx.now + grace)),
         };
@@ -832,7 +835,7 @@ impl Service {
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
         let (service, generation) = (self.id, self.generation);
         let Actual::Ending(ending) = &mut self.actual else { return };
-        let Report::Draining { crash } = ending.report else { return };
+        let Report::Draining { crash, .. } = ending.report else { return };
         match ending.failure.filter(|_| crash) {
             Some(failure) => {
                 ending.report = Report::Writing(cx.now + RECORD_LIMIT);
@@ -1094,12 +1097,17 @@ impl Service {
             self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
         }
         let Actual::Ending(ending) = &mut self.actual else { return };
-        if let Report::Writing(until) = ending.report
-            && until <= cx.now
-        {
-            ending.report = Report::Settled;
-            self.note(cx, NoteKind::RecordSlow);
-            self.finish(cx);
+        match ending.report {
+            Report::Draining { until, .. } if until <= cx.now => {
+                self.note(cx, NoteKind::DrainSlow);
+                self.drained(cx);
+            }
+            Report::Writing(until) if until <= cx.now => {
+                ending.report = Report::Settled;
+                self.note(cx, NoteKind::RecordSlow);
+                self.finish(cx);
+            }
+            Report::Draining { .. } | Report::Writing(_) | Report::Settled => {}
         }
     }
 }

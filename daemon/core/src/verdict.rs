@@ -83,6 +83,10 @@ impl RestartPolicy {
     /// `max_delay`. Never shrinks as `attempt` grows.
     #[must_use]
     pub fn base_delay(&self, attempt: u32) -> Duration {
+        if self.delay.is_zero() {
+            // Times infinity it would be no number.
+            return Duration::ZERO;
+        }
         let exponent = i32::try_from(attempt).unwrap_or(i32::MAX);
         let seconds = self.delay.as_secs_f64() * self.multiplier.max(1.0).powi(exponent);
         // `try_from` refuses infinity and what is longer than a Duration can be: both are over any maximum.
@@ -91,7 +95,9 @@ impl RestartPolicy {
 
     fn jittered(&self, base: Duration, chance: &mut Chance) -> Duration {
         let share = self.jitter.clamp(0.0, 1.0) * chance.unit();
-        base.saturating_add(base.mul_f64(share))
+        // What is no number is no jitter.
+        let extra = Duration::try_from_secs_f64(base.as_secs_f64() * share).unwrap_or_default();
+        base.saturating_add(extra)
     }
 
     fn restarts_after(&self, failure: Option<Failure>) -> bool {

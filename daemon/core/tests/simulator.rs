@@ -7,6 +7,7 @@
 
 mod sim;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -84,6 +85,31 @@ fn same_seed_same_actions() {
         assert_eq!(once, twice, "seed {seed}");
         assert!(once.actions > 0, "seed {seed} did nothing");
     }
+}
+
+/// What no world ever reaches is not proven.
+#[test]
+fn worlds_reach_everything() {
+    let mut seen = BTreeSet::new();
+    let mut actions = 0;
+    for seed in 0..300 {
+        let report = run(seed, None, Keep::Hash);
+        actions += report.actions;
+        seen.extend(report.seen);
+    }
+    let everything = "
+        Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
+        Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
+        Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
+        Note.Redefined Note.Removed Note.ShuttingDown
+        Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
+        Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
+        Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
+        Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
+        State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
+    let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
+    assert!(missed.is_empty(), "never seen: {missed:?}");
+    assert!(actions > 300 * 50, "only {actions} actions in 300 worlds");
 }
 
 /// The broken core is noticed within the first seeds, and by the invariants that say so.

@@ -1,6 +1,6 @@
 //! One seed, from the first step to the last.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const MOST_STEPS: u64 = 200_000;
 pub(crate) enum Keep {
     /// Nothing: the quickest.
     Nothing,
-    /// A hash of every action.
+    /// A hash of every action, and what kinds of things were seen.
     Hash,
     /// The last lines of the trace.
     Tail,
@@ -35,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) now: Mono,
     pub(crate) actions: u64,
     pub(crate) hash: u64,
+    /// Names of notes, outcomes and states, as `Note.Exited`.
+    pub(crate) seen: BTreeSet<String>,
     pub(crate) tail: Vec<String>,
 }
 
@@ -50,6 +52,7 @@ struct Run {
     step: u64,
     actions: u64,
     hash: Fnv,
+    seen: BTreeSet<String>,
     tail: VecDeque<String>,
     slept: Duration,
 }
@@ -67,6 +70,7 @@ pub(crate) fn run(seed: u64, flaw: Option<Flaw>, keep: Keep) -> Report {
         step: 0,
         actions: 0,
         hash: Fnv(0xCBF2_9CE4_8422_2325),
+        seen: BTreeSet::new(),
         tail: VecDeque::new(),
         slept: Duration::ZERO,
     };
@@ -77,6 +81,7 @@ pub(crate) fn run(seed: u64, flaw: Option<Flaw>, keep: Keep) -> Report {
         now: run.world.now,
         actions: run.actions,
         hash: run.hash.0,
+        seen: run.seen,
         tail: run.tail.into(),
     }
 }
@@ -254,8 +259,9 @@ impl Run {
         for action in &actions {
             self.actions += 1;
             self.say(|| format!("    {action:?}"));
-            if self.keep != Keep::Nothing {
+            if self.keep == Keep::Hash {
                 let _ = write!(self.hash, "{now:?}{action:?}");
+                self.see(action);
             }
             let world = &self.world;
             invariants::judge(&self.ledger, now, action, |service| world.truth(service))?;
@@ -267,6 +273,25 @@ impl Run {
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;
         invariants::down_is_reached(&self.ledger, now, self.slept)
+    }
+
+    fn see(&mut self, action: &Action) {
+        match action {
+            Action::Note(note) => {
+                self.seen.insert(format!("Note.{}", name(&note.kind)));
+            }
+            Action::Reply { outcome, .. } => {
+                self.seen.insert(format!("Outcome.{}", name(outcome)));
+            }
+            Action::RecordCrash(crash) => {
+                self.seen.insert(format!("Failure.{:?}", crash.failure));
+                self.seen.insert(format!("Decision.{}", name(&crash.decision.what)));
+            }
+            _ => {}
+        }
+        for view in self.subject.views() {
+            self.seen.insert(format!("State.{}", name(&view.state)));
+        }
     }
 
     fn say(&mut self, line: impl FnOnce() -> String) {
@@ -286,6 +311,12 @@ impl Run {
         let ms = self.world.now.0 / 1_000_000;
         format!("{:5} {:7}.{:03} s {text}", self.step, ms / 1000, ms % 1000)
     }
+}
+
+/// The name of a variant.
+fn name(of: &impl std::fmt::Debug) -> String {
+    let text = format!("{of:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
 /// FNV-1a.

@@ -95,7 +95,7 @@ const STALE: usize = 12;
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let someones = u32::try_from(10 + dice.below(50)).unwrap();
+        let someones = u32::try_from(15 + dice.below(120)).unwrap();
         Self {
             dice,
             now: Mono(1_000_000_000),
@@ -246,6 +246,9 @@ impl World {
                 }
                 let look = self.dice.ms(20);
                 self.plan(look, Plan::Look { service, generation });
+                if !self.calm && self.dice.percent(5) {
+                    return;
+                }
                 let most = if self.calm || self.dice.percent(90) { 20 } else { 20_000 };
                 let drained = self.dice.ms(most);
                 self.tell(drained, Event::Drained { service, generation });
