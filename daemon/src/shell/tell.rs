@@ -111,6 +111,9 @@ impl Shell {
             NoteKind::RecordSlow => {
                 (Level::Warn, "record_slow", "its crash report is not on disk yet: going on without".into())
             }
+            NoteKind::DrainSlow => {
+                (Level::Warn, "drain_slow", "its last output has not been read yet: going on without".into())
+            }
             NoteKind::Redefined { restart } => {
                 put("restart", (*restart).into());
                 (Level::Info, "redefined", "its configuration changed".into())
