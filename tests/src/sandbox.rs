@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use crate::{Daemon, binaries};
 
-/// The environment variable that every process of a sandbox inherits; its value is the sandbox's own.
-pub const MARK: &str = "MCPD_TEST_SANDBOX";
+/// The environment variable that every process of a sandbox inherits; its value is the sandbox's own. It does not begin
+/// with `MCPD_`: such variables are the daemon's, who does not hand them on.
+pub const MARK: &str = "TEST_SANDBOX_OF_MCPD";
 
 /// Variables of the machine that would change what a daemon does.
 const FOREIGN: [&str; 14] = [
