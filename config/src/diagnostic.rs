@@ -59,13 +59,13 @@ impl Diagnostic {
         };
         // Messages quote what the file says; control characters in that must not reach a terminal.
         let mut group = Group::with_title(level.primary_title(printable(&self.message)));
-        group = place(group, &self.file.to_string_lossy(), self.line, self.column);
-        if let Some(excerpt) = &self.excerpt {
-            group = group.element(snippet(excerpt, self.line, None));
-        }
-        if let Some(related) = &self.related {
-            group = place(group, &related.file.to_string_lossy(), related.line, related.column);
-            group = group.element(snippet(&related.excerpt, related.line, Some(&related.label)));
+        let file = self.file.to_string_lossy();
+        group = match &self.excerpt {
+            Some(excerpt) => show(group, excerpt, &file, (self.line, self.column), None),
+            None => group.element(Origin::path(printable(&file))),
+        };
+        if let Some(Related { file, line, column, label, excerpt }) = self.related.as_deref() {
+            group = show(group, excerpt, &file.to_string_lossy(), (*line, *column), Some(label));
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(printable(help)));
@@ -75,20 +75,25 @@ impl Diagnostic {
     }
 }
 
-fn place<'a>(group: Group<'a>, file: &str, line: usize, column: usize) -> Group<'a> {
-    let origin = Origin::path(printable(file));
-    group.element(if line == 0 { origin } else { origin.line(line).char_column(column) })
-}
-
-fn snippet<'a>(
+/// Adds one line of a file with its mark.
+fn show<'a>(
+    group: Group<'a>,
     excerpt: &'a Excerpt,
-    line: usize,
+    file: &str,
+    (line, column): (usize, usize),
     label: Option<&'a str>,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+) -> Group<'a> {
     let kind = if label.is_some() { AnnotationKind::Context } else { AnnotationKind::Primary };
     let mark = kind.span(excerpt.mark.clone());
     let mark = if let Some(label) = label { mark.label(label) } else { mark };
-    Snippet::source(excerpt.text.as_str()).line_start(line).annotation(mark)
+    let snippet = Snippet::source(excerpt.text.as_str()).line_start(line).annotation(mark);
+    let file = printable(file);
+    // The renderer counts columns in the excerpt. Where that is not the whole line, it has to be told.
+    if excerpt.is_whole_line(column) {
+        group.element(snippet.path(file))
+    } else {
+        group.element(Origin::path(file).line(line).char_column(column)).element(snippet)
+    }
 }
 
 /// The text with control characters replaced by their escapes.

@@ -150,7 +150,7 @@ pub(crate) fn format(span: Duration) -> String {
             text.push_str(&format!("{count}{unit}"));
         }
     }
-    if seconds % 60 > 0 || fraction > 0 {
+    if !seconds.is_multiple_of(60) || fraction > 0 {
         text.push_str(&decimal(seconds % 60, fraction, 9));
         text.push('s');
     }

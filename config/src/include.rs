@@ -40,7 +40,7 @@ pub(crate) fn follow(directory: &Path, pattern: &str) -> Result<Named, IncludeEr
     if !parts.is_empty() {
         // Joined with its separator, so that "/" and "C:\" stay absolute.
         let length = parts.iter().map(|part| part.len() + 1).sum::<usize>();
-        base = base.join(&pattern[..length]);
+        base = base.join(&pattern[..length]).components().collect();
     }
     let mut steps = Vec::new();
     for part in rest.iter().filter(|part| !part.is_empty() && **part != ".") {
@@ -85,9 +85,9 @@ fn walk(
     let broken = |error| IncludeError::Directory { path: directory.to_owned(), error };
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(());
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Asked instead of read off the error: systems disagree about its kind.
+        Err(_) if std::fs::metadata(directory).is_ok_and(|found| !found.is_dir()) => return Ok(()),
         Err(error) => return Err(broken(error)),
     };
     for entry in entries {

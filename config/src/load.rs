@@ -105,7 +105,7 @@ fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
     // Joined to the path as it was given, so that files are shown the way the user names them.
     let here = Path::new(".");
     let directory = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
-    let tidy = |path: PathBuf| path.strip_prefix(here).map(Path::to_owned).unwrap_or(path);
+    let tidy = |path: PathBuf| path.strip_prefix(here).unwrap_or(&path).components().collect();
     match follow(directory, pattern) {
         Ok(Named::Matches(paths)) => Ok(paths.into_iter().map(tidy).collect()),
         Ok(Named::File(path)) => {
@@ -177,10 +177,11 @@ fn add(cx: &mut Context<'_>, path: &Path, bytes: Vec<u8>) -> (raw::Table, bool) 
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    if file.metadata().is_ok_and(|found| found.is_dir()) {
+    // Asked before it is opened, which some systems refuse with a misleading reason.
+    if std::fs::metadata(path).is_ok_and(|found| found.is_dir()) {
         return Err("it is a directory".to_owned());
     }
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {

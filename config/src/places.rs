@@ -182,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_a_users_directory_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("mcpd/mcpd.toml");
+        std::fs::create_dir_all(home.path().join("mcpd")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        let environment: Environment = [("XDG_CONFIG_HOME", home.path())].into_iter().collect();
+        assert_eq!(find_default(&environment), Ok(path));
+    }
+
+    #[test]
     fn directories_of_users_and_of_the_system() {
         let user: Environment =
             [("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/7")].into_iter().collect();

@@ -71,23 +71,28 @@ impl Table {
 /// The tree, and every syntax error; with errors the tree is only what could be understood.
 pub(crate) fn parse(file: FileId, text: &str) -> (Table, Vec<SyntaxError>) {
     let (document, found) = DeTable::parse_recoverable(text);
-    let mut errors: Vec<SyntaxError> = Vec::new();
+    let mut errors: Vec<SyntaxError> = found
+        .into_iter()
+        .map(|error| {
+            let range = error.span().unwrap_or(text.len()..text.len());
+            SyntaxError {
+                span: Span { file, start: range.start, end: range.end },
+                message: error.message().to_owned(),
+            }
+        })
+        .collect();
+    // Stable: of errors at one place the first that was found stays the first.
+    errors.sort_by_key(|error| error.span.start);
+    // One slip often confuses the parser until the end of the line; only the first message of a line helps.
     let mut line_end = 0;
-    for error in found {
-        let range = error.span().unwrap_or(text.len()..text.len());
-        // One slip often confuses the parser until the end of the line; only the first message of a line helps.
-        if errors.last().is_some_and(|last| range.start >= last.span.start && range.start < line_end) {
-            continue;
+    errors.retain(|error| {
+        let first = error.span.start >= line_end;
+        if first {
+            let rest = text.get(error.span.start..).unwrap_or_default();
+            line_end = rest.find('\n').map_or(usize::MAX, |length| error.span.start + length + 1);
         }
-        line_end = text
-            .get(range.start..)
-            .and_then(|rest| rest.find('\n'))
-            .map_or(usize::MAX, |length| range.start + length + 1);
-        errors.push(SyntaxError {
-            span: Span { file, start: range.start, end: range.end },
-            message: error.message().to_owned(),
-        });
-    }
+        first
+    });
     (table(file, document.into_inner()), errors)
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
 
 /// The shortest text that [`parse`] reads as exactly this size.
 pub(crate) fn format(bytes: u64) -> String {
-    match UNITS.iter().find(|(_, factor)| bytes > 0 && bytes % factor == 0) {
+    match UNITS.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor)) {
         Some((name, factor)) => format!("{}{name}", bytes / factor),
         None => bytes.to_string(),
     }

@@ -35,6 +35,13 @@ pub(crate) struct Excerpt {
     pub(crate) mark: Range<usize>,
 }
 
+impl Excerpt {
+    /// The mark stands at this column of the excerpt too, so that nothing was cut off on its left.
+    pub(crate) fn is_whole_line(&self, column: usize) -> bool {
+        self.text[..self.mark.start].chars().count() + 1 == column
+    }
+}
+
 /// Longer lines are cut down to a window: enough for any terminal, small enough to keep by the thousand.
 const EXCERPT_BYTES: usize = 400;
 

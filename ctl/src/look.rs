@@ -35,7 +35,7 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const PLAIN: Style = Style::new();
 
 /// Where nothing says how wide the terminal is.
-const DEFAULT_WIDTH: usize = 80;
+pub(crate) const DEFAULT_WIDTH: usize = 80;
 
 impl Look {
     /// Of standard output.
@@ -99,13 +99,19 @@ impl Look {
         }
     }
 
-    /// `key: value` lines under a headline; long values go on under themselves.
+    /// `key: value` lines under a headline; long values go on under themselves. Without a terminal they still do, but no
+    /// word is broken: what is piped to a file or a pager is read by people as well.
     pub(crate) fn facts(&self, facts: &[Fact]) -> String {
         let keys = facts.iter().map(|fact| fact.key.len()).max().unwrap_or(0) + 1;
         let mut text = String::new();
         for fact in facts {
             let indent = 2 + keys + 1;
-            for (at, line) in self.wrap(&text::safe(&fact.value), indent).iter().enumerate() {
+            let value = text::safe(&fact.value);
+            let lines = match self.width {
+                Some(_) => self.wrap(&value, indent),
+                None => text::wrap_between_words(&value, DEFAULT_WIDTH - indent),
+            };
+            for (at, line) in lines.iter().enumerate() {
                 let key = if at == 0 { format!("{}:", fact.key) } else { String::new() };
                 let key = self.paint(DIM, &format!("{key:<keys$}"));
                 text.push_str(&format!("  {key} {}\n", self.paint(fact.style, line)));

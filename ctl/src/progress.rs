@@ -63,7 +63,11 @@ impl Progress {
 
 /// One column is left free, for some terminals break the line when the last one is written.
 fn line(what: &str, waited: Duration, look: &Look) -> String {
-    look.fit(&format!("{what} ... {} s", waited.as_secs()), 1)
+    let waited = match waited.as_secs() {
+        0 => String::new(),
+        seconds => format!(" {seconds} s"),
+    };
+    look.fit(&format!("{what} ...{waited}"), 1)
 }
 
 #[cfg(test)]

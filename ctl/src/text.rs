@@ -68,6 +68,15 @@ pub(crate) fn cut_middle(text: &str, limit: usize) -> String {
 
 /// Lines of at most `limit` columns, broken at spaces where there are some.
 pub(crate) fn wrap(text: &str, limit: usize) -> Vec<String> {
+    wrap_with(text, limit, true)
+}
+
+/// As [`wrap`], but a longer word stays whole.
+pub(crate) fn wrap_between_words(text: &str, limit: usize) -> Vec<String> {
+    wrap_with(text, limit, false)
+}
+
+fn wrap_with(text: &str, limit: usize, within_words: bool) -> Vec<String> {
     let limit = limit.max(1);
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -80,7 +89,7 @@ pub(crate) fn wrap(text: &str, limit: usize) -> Vec<String> {
             }
             lines.push(std::mem::take(&mut line));
         }
-        while width(word) > limit {
+        while within_words && width(word) > limit {
             // A character wider than the limit goes alone; without this the loop would not end.
             let first = word.chars().next().map_or(0, char::len_utf8);
             let at = head(word, limit).len().max(first);
@@ -165,6 +174,7 @@ mod tests {
     fn wrapping_keeps_every_word_and_never_passes_the_limit() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(wrap_between_words("abcdefghij k lm", 4), ["abcdefghij", "k lm"]);
         assert_eq!(wrap("日本", 1), ["日", "本"]);
         assert_eq!(wrap("", 5), [""]);
         assert_eq!(wrap("start in 4 s, then", 10), ["start in", "4 s, then"]);

@@ -73,7 +73,8 @@ fn run_daemon(config: Option<PathBuf>, check: bool) -> ExitCode {
     // Relative names of the file mean the same when the daemon has long been running.
     let path = std::path::absolute(&path).unwrap_or(path);
     let source = Source::File(path);
-    let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let color =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let loaded = match source.load(color) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
@@ -108,10 +109,8 @@ fn run_demo() -> ExitCode {
         Ok(exe) => exe,
         Err(error) => return complain(FAILED, &format!("cannot find its own program: {error}")),
     };
-    let dir = match demo::directory() {
-        Ok(dir) => dir,
-        Err(error) => return complain(FAILED, &format!("cannot make a directory for the demo: {error}")),
-    };
+    // Short: a Unix socket's path has 107 bytes.
+    let dir = std::env::temp_dir().join(format!("mcpd-demo-{}", std::process::id()));
     let ports = match demo::Ports::pick() {
         Ok(ports) => ports,
         Err(error) => return complain(FAILED, &format!("no free port on loopback: {error}")),
@@ -120,7 +119,7 @@ fn run_demo() -> ExitCode {
     let source = Source::Text(dir.join("demo.toml"), text);
     match source.load(false) {
         Ok(loaded) => {
-            println!("{}", demo::greeting(&loaded.config.daemon.control_socket));
+            println!("{}", demo::greeting(&exe, &loaded.config.daemon.control_socket, &dir));
             voice::start();
             let result = run::run(source, loaded);
             // Logs and reports of a demo are of no use without it.

@@ -1,5 +1,7 @@
 //! The reason of a crash, from last words as real programs print them.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 use std::time::Duration;
 
 use mcpd::crash::reason;

@@ -1,5 +1,7 @@
 //! Crash reports on disk: whole or not at all, bounded, found again whatever else lies there.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;

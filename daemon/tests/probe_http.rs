@@ -1,5 +1,7 @@
 //! The HTTP probe against servers that say every kind of thing, on loopback.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;

@@ -288,7 +288,7 @@ impl Scalar<'_> {
                 };
                 Ok(words.into_iter().map(fill).collect())
             }
-            Written::Typed(_) => Err(self.expected("a list of strings, or one string,")),
+            Written::Typed(_) => Err(self.expected("a list of strings or one string")),
         }
     }
 }

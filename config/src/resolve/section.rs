@@ -1,6 +1,6 @@
 //! One table being read: which keys it has, what they become, and which of them nobody asked for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::origin::{Origin, dotted};
@@ -190,7 +190,7 @@ impl<'t> Section<'t> {
     pub(crate) fn path(&self, cx: &mut Context<'_>, key: &str) -> Option<PathBuf> {
         let directory = self.entry(key).map(|entry| cx.directory(entry.key_span.file).to_owned());
         let path = self.optional(cx, key, path_text)?;
-        Some(directory.unwrap_or_default().join(path))
+        Some(below(&directory.unwrap_or_default(), &path))
     }
 
     /// Refuses a key that only goes with another one.
@@ -206,6 +206,11 @@ impl<'t> Section<'t> {
     pub(crate) fn entries(&self) -> &'t [Entry] {
         &self.table.entries
     }
+}
+
+/// The path from `directory`, without needless `.` in it.
+pub(crate) fn below(directory: &Path, path: &str) -> PathBuf {
+    directory.join(path).components().collect()
 }
 
 /// A path as text, checked for what people expect of a shell.

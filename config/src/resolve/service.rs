@@ -7,7 +7,7 @@ use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
 use crate::resolve::health;
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
-use crate::resolve::section::{Section, path_text};
+use crate::resolve::section::{Section, below, path_text};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -113,7 +113,7 @@ fn environment_files(cx: &mut Context<'_>, service: &Section<'_>) -> Vec<Environ
             let help = format!("write \"-${{HOME}}/{rest}\"");
             return Err(Problem::new("`~` is not replaced: no shell is run").help(help));
         }
-        Ok(EnvironmentFile { path: directory.join(path), optional })
+        Ok(EnvironmentFile { path: below(&directory, path), optional })
     };
     service.list(cx, "environment_files", file).unwrap_or_default()
 }

@@ -1,15 +1,15 @@
 //! `config check|show`: what a file says, without the daemon.
 
-mod pending;
-
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mcpd_config::ServiceSpec;
+use mcpd_config::{
+    Diagnostic, Environment, Failed, Loaded, ServiceSpec, dotted, find_default, load, program,
+    service_environment,
+};
 use serde_json::{Value, json};
 
-use self::pending::{Diagnostic, Environment, Failed, Loaded, find_default, load, program};
 use super::Context;
 use crate::args::ConfigVerb;
 use crate::exit::Exit;
@@ -42,7 +42,7 @@ pub(crate) fn run(what: ConfigVerb, context: &mut Context) -> Result<Exit, Failu
         Err(failed) => return invalid(&file, &failed, context),
     };
     match what {
-        ConfigVerb::Check { .. } => check(&file, &loaded, environment.get("PATH"), context),
+        ConfigVerb::Check { .. } => check(&file, &loaded, context),
         ConfigVerb::Show { .. } => show(&loaded, context),
     }
 }
@@ -68,18 +68,19 @@ fn invalid(file: &Path, failed: &Failed, context: &mut Context) -> Result<Exit, 
     Ok(Exit::ConfigInvalid)
 }
 
-fn check(file: &Path, loaded: &Loaded, path: Option<&OsStr>, context: &mut Context) -> Result<Exit, Failure> {
-    let missing = missing(&loaded.config.services, path);
+fn check(file: &Path, loaded: &Loaded, context: &mut Context) -> Result<Exit, Failure> {
+    let missing = missing(&loaded.config.services, || std::env::vars_os().collect());
     let services = loaded.config.services.len();
     if context.common.json {
         let warnings: Vec<Value> = loaded
             .warnings
             .iter()
             .map(diagnostic)
-            .chain(missing.iter().map(|missing| {
-                let key = format!("service.{}.exec", missing.service);
-                json!({ "file": file, "key": key, "message": missing.sentence })
-            }))
+            .chain(
+                missing
+                    .iter()
+                    .map(|missing| json!({ "file": file, "key": missing.key, "message": missing.sentence })),
+            )
             .collect();
         context.out.document(&json!({
             "schema": mcpd_proto::SCHEMA,
@@ -139,21 +140,33 @@ fn verdict(file: &Path, services: usize, files: usize, warnings: usize) -> Strin
     line
 }
 
-/// A program that is not there: mcpd would park this service.
+/// Something that is not there outside of the configuration: mcpd would park this service.
 #[derive(Debug)]
 struct Missing {
-    service: String,
+    key: String,
     sentence: String,
 }
 
-/// `path` is where programs are searched for unless the service sets its own.
-fn missing(services: &BTreeMap<String, ServiceSpec>, path: Option<&OsStr>) -> Vec<Missing> {
+/// Looks as mcpd would, with the variables that it would inherit if it were started here.
+fn missing(
+    services: &BTreeMap<String, ServiceSpec>,
+    inherited: impl Fn() -> Vec<(OsString, OsString)>,
+) -> Vec<Missing> {
     let mut missing = Vec::new();
     for (name, service) in services {
-        let path = service.environment.get("PATH").map(OsStr::new).or(path);
+        let key = |key: &str| dotted(&["service", name, key]);
+        let path = match service_environment(service, inherited().into_iter()) {
+            // Windows ignores the case of names and writes "Path".
+            Ok(variables) => variables.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("PATH")),
+            Err(error) => {
+                missing.push(Missing { key: key("environment_files"), sentence: error.to_string() });
+                continue;
+            }
+        };
+        let path = path.as_ref().map(|(_, path)| path.as_os_str());
         let Some(asked) = service.exec.first() else { continue };
         if let Err(error) = program::find(asked, service.working_directory.as_deref(), path) {
-            missing.push(Missing { service: name.clone(), sentence: error.to_string() });
+            missing.push(Missing { key: key("exec"), sentence: error.to_string() });
         }
     }
     missing
@@ -161,8 +174,8 @@ fn missing(services: &BTreeMap<String, ServiceSpec>, path: Option<&OsStr>) -> Ve
 
 fn unfound(missing: &[Missing], look: &Look) -> String {
     let mut text = String::new();
-    for Missing { service, sentence } in missing {
-        let told = text::safe(&format!("service.{service}.exec: {sentence}"));
+    for Missing { key, sentence } in missing {
+        let told = text::safe(&format!("{key}: {sentence}"));
         let lines = look.wrap(&told, 9);
         text.push_str(&format!("{}: {}\n", look.paint(WARN, "warning"), lines.join("\n         ")));
     }
@@ -183,7 +196,7 @@ mod tests {
     #[test]
     fn programs_that_are_not_there_are_warned_about() {
         let sentence = format!("\"pythn\" is in none of {}", "/usr/local/bin:/usr/bin ".repeat(6));
-        let text = unfound(&[Missing { service: "web".into(), sentence }], &terminal());
+        let text = unfound(&[Missing { key: "service.web.exec".into(), sentence }], &terminal());
         assert!(text.starts_with("warning: service.web.exec: \"pythn\" is in none of"), "{text}");
         assert_fits(&text, 80);
     }

@@ -4,7 +4,7 @@ use anstyle::Style;
 use mcpd_proto::event::Event;
 use mcpd_proto::message::Notification;
 use mcpd_proto::method::SubscribeParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Context, QUESTION, decode, until_interrupted};
 use crate::args::Events;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::link::Patience;
 use crate::look::{BAD, BUSY, DIM, GOOD, Look, PLAIN, WARN};
-use crate::out::Out;
+use crate::out::{Out, complain};
 use crate::text;
 
 /// Events shown when nobody says how many.
@@ -48,6 +48,10 @@ pub(crate) fn run(events: &Events, context: &mut Context) -> Result<Exit, Failur
 }
 
 fn take(item: Notification, json: bool, out: &mut Out) -> Result<(), Failure> {
+    if item.method == "events_missed" {
+        out.flush()?;
+        return missed(&item.params, json, out);
+    }
     if item.method != "event" {
         return Ok(());
     }
@@ -63,6 +67,17 @@ fn take(item: Notification, json: bool, out: &mut Out) -> Result<(), Failure> {
         out.text(&text)?;
     }
     out.flush()
+}
+
+/// The daemon does not wait for a slow reader: it says how many events it left out.
+fn missed(params: &Value, json: bool, out: &mut Out) -> Result<(), Failure> {
+    let missed = params.get("missed").and_then(Value::as_u64).unwrap_or(0);
+    if json {
+        out.line(&json!({ "missed": missed }))?;
+        return out.flush();
+    }
+    complain(&format!("mcpctl: {missed} events left out here, this reader was too slow\n"));
+    Ok(())
 }
 
 /// For people `2026-11-22 11:30:00 web          started    message`; for programs the same with UTC and single spaces.
@@ -85,7 +100,7 @@ fn style(event: &str) -> Style {
         "started" | "up" | "ready" | "healthy" => GOOD,
         "starting" | "spawning" | "reload" => BUSY,
         "exited" | "backoff" | "failing" | "stopping" => WARN,
-        "crash" | "unhealthy" | "parked" => BAD,
+        "crash" | "failed" | "unhealthy" | "parked" => BAD,
         _ => PLAIN,
     }
 }
@@ -105,7 +120,7 @@ mod tests {
             service: Some("web".into()),
             event: "crash".into(),
             message: "exited with code 1\nafter 12 s".into(),
-            data: serde_json::Value::Null,
+            data: Value::Null,
         };
         assert_eq!(
             line(&event, &terminal()),

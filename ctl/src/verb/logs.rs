@@ -17,8 +17,6 @@ use crate::out::{Out, complain};
 const READ: usize = 100;
 /// Before those that come.
 const FOLLOW: usize = 10;
-/// "All" where the daemon's default would be fewer.
-const ALL: usize = 1_000_000_000;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,16 +75,10 @@ fn params(logs: &Logs, context: &Context) -> Result<LogReadParams, Failure> {
     let lines = match (logs.lines, logs.follow) {
         (Some(Lines::Last(lines)), _) => Some(lines),
         (Some(Lines::All), false) => None,
-        (Some(Lines::All), true) => Some(ALL),
+        (Some(Lines::All), true) => Some(usize::MAX),
         // Who says from when on wants all of it.
-        (None, false) => {
-            if since.is_some() {
-                None
-            } else {
-                Some(READ)
-            }
-        }
-        (None, true) => Some(if since.is_some() { ALL } else { FOLLOW }),
+        (None, _) if since.is_some() => None,
+        (None, follow) => Some(if follow { FOLLOW } else { READ }),
     };
     Ok(LogReadParams { name: logs.name.clone(), lines, since })
 }

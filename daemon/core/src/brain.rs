@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
+use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
 use crate::event::{Event, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
@@ -18,6 +18,7 @@ pub struct Core {
     chance: Chance,
     notes: u64,
     shutting_down: bool,
+    hurry: bool,
     finished: bool,
     /// Services that run something or are owed an answer.
     busy: usize,
@@ -46,6 +47,7 @@ impl Core {
             chance: Chance::new(seed),
             notes: 1,
             shutting_down: false,
+            hurry: false,
             finished: false,
             busy: 0,
             boot: Boot::Defining,
@@ -158,6 +160,7 @@ impl Core {
             chance: &mut self.chance,
             notes: &mut self.notes,
             shutting_down: self.shutting_down,
+            hurry: self.hurry,
         };
         let was_busy = !service.is_at_rest();
         step(service, &mut cx);
@@ -208,7 +211,10 @@ impl Core {
             service.removing = false;
             service.want = if start { Want::Up } else { Want::Down };
             let to = crate::event::Redefinition { policy, restart: true };
-            self.with(now, id, out, |s, cx| s.redefine(cx, to));
+            self.with(now, id, out, |s, cx| {
+                s.redefine(cx, to);
+                s.program_missing = program_missing;
+            });
             return;
         }
         let mut service = Service::new(id, policy, now);
@@ -226,8 +232,9 @@ impl Core {
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        self.hurry = again;
+        let id = NoteId(self.notes);
         if !again {
-            let id = NoteId(self.notes);
             self.notes += 1;
             out.push(Action::Note(Note {
                 id,
@@ -239,11 +246,11 @@ impl Core {
             }));
         }
         let ids: Vec<ServiceId> = self.services.keys().copied().collect();
-        for id in ids {
+        for service in ids {
             if again {
-                self.with(now, id, out, Service::hurry);
+                self.with(now, service, out, Service::hurry);
             } else {
-                self.with(now, id, out, |s, cx| s.want_down(cx, StopCause::Shutdown));
+                self.with(now, service, out, |s, cx| s.shut_down(cx, id));
             }
         }
         if again {
@@ -325,8 +332,9 @@ impl Service {
                 if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
                     return Some((NextView::Probe, at));
                 }
-                let resets = self.attempt > 0 && child.health.is_none();
-                resets.then(|| (NextView::ResetCounters, child.started + self.policy.restart.reset_after))
+                let up = matches!(self.actual, Actual::Up(_));
+                let resets = self.counts_until(child).filter(|_| up && child.health.is_none());
+                resets.map(|at| (NextView::ResetCounters, at))
             }
             Actual::Stopping(stopping) => Some((NextView::Kill, stopping.due())),
             Actual::Backoff { until, .. } => Some((NextView::Start, *until)),

@@ -48,12 +48,13 @@ pub(crate) enum Meaning {
 }
 
 impl Health {
-    pub(crate) fn new(policy: &HealthPolicy, started: Mono) -> Self {
+    /// `probe`: the number of the run's newest probe, whose answer may still be on its way.
+    pub(crate) fn new(policy: &HealthPolicy, started: Mono, probe: u64) -> Self {
         let first =
             if policy.start_period.is_zero() { policy.interval } else { FASTEST.min(policy.interval) };
         Self {
             started,
-            probe: 0,
+            probe,
             phase: Phase::Due(started + first),
             failures: 0,
             seen_healthy: false,

@@ -41,7 +41,7 @@ pub struct RestartPolicy {
     pub max_delay: Duration,
     /// Up to this share of the delay comes on top, at random.
     pub jitter: f64,
-    /// A run this long starts the counters again.
+    /// A run that is up this long, and healthy where that is checked, starts the counters again.
     pub reset_after: Duration,
     /// Restarts in a row; 0: no limit.
     pub max_restarts: u32,

@@ -24,6 +24,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) chance: &'a mut Chance,
     pub(crate) notes: &'a mut u64,
     pub(crate) shutting_down: bool,
+    /// The shutdown was asked for twice: nobody gets time to end.
+    pub(crate) hurry: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub(crate) struct Spawning {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) started: Mono,
+    /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
+    /// one's probe must not pass for an answer to the new one's.
+    probes: u64,
     pub(crate) health: Option<Health>,
 }
 
@@ -71,6 +76,8 @@ pub(crate) struct Stopping {
     child: Child,
     cause: StopCause,
     rung: Rung,
+    /// A start or restart was asked for since: it goes before whatever the policy says of this end.
+    start_now: bool,
 }
 
 /// The stop ladder.
@@ -92,7 +99,7 @@ pub(crate) struct Ending {
     started: Mono,
     ended: Mono,
     decision: Decision,
-    /// A start or restart was asked for since: it goes before the decision.
+    /// The same for the decision that is taken already.
     start_now: bool,
     report: Report,
     /// What the last look found of its tree; `None`: not looked yet.
@@ -141,6 +148,8 @@ pub(crate) struct Service {
     pub(crate) restarts_total: u64,
     /// To be forgotten once it is down.
     pub(crate) removing: bool,
+    /// The definition that is in force once this run is over has no program: it parks then.
+    pub(crate) program_missing: bool,
     waiters: Vec<Waiter>,
     /// The note that brought the present state about.
     cause: Option<NoteId>,
@@ -184,6 +193,7 @@ impl Service {
             attempt: 0,
             restarts_total: 0,
             removing: false,
+            program_missing: false,
             waiters: Vec::new(),
             cause: None,
             indexed: None,
@@ -243,8 +253,7 @@ impl Service {
             }
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
-                let reset = (self.attempt > 0).then(|| child.started + self.policy.restart.reset_after);
-                earliest([probe, reset, self.patience_ends(child)])
+                earliest([probe, self.counts_until(child), self.patience_ends(child)])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -262,8 +271,24 @@ impl Service {
     /// A start is over at the end of the start period, for then the liveness check takes over, or it has failed at
     /// `start_timeout`, whichever comes first.
     fn start_ends(&self, child: &Child) -> Mono {
-        let period = self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period);
-        child.started + period.min(self.policy.start_timeout)
+        child.started + self.start_period().min(self.policy.start_timeout)
+    }
+
+    fn start_period(&self) -> Duration {
+        self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period)
+    }
+
+    /// The start period leaves it time to.
+    fn start_may_time_out(&self) -> bool {
+        self.start_period() >= self.policy.start_timeout
+    }
+
+    /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
+    /// and a health check has to agree: a server that hangs on every start, for longer than `reset_after` each time,
+    /// must reach its limit.
+    pub(crate) fn counts_until(&self, child: &Child) -> Option<Mono> {
+        let well = child.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0);
+        (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
     }
 
     /// When does whoever waits for this process to be up get an answer, whatever it is then?
@@ -279,7 +304,7 @@ impl Service {
 
     /// Living for a moment is all that can be asked of it: nothing says when it is ready.
     fn up_by_living(&self) -> bool {
-        self.policy.health.as_ref().is_none_or(|health| health.start_period.is_zero())
+        self.start_period().is_zero()
     }
 
     // ---- small steps
@@ -336,6 +361,11 @@ impl Service {
         self.answer(cx, |goal| matches!(goal, Goal::Up { .. }).then(|| outcome.clone()));
     }
 
+    /// The process that was to be stopped as soon as it is there is wanted after all.
+    fn supersede_stops(&mut self, cx: &mut Cx<'_>, by: Verb) {
+        self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Superseded { by }));
+    }
+
     fn answer_up(&mut self, cx: &mut Cx<'_>) {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
@@ -373,8 +403,9 @@ impl Service {
             // What is stopped (SIGSTOP, a debugger) would sleep through the request: as systemd, wake it.
             cx.out.push(Action::Signal { service, generation, signal: SIGCONT, whom: Whom::Group });
         }
-        let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung }));
+        let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
+        let rung = Rung::Asked(cx.now + patience);
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
@@ -413,6 +444,7 @@ impl Service {
             return;
         }
         self.attempt = 0;
+        self.program_missing = false;
         match &mut self.actual {
             Actual::Spawning(spawning) => spawning.outdated = true,
             Actual::Starting(child) | Actual::Up(child) => {
@@ -426,8 +458,8 @@ impl Service {
                 self.want = Want::Up;
                 self.spawn(cx);
             }
-            // On its way down: what comes after has the new definition anyway.
-            Actual::Stopping(_) | Actual::Down(_) => {}
+            Actual::Stopping(stopping) => stopping.start_now = self.want == Want::Up,
+            Actual::Down(_) => {}
         }
     }
 
@@ -443,7 +475,7 @@ impl Service {
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
         };
-        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now));
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
         if starting && policy.is_none() {
             let child = child.clone();
             self.enter(cx, Actual::Up(child));
@@ -454,6 +486,12 @@ impl Service {
         self.removing = true;
         self.note_asked(cx, NoteKind::Removed);
         self.want_down(cx, StopCause::Removed);
+    }
+
+    /// The daemon is on its way down, as that note says.
+    pub(crate) fn shut_down(&mut self, cx: &mut Cx<'_>, note: NoteId) {
+        self.cause = Some(note);
+        self.want_down(cx, StopCause::Shutdown);
     }
 
     // ---- what people ask
@@ -483,6 +521,13 @@ impl Service {
         self.waiters.push(Waiter { request, goal: Goal::Up { generation } });
     }
 
+    /// A person wants it up: what was before does not count, and its program may be there by now.
+    fn wanted_anew(&mut self) {
+        self.want = Want::Up;
+        self.attempt = 0;
+        self.program_missing = false;
+    }
+
     fn asked_to_start(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         if self.refuses_start(cx, request) {
             return;
@@ -493,17 +538,20 @@ impl Service {
             return;
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Start));
-        self.want = Want::Up;
-        self.attempt = 0;
+        self.wanted_anew();
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
                 self.wait_for_up(request, self.generation);
             }
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
+                self.supersede_stops(cx, Verb::Start);
                 self.wait_for_up(request, self.generation);
             }
-            Actual::Stopping(_) => self.wait_for_up(request, self.generation + 1),
+            Actual::Stopping(stopping) => {
+                stopping.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
             Actual::Ending(ending) => {
                 ending.start_now = true;
                 self.wait_for_up(request, self.generation + 1);
@@ -516,22 +564,27 @@ impl Service {
             return;
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Restart));
-        self.want = Want::Up;
-        self.attempt = 0;
+        self.wanted_anew();
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
                 self.wait_for_up(request, self.generation);
             }
             // The process that is on its way is as new as one that would be asked for now.
-            Actual::Spawning(_) => self.wait_for_up(request, self.generation),
+            Actual::Spawning(_) => {
+                self.supersede_stops(cx, Verb::Restart);
+                self.wait_for_up(request, self.generation);
+            }
             Actual::Starting(child) | Actual::Up(child) => {
                 let child = child.clone();
                 self.stop_child(cx, child, StopCause::Restart);
                 self.postpone_starts();
                 self.wait_for_up(request, self.generation + 1);
             }
-            Actual::Stopping(_) => self.wait_for_up(request, self.generation + 1),
+            Actual::Stopping(stopping) => {
+                stopping.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
             Actual::Ending(ending) => {
                 ending.start_now = true;
                 self.wait_for_up(request, self.generation + 1);
@@ -573,10 +626,13 @@ impl Service {
             // The answer is owed; it is stopped when it is there.
             Actual::Spawning(_) => {}
             // It is on its way already. A restart that became a stop is a stop; a failure stays one, for the report.
-            Actual::Stopping(stopping) => match stopping.cause {
-                StopCause::Restart | StopCause::Changed => stopping.cause = cause,
-                StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
-            },
+            Actual::Stopping(stopping) => {
+                stopping.start_now = false;
+                match stopping.cause {
+                    StopCause::Restart | StopCause::Changed => stopping.cause = cause,
+                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
+                }
+            }
             Actual::Ending(ending) => ending.start_now = false,
         }
     }
@@ -584,8 +640,19 @@ impl Service {
     fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Reset));
         self.attempt = 0;
-        if let Actual::Parked(_) = self.actual {
-            self.go_down(cx, DownReason::Reset);
+        match &mut self.actual {
+            Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
+            // It was decided with the failures that are now forgotten.
+            Actual::Ending(ending) if ending.decision.what != What::AsAsked => {
+                ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+            }
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. } => {}
         }
         self.reply(cx, request, Outcome::Done);
     }
@@ -628,8 +695,8 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let outdated = spawning.outdated;
         self.note(cx, NoteKind::Started { pid });
-        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, cx.now));
-        let child = Child { pid, started: cx.now, health };
+        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, cx.now, 0));
+        let child = Child { pid, started: cx.now, probes: 0, health };
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed
@@ -652,8 +719,13 @@ impl Service {
     pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>) {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
+        // What failed was the old definition's start; the new one has not been tried.
+        let start_now = spawning.outdated && self.want == Want::Up;
+        if start_now {
+            self.postpone_starts();
+        }
         self.note(cx, NoteKind::SpawnFailed);
-        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None });
+        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now });
     }
 
     pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
@@ -664,13 +736,15 @@ impl Service {
                 started: child.started,
                 cause: None,
                 rung: None,
+                start_now: false,
             },
-            Actual::Stopping(Stopping { child, cause, rung }) => End {
+            Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
                 exit: Some(exit),
                 pid: Some(child.pid),
                 started: child.started,
                 cause: Some(*cause),
                 rung: Some(*rung),
+                start_now: *start_now,
             },
             Actual::Down(_)
             | Actual::Spawning(_)
@@ -679,20 +753,17 @@ impl Service {
             | Actual::Parked(_) => return,
         };
         let expected = end.cause.is_some();
+        self.reset_if_stable(cx);
         self.note(cx, NoteKind::Exited { exit, expected });
         self.end_run(cx, end);
     }
 
     /// The main process is gone, or never came: what was that, and what follows?
     fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
-        let End { exit, pid, started, cause, rung } = end;
-        if cx.now.since(started) >= self.policy.restart.reset_after && self.attempt > 0 {
-            self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
-        }
+        let End { exit, pid, started, cause, rung, start_now } = end;
         let failure = self.failure_of(exit, cause);
         let asked = match cause {
-            None | Some(StopCause::Failure(_)) => self.want == Want::Down,
+            None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
             Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
             Some(StopCause::Removed | StopCause::Shutdown) => true,
         };
@@ -704,19 +775,20 @@ impl Service {
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
         let crash = failure.is_some() || (cause.is_none() && always && !asked);
+        let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
             self.note(cx, NoteKind::Crashed { failure });
         }
         let grace = self.policy.stop_timeout;
         let ending = Ending {
             exit,
-            failure: failure.or(crash.then_some(Failure::Exit)),
+            failure,
             cause,
             pid,
             started,
             ended: cx.now,
             decision,
-            start_now: false,
+            start_now,
             report: Report::Draining { crash },
             left: None,
             rung: rung.unwrap_or(Rung::Asked(cx.now + grace)),
@@ -847,6 +919,8 @@ impl Service {
         }
         if self.want == Want::Down {
             self.go_down(cx, DownReason::Stopped);
+        } else if self.program_missing {
+            self.park(cx, ParkReason::ProgramMissing);
         } else if ending.start_now || !ended_by_itself {
             self.answer_down(cx);
             self.spawn(cx);
@@ -884,6 +958,8 @@ impl Service {
 
     pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, ok: bool) {
         let Some(policy) = self.policy.health.clone() else { return };
+        // What it was before the verdict counts, even when the timer that was to say so is late.
+        self.reset_if_stable(cx);
         let (child, starting) = match &mut self.actual {
             Actual::Starting(child) => (child, true),
             Actual::Up(child) => (child, false),
@@ -920,6 +996,7 @@ impl Service {
                 self.become_up(cx);
             }
             self.answer_up(cx);
+            self.reset_if_stable(cx);
         }
     }
 
@@ -958,24 +1035,22 @@ impl Service {
 
     fn starting_due(&mut self, cx: &mut Cx<'_>) {
         let Actual::Starting(child) = &self.actual else { return };
-        if cx.now >= child.started + self.policy.start_timeout {
-            let child = child.clone();
-            self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
-            return;
-        }
         if cx.now >= self.start_ends(child) {
+            // Which of the two comes first is the policy's word: a late timer (the machine slept) changes nothing.
+            if self.start_may_time_out() {
+                let child = child.clone();
+                self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
+                return;
+            }
             self.become_up(cx);
         }
         self.probe_due(cx);
     }
 
     fn up_due(&mut self, cx: &mut Cx<'_>) {
+        self.reset_if_stable(cx);
         let Actual::Up(child) = &self.actual else { return };
-        let (started, patience) = (child.started, self.patience_ends(child));
-        if self.attempt > 0 && cx.now >= started + self.policy.restart.reset_after {
-            self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
-        }
+        let patience = self.patience_ends(child);
         if patience.is_some_and(|at| at <= cx.now) {
             if self.up_by_living() {
                 self.answer_up(cx);
@@ -984,6 +1059,14 @@ impl Service {
             }
         }
         self.probe_due(cx);
+    }
+
+    fn reset_if_stable(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Up(child) = &self.actual else { return };
+        if self.counts_until(child).is_some_and(|at| at <= cx.now) {
+            self.attempt = 0;
+            self.note(cx, NoteKind::CountersReset);
+        }
     }
 
     fn probe_due(&mut self, cx: &mut Cx<'_>) {
@@ -996,6 +1079,7 @@ impl Service {
             self.note(cx, NoteKind::ProbeLost);
             self.probed(cx, probe, false);
         } else if let Some(probe) = health.ask(&policy, cx.now) {
+            child.probes = probe;
             cx.out.push(Action::Probe { service, generation, probe });
         }
     }
@@ -1027,6 +1111,7 @@ struct End {
     started: Mono,
     cause: Option<StopCause>,
     rung: Option<Rung>,
+    start_now: bool,
 }
 
 impl Rung {

@@ -280,29 +280,40 @@ impl LogFile {
         Ok(())
     }
 
-    /// What a reader needs to see exactly what has been written so far: rotated files, the current one and its length,
-    /// and the bytes at its end that are no whole line yet.
-    pub(super) fn written(&mut self) -> io::Result<(Vec<Micros>, Option<(File, u64)>, Vec<u8>)> {
+    /// What has been written so far, for a reader to see exactly that.
+    pub(super) fn written(&mut self) -> io::Result<Written> {
         let rotated = self.rotated()?.clone();
         let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((rotated, None, Vec::new())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Written { rotated, current: None, partial: Vec::new() });
+            }
             other => other?,
         };
         let mut end = match &self.open {
             Some(open) => open.length,
             None => file.metadata()?.len(),
         };
-        let mut tail = Vec::new();
+        let mut partial = Vec::new();
         if self.format == LogFormat::Raw && end > 0 {
             let from = end.saturating_sub(RAW_GRACE as u64);
             file.seek(SeekFrom::Start(from))?;
-            (&mut file).take(end - from).read_to_end(&mut tail)?;
-            let line = memrchr(b'\n', &tail).map_or(0, |at| at + 1);
-            tail.drain(..line);
-            end -= tail.len() as u64;
+            (&mut file).take(end - from).read_to_end(&mut partial)?;
+            let line = memrchr(b'\n', &partial).map_or(0, |at| at + 1);
+            partial.drain(..line);
+            end -= partial.len() as u64;
         }
-        Ok((rotated, Some((file, end)), tail))
+        Ok(Written { rotated, current: Some((file, end)), partial })
     }
+}
+
+/// A log at one moment.
+pub(super) struct Written {
+    /// The times in the names of rotated files, oldest first.
+    pub(super) rotated: Vec<Micros>,
+    /// The current file and how much of it counts.
+    pub(super) current: Option<(File, u64)>,
+    /// What follows there, of raw output: a line that has not ended yet.
+    pub(super) partial: Vec<u8>,
 }
 
 struct Cut {

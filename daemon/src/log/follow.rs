@@ -65,9 +65,12 @@ pub struct Follower {
 enum Stage {
     Asked(oneshot::Receiver<Start>),
     Backlog(Box<Backlog>),
-    Reading(JoinHandle<(Box<Backlog>, std::io::Result<Option<Vec<LogLine>>>)>),
+    Reading(JoinHandle<Piece>),
     Live,
 }
+
+/// What was read of the backlog, and the rest of it.
+type Piece = (Box<Backlog>, std::io::Result<Option<Vec<LogLine>>>);
 
 /// Both ends, and the one through which the backlog is handed over.
 pub(super) fn pair(service: &Arc<Shared>, request: Follow) -> (Sink, oneshot::Sender<Start>, Follower) {

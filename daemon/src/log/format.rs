@@ -173,7 +173,9 @@ mod tests {
     #[test]
     fn every_record_reads_back_as_itself() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            for bytes in [&b""[..], b" ", b"plain", b"\0\x01\r\t\"\\", "gr\u{fc}n".as_bytes(), b"\xff\xfe bad", b"+ x"] {
+            for bytes in
+                [&b""[..], b" ", b"plain", b"\0\x01\r\t\"\\", "gr\u{fc}n".as_bytes(), b"\xff\xfe bad", b"+ x"]
+            {
                 for continues in [false, true] {
                     let (_, back) = round(format, bytes, continues);
                     assert_eq!(back, line(1_795_347_000_123_456, Stream::Err, bytes, continues));
@@ -190,7 +192,13 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_still_a_line() {
-        for torn in [&b""[..], b"2026-11-22T11:30:00.1234", b"2026-11-22T11:30:00.123456Z ou", b"Traceback", b"{\"a\":1}"] {
+        for torn in [
+            &b""[..],
+            b"2026-11-22T11:30:00.1234",
+            b"2026-11-22T11:30:00.123456Z ou",
+            b"Traceback",
+            b"{\"a\":1}",
+        ] {
             for format in [LogFormat::Text, LogFormat::Json, LogFormat::Raw] {
                 assert_eq!(parse(format, torn), bare(None, None, torn, false));
             }

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn lines_do_not_care_where_chunks_end() {
         let whole = records(&[b"one\n\ntwo\nthree"]);
-        assert_eq!(whole.iter().map(|r| r.0.as_slice()).collect::<Vec<_>>(), [&b"one"[..], b"", b"two", b"three"]);
+        assert_eq!(
+            whole.iter().map(|r| r.0.as_slice()).collect::<Vec<_>>(),
+            [&b"one"[..], b"", b"two", b"three"]
+        );
         assert_eq!(whole, records(&[b"on", b"e", b"\n", b"\ntwo\nth", b"ree"]));
     }
 

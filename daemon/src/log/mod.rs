@@ -158,11 +158,8 @@ impl Logs {
         let waker = mio::Waker::new(poll.registry(), pump::WAKER)?;
         let control = Arc::new(Control::new(waker, on_event));
         let queue = Arc::new(Queue::default());
-        let writer = writer::Writer {
-            queue: Arc::clone(&queue),
-            control: Arc::clone(&control),
-            dir: log_dir.clone(),
-        };
+        let writer =
+            writer::Writer { queue: Arc::clone(&queue), control: Arc::clone(&control), dir: log_dir.clone() };
         let pump = pump::Pump::new(poll, Arc::clone(&control), Arc::clone(&queue), outputs, log_dir);
         std::thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?;
         let started = std::thread::Builder::new().name("log-pump".into()).spawn(move || pump.run());

@@ -245,7 +245,8 @@ impl Pump {
             }
             Command::Follow { service: id, start, sink } => {
                 if let Some(service) = self.services.get_mut(&id) {
-                    let ring = (!service.to_file()).then(|| service.since(sink.request.lines, sink.request.since));
+                    let ring =
+                        (!service.to_file()).then(|| service.since(sink.request.lines, sink.request.since));
                     self.files.push(Job::Follow { service: id, ring, start, sink });
                 }
             }
@@ -418,7 +419,8 @@ impl Pump {
     fn forget_if_over(&mut self, id: u32) {
         if self.services.get(&id).is_some_and(|service| service.removed && service.pipes == 0) {
             self.services.remove(&id);
-            lock(&self.control.services).retain(|&other, shared| other != id || !shared.removed.load(Ordering::SeqCst));
+            lock(&self.control.services)
+                .retain(|&other, shared| other != id || !shared.removed.load(Ordering::SeqCst));
             self.files.push(Job::Remove(id));
             if self.outputs.is_none() {
                 self.console.push(Job::Remove(id));

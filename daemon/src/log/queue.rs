@@ -174,7 +174,10 @@ impl Queue {
         self.bytes.fetch_sub(data.len(), Ordering::SeqCst);
         let mut inside = lock(&self.inside);
         // Only while more is to come: an idle daemon keeps no buffers.
-        if (POOLED..=2 * TURN).contains(&data.capacity()) && inside.pool.len() < POOL && !inside.jobs.is_empty() {
+        if (POOLED..=2 * TURN).contains(&data.capacity())
+            && inside.pool.len() < POOL
+            && !inside.jobs.is_empty()
+        {
             data.clear();
             inside.pool.push(data);
         }

@@ -112,9 +112,8 @@ impl Backlog {
         since: Option<jiff::Timestamp>,
     ) -> Self {
         // The first microsecond that is not before `since`.
-        let since = since.map(|since| {
-            since.as_microsecond() + i64::from(since.as_nanosecond().rem_euclid(1000) != 0)
-        });
+        let since = since
+            .map(|since| since.as_microsecond() + i64::from(since.as_nanosecond().rem_euclid(1000) != 0));
         let mut pieces = VecDeque::new();
         for &at in rotated {
             // No record in a file is younger than its name.

@@ -72,7 +72,12 @@ impl Ring {
     }
 
     /// The last `most` lines, oldest first, with their sequence numbers; of one generation or of all.
-    pub(super) fn lines(&mut self, stream: Stream, most: usize, generation: Option<u64>) -> Vec<(u64, LogLine)> {
+    pub(super) fn lines(
+        &mut self,
+        stream: Stream,
+        most: usize,
+        generation: Option<u64>,
+    ) -> Vec<(u64, LogLine)> {
         let bytes = self.bytes.make_contiguous();
         let mut end = bytes.len();
         let mut found = Vec::new();

@@ -100,7 +100,9 @@ mod tests {
     #[test]
     fn text_is_what_jiff_reads_back() {
         let mut stamper = Stamper::new();
-        for at in [0, 1, 999_999, 1_000_000, 1_795_347_000_123_456, 1_795_347_000_123_457, 951_782_400_000_000] {
+        for at in
+            [0, 1, 999_999, 1_000_000, 1_795_347_000_123_456, 1_795_347_000_123_457, 951_782_400_000_000]
+        {
             let text = String::from_utf8(stamper.at(at).to_vec()).unwrap();
             assert_eq!(text.parse::<Timestamp>().unwrap().as_microsecond(), at, "{text}");
             assert!(is_stamp(text.as_bytes()));
@@ -112,7 +114,9 @@ mod tests {
 
     #[test]
     fn foreign_names_are_no_times() {
-        for name in ["", "20261122T113000.123456", "20261122T113000.123456Z.gz", "20261322T113000.123456Z", "1"] {
+        for name in
+            ["", "20261122T113000.123456", "20261122T113000.123456Z.gz", "20261322T113000.123456Z", "1"]
+        {
             assert_eq!(parse_compact(name), None, "{name}");
         }
     }

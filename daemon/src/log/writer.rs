@@ -9,7 +9,7 @@ use mcpd_proto::log::LogLine;
 
 use super::LogEvent;
 use super::control::Control;
-use super::file::LogFile;
+use super::file::{LogFile, Written};
 use super::follow::{Sink, Start, spread};
 use super::queue::{Batch, Job, Queue, Shared};
 use super::read::Backlog;
@@ -79,7 +79,14 @@ impl Writer {
 
 impl Service {
     fn new(shared: Arc<Shared>, spec: LogSpec) -> Self {
-        Self { shared, spec, file: None, sinks: Vec::new(), trouble: Trouble::default(), rotation_failing: false }
+        Self {
+            shared,
+            spec,
+            file: None,
+            sinks: Vec::new(),
+            trouble: Trouble::default(),
+            rotation_failing: false,
+        }
     }
 
     fn change(&mut self, shared: Arc<Shared>, spec: LogSpec) {
@@ -151,7 +158,7 @@ impl Service {
         let name = self.shared.name.clone();
         let file = self.file(dir);
         match file.written() {
-            Ok((rotated, current, partial)) => {
+            Ok(Written { rotated, current, partial }) => {
                 sink.partial = partial;
                 // "All" needs no looking for the place where it begins.
                 let lines = Some(sink.request.lines).filter(|&lines| lines != usize::MAX);

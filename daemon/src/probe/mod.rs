@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`http`](HttpCheck) | how is a URL asked? |
 //! | `expect` | is that answer the expected one? |
-//! | [`tcp`] | does this address accept a connection? |
+//! | [`tcp()`] | does this address accept a connection? |
 //! | [`exec`](exec_verdict) | what does this end of a probe program say? |
 //! | `resolve` | which addresses has this host, within a time limit? |
 //! | [`words`] | how do a duration and an I/O error read? |

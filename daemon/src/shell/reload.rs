@@ -17,6 +17,7 @@ use super::entry::Entry;
 use super::load::{Loaded, http_check};
 use super::message::{Message, Reply};
 use super::policy::policy;
+use super::report::stamp;
 use crate::scribe::Level;
 
 /// Reloads that were asked for and not answered.
@@ -61,7 +62,7 @@ impl Shell {
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, String>) {
         self.reloads.reading = false;
         let result = loaded.map(|loaded| self.apply(&loaded));
-        let when = Timestamp::now();
+        let when = stamp(Timestamp::now());
         match &result {
             Ok(done) => {
                 let message = format!(

@@ -18,10 +18,16 @@ pub(super) struct Surroundings<'a> {
 }
 
 pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) -> CrashReport {
-    let wall = |at: Mono| wall(around.now, at);
+    let at = |at: Mono| wall(around.now, at);
+    let wall = |when: Mono| stamp(at(when));
     let uptime = crash.ended.since(crash.started);
     let run = entry.run.as_ref().filter(|run| run.generation == crash.generation);
-    let tails = run.and_then(|run| run.tails.clone()).unwrap_or_default();
+    let mut tails = run.and_then(|run| run.tails.clone()).unwrap_or_default();
+    let secrets = entry.spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let redactor = redact::Redactor::new(secrets);
+    // Before a reason is taken from them: a reason is cut, and half a secret is not recognised.
+    redactor.lines(&mut tails.stderr);
+    redactor.lines(&mut tails.stdout);
     let (exit_code, signal, core_dumped) = match crash.exit {
         Some(Exit::Code(code)) => (Some(code), None, false),
         Some(Exit::Signal { signal, core_dumped }) => (None, Some(words::signal(signal)), core_dumped),
@@ -52,17 +58,17 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
     let exit = run.and_then(|run| run.exit.as_ref());
     let mut report = CrashReport {
         schema: SCHEMA,
-        id: CrashStore::new_id(wall(crash.ended)),
+        id: CrashStore::new_id(at(crash.ended)),
         service: entry.name.to_string(),
         generation: crash.generation,
-        time: wall(crash.ended).to_string(),
+        time: wall(crash.ended),
         kind,
         exit_code,
         signal,
         core_dumped,
         reason,
         pid: crash.pid,
-        started_at: crash.pid.is_some().then(|| wall(crash.started).to_string()),
+        started_at: crash.pid.is_some().then(|| wall(crash.started)),
         uptime_seconds: uptime.as_secs_f64(),
         command: entry.command(),
         working_directory: entry.spec.working_directory.as_ref().map(|dir| dir.display().to_string()),
@@ -70,7 +76,7 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
             attempt: crash.decision.attempt,
             max: crash.decision.max,
             delay_seconds: delay.map(|delay| delay.as_secs_f64()),
-            next_at: delay.map(|delay| wall(crash.ended + delay).to_string()),
+            next_at: delay.map(|delay| wall(crash.ended + delay)),
             decision: decision.into(),
             why,
         },
@@ -87,9 +93,13 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
         fingerprint: None,
         host: around.host.clone(),
     };
-    let secrets = entry.spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    redact::Redactor::new(secrets).report(&mut report);
+    redactor.report(&mut report);
     report
+}
+
+/// RFC 3339 UTC to the microsecond, as every document has it.
+pub(super) fn stamp(time: Timestamp) -> String {
+    format!("{time:.6}")
 }
 
 /// The wall clock's time of a monotonic instant near `now`.

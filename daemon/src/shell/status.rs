@@ -33,7 +33,7 @@ impl Shell {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            started_at: self.started_at.to_string(),
+            started_at: super::report::stamp(self.started_at),
             uptime_seconds: Mono(sys::monotonic_ns()).since(self.started).as_secs_f64(),
             config: self.source.path().display().to_string(),
             state_dir: self.config.daemon.state_dir.display().to_string(),
@@ -83,7 +83,7 @@ impl Shell {
     }
 
     fn service_status(&self, now: (Mono, Timestamp), view: &View, entry: &Entry) -> ServiceStatus {
-        let wall = |at| super::report::wall(now, at).to_string();
+        let wall = |at| super::report::stamp(super::report::wall(now, at));
         let spec = &entry.spec;
         let (state, reason) = state(view, entry);
         let log_file = (spec.log.target == LogTarget::File)

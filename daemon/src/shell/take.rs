@@ -7,6 +7,7 @@ use mcpd_proto::log::LogLine;
 use serde_json::json;
 
 use super::entry::Run;
+use super::report::stamp;
 use super::message::{Ask, Found, Message};
 use super::{Owner, Shell};
 use crate::log::LogEvent;
@@ -42,7 +43,7 @@ impl Shell {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
-                    let time = Timestamp::now().to_string();
+                    let time = stamp(Timestamp::now());
                     entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
                 }
                 self.events.push_back(Event::Probed { service, generation, probe, ok });

@@ -7,6 +7,7 @@ use mcpd_proto::event::Event;
 use serde_json::{Map, Value, json};
 
 use super::Shell;
+use super::report::stamp;
 use crate::scribe::Level;
 use crate::words;
 
@@ -107,7 +108,7 @@ impl Shell {
             schema: SCHEMA,
             id: note.id.0,
             cause: note.cause.map(|cause| cause.0),
-            time: self.wall(note.at).to_string(),
+            time: stamp(self.wall(note.at)),
             service: entry.map(|entry| entry.name.to_string()),
             event: name.into(),
             message,
@@ -123,7 +124,7 @@ impl Shell {
             schema: SCHEMA,
             id: id.0,
             cause: None,
-            time: self.wall(Mono(crate::sys::monotonic_ns())).to_string(),
+            time: stamp(self.wall(Mono(crate::sys::monotonic_ns()))),
             service: service.map(str::to_owned),
             event: event.into(),
             message,

@@ -103,7 +103,10 @@ fn decision(restart: &RestartDecision, look: &Look) -> String {
         "stopping" => "no restart, it was being stopped".to_owned(),
         other => other.to_owned(),
     };
-    if restart.why.is_empty() { what } else { format!("{what}; {}", restart.why) }
+    // The daemon's own words for a restart say the same numbers.
+    let said =
+        restart.why.is_empty() || (restart.decision == "restart" && restart.why.starts_with("restart "));
+    if said { what } else { format!("{what}; {}", restart.why) }
 }
 
 fn used(resources: &Resources) -> Option<String> {

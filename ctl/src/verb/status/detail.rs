@@ -40,7 +40,17 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         format!("{} since {} ({})", status.state.name(), clock.full(&status.since), clock.ago(&status.since));
     facts.push(Fact::styled("state", since, state_style(status.state)));
     facts.extend(status.reason.as_ref().map(|reason| {
-        let style = if status.state == State::Parked { BAD } else { WARN };
+        let style = match status.state {
+            State::Parked => BAD,
+            // On purpose.
+            State::Down => PLAIN,
+            State::Waiting
+            | State::Spawning
+            | State::Starting
+            | State::Up
+            | State::Stopping
+            | State::Backoff => WARN,
+        };
         Fact::styled("reason", reason, style)
     }));
     facts.extend(status.next.as_ref().map(|next| Fact::new("next", next_words(next, look))));
@@ -64,7 +74,10 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
     );
     facts.push(Fact::styled("restarts", restarts, if status.restarts > 0 { WARN } else { PLAIN }));
     if let Some(crash) = &status.last_crash {
-        let told = format!("{}: {}: {}", clock.ago(&crash.time), what(crash), crash.reason);
+        // Where it is the reason, it has been read already.
+        let is_reason = status.reason.as_ref() == Some(&crash.reason);
+        let words = if is_reason { what(crash) } else { crash.reason.clone() };
+        let told = format!("{}: {words}", clock.ago(&crash.time));
         facts.push(Fact::new("crash", told));
         facts.push(Fact::new("see", format!("mcpctl crashes show {}", crash.id)));
     }
@@ -147,8 +160,8 @@ mod tests {
   reason:   exited with code 1 after 12 s
   next:     start in 3.4 s (at 11:30:03)
   restarts: 2/10 in a row; 2 since mcpd started; 2 crashes
-  crash:    3m ago: exit 1: exited with code 1 after 12 s: ModuleNotFoundError:
-            No module named 'mcp'
+  crash:    3m ago: exited with code 1 after 12 s: ModuleNotFoundError: No
+            module named 'mcp'
   see:      mcpctl crashes show 20261122T112700Z-3f9a
   command:  /usr/bin/python3 -m uvicorn
   runs in:  /opt/mcp-studio
@@ -168,10 +181,19 @@ Last output:
 
     #[test]
     fn a_pipe_gets_everything() {
-        let text = render(&in_backoff(), &pipe());
-        assert!(
-            text.contains(&"x".repeat(100)) && text.contains("ModuleNotFoundError: No module named 'mcp'\n")
-        );
+        let path = "/a/directory/with/a/name/that/is/longer/than/any/terminal/has/columns/".repeat(2);
+        let status = ServiceStatus { command: vec![path.clone(), "--port".into()], ..in_backoff() };
+        let text = render(&status, &pipe());
+        assert!(text.contains(&"x".repeat(100)) && text.contains(&path) && !text.contains('…'), "{text}");
+        assert!(text.contains("ModuleNotFoundError: No\n            module named 'mcp'\n"), "{text}");
+    }
+
+    #[test]
+    fn the_reason_is_not_told_twice() {
+        let same = ServiceStatus { reason: Some(crash("web").reason), ..in_backoff() };
+        let text = render(&same, &terminal());
+        assert_eq!(text.matches("ModuleNotFoundError: No").count(), 1, "{text}");
+        assert!(text.contains("  crash:    3m ago: exit 1\n"), "{text}");
     }
 
     #[test]

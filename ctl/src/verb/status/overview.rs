@@ -1,34 +1,33 @@
-//! A line per service, a summary, and the reasons of what is not well.
+//! A line per service, under those that are not well the reason, and a summary.
 
 use mcpd_proto::status::{Health, ServiceStatus, State, StatusDocument};
 
 use super::{health_style, restarts, state_style};
-use crate::look::{DIM, Look, PLAIN, WARN};
+use crate::look::{DEFAULT_WIDTH, DIM, Look, PLAIN, WARN};
 use crate::table::{Cell, Column, Cut, Table};
 use crate::verb::crashes::what;
 use crate::{human, text};
 
 /// Names listed in the summary for each state.
 const NAMED: usize = 3;
-/// Reasons listed under the summary; whoever has more problems than this looks at the table first.
-const EXPLAINED: usize = 10;
 
 /// The whole answer.
 pub(crate) fn render(document: &StatusDocument, look: &Look) -> String {
     let mut services: Vec<&ServiceStatus> = document.services.iter().collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut text = String::new();
+    if document.daemon.state != "running" {
+        let state = format!("mcpd itself is {}", text::safe(&document.daemon.state));
+        text.push_str(&format!("{}\n", look.paint(WARN, &look.fit(&state, 0))));
+    }
     if services.is_empty() {
         let config = text::safe(&document.daemon.config);
-        return look.wrap(&format!("No services are configured in {config}."), 0).join("\n") + "\n";
+        text.push_str(&look.wrap(&format!("No services are configured in {config}."), 0).join("\n"));
+        text.push('\n');
+        return text;
     }
-    let mut text = table(&services, look).render(look);
-    text.push('\n');
-    text.push_str(&(look.wrap(&summary(&services), 2).join("\n  ") + "\n"));
-    text.push_str(&reasons(&services, look));
-    if document.daemon.state != "running" {
-        let state = text::safe(&document.daemon.state);
-        text.push_str(&format!("{}\n", look.paint(WARN, &look.fit(&format!("mcpd itself is {state}"), 0))));
-    }
+    text.push_str(&table(&services, look).render(look));
+    text.push_str(&format!("\n{}\n", summary(&services, look)));
     text
 }
 
@@ -49,7 +48,7 @@ fn table(services: &[&ServiceStatus], look: &Look) -> Table {
             health => Cell::styled(health.name(), health_style(health)),
         };
         let crash = service.last_crash.as_ref();
-        table.row(vec![
+        let cells = vec![
             Cell::from(&service.name),
             Cell::styled(service.state.name(), state_style(service.state)),
             health,
@@ -59,13 +58,34 @@ fn table(services: &[&ServiceStatus], look: &Look) -> Table {
             crash.map_or_else(none, |crash| {
                 format!("{}: {}", look.clock.ago(&crash.time), what(crash)).into()
             }),
-        ]);
+        ];
+        // A pipe gets one line per service, so that lines can be counted and sorted.
+        match trouble(service).filter(|_| look.width.is_some()) {
+            Some(why) => table.row_with_note(cells, Cell::styled(why, state_style(service.state))),
+            None => table.row(cells),
+        }
     }
     table
 }
 
-/// `5 services: 3 up, 1 in backoff (api, next start in 4 s), 1 parked (db)`
-fn summary(services: &[&ServiceStatus]) -> String {
+/// `5 services: 3 up, 1 in backoff (api, next start in 4 s), 1 parked (db)`: always one line, with as many words as fit.
+fn summary(services: &[&ServiceStatus], look: &Look) -> String {
+    let limit = look.width.unwrap_or(DEFAULT_WIDTH);
+    let told = [Words::Many, Words::Few].map(|words| tally(services, |members| detail(members, words)));
+    let told = told.into_iter().find(|told| text::width(told) <= limit);
+    told.unwrap_or_else(|| look.fit(&tally(services, |_| String::new()), 0))
+}
+
+/// How much the summary says about each group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// `api, next start in 4 s`
+    Many,
+    /// `api in 4 s`
+    Few,
+}
+
+fn tally(services: &[&ServiceStatus], detail: impl Fn(&[&ServiceStatus]) -> String) -> String {
     let groups: [(&[State], &str); 7] = [
         (&[State::Up], "up"),
         (&[State::Spawning, State::Starting], "starting"),
@@ -87,7 +107,7 @@ fn summary(services: &[&ServiceStatus]) -> String {
 }
 
 /// Which ones, where that matters.
-fn detail(members: &[&ServiceStatus]) -> String {
+fn detail(members: &[&ServiceStatus], words: Words) -> String {
     let Some(state) = members.first().map(|service| service.state) else { return String::new() };
     let described: Vec<String> = match state {
         State::Up => members
@@ -101,7 +121,7 @@ fn detail(members: &[&ServiceStatus]) -> String {
             .map(|service| {
                 let name = text::safe(&service.name);
                 match service.next.as_ref().filter(|next| next.what == "start") {
-                    Some(next) if members.len() == 1 => {
+                    Some(next) if members.len() == 1 && words == Words::Many => {
                         format!("{name}, next start in {}", human::seconds(next.in_seconds))
                     }
                     Some(next) => format!("{name} in {}", human::seconds(next.in_seconds)),
@@ -123,33 +143,14 @@ fn detail(members: &[&ServiceStatus]) -> String {
     format!(" ({list})")
 }
 
-/// One line for each service that is not well and says why.
-fn reasons(services: &[&ServiceStatus], look: &Look) -> String {
-    let troubled: Vec<(&ServiceStatus, &str)> = services
-        .iter()
-        .filter_map(|service| {
-            let why = match (service.state, service.health) {
-                (State::Parked | State::Backoff, _) => service.reason.as_deref(),
-                (_, Health::Failing | Health::Unhealthy) => {
-                    service.reason.as_deref().or(service.health_detail.as_deref())
-                }
-                _ => None,
-            };
-            why.map(|why| (*service, why))
-        })
-        .collect();
-    let mut text = String::new();
-    for (service, why) in troubled.iter().take(EXPLAINED) {
-        let name = text::cut_middle(&text::safe(&service.name), 24);
-        let used = 2 + text::width(&name) + 2;
-        let why = look.fit(&text::safe(why), used);
-        text.push_str(&format!("  {}: {why}\n", look.paint(state_style(service.state), &name)));
+/// Why the service is not well; nothing when it is.
+fn trouble(service: &ServiceStatus) -> Option<&str> {
+    let reason = service.reason.as_deref();
+    match (service.state, service.health) {
+        (State::Parked | State::Backoff, _) => reason,
+        (_, Health::Failing | Health::Unhealthy) => reason.or(service.health_detail.as_deref()),
+        _ => None,
     }
-    if troubled.len() > EXPLAINED {
-        let more = format!("  and {} more: mcpctl status NAME", troubled.len() - EXPLAINED);
-        text.push_str(&(look.fit(&more, 0) + "\n"));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -212,16 +213,15 @@ mod tests {
         let expected = "\
 NAME        STATE    HEALTH       PID  UPTIME  RESTARTS  LAST CRASH
 api         backoff  -              -       -      2/10  3m ago: exit 1
+  exited with code 1 after 12 s
 auth        up       healthy     4711  1h 02m      0/10  -
 db          parked   -              -       -     10/10  -
+  restarted 10 times in a row without a stable run; start it with mcpctl start …
 mcp-studio  up       failing  4194304  1h 02m      0/10  -
+  503 after 4 ms: expected 200
 web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
 
-5 services: 3 up (mcp-studio failing), 1 in backoff (api, next start in 4 s),
-  1 parked (db)
-  api: exited with code 1 after 12 s
-  db: restarted 10 times in a row without a stable run; start it with mcpctl st…
-  mcp-studio: 503 after 4 ms: expected 200
+5 services: 3 up (mcp-studio failing), 1 in backoff (api in 4 s), 1 parked (db)
 ";
         assert_eq!(text, expected);
         assert_fits(&text, 80);
@@ -233,8 +233,32 @@ web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
         let mut services = mixture();
         services.push(up(long));
         let text = render(&document(services), &pipe());
-        assert!(text.contains(long) && text.contains("mcpctl start db\n") && !text.contains('…'), "{text}");
-        assert!(text.contains("\n6 services: 4 up (mcp-studio failing), 1 in backoff"), "{text}");
+        assert!(text.contains(long) && !text.contains('…'), "{text}");
+        assert_eq!(text.lines().count(), 1 + 6 + 2, "{text}");
+        assert!(
+            text.ends_with(
+                "\n6 services: 4 up (mcp-studio failing), 1 in backoff (api in 4 s), 1 parked (db)\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_summary_names_names_where_they_fit() {
+        let mut services = mixture();
+        services.remove(2);
+        let text = render(&document(services), &terminal());
+        assert!(
+            text.ends_with("\n4 services: 2 up, 1 in backoff (api, next start in 4 s), 1 parked (db)\n"),
+            "{text}"
+        );
+        let mut many = mixture();
+        many.extend((0..3).map(|at| without_process(&format!("waiting-{at}"), State::Waiting)));
+        let text = render(&document(many), &terminal());
+        assert!(text.ends_with("\n8 services: 3 up, 3 waiting, 1 in backoff, 1 parked\n"), "{text}");
+        let parked = (0..5).map(|at| without_process(&format!("s{at}"), State::Parked)).collect();
+        let text = render(&document(parked), &terminal());
+        assert!(text.ends_with("\n5 services: 5 parked (s0, s1, s2 and 2 more)\n"), "{text}");
     }
 
     #[test]
@@ -254,9 +278,6 @@ web         up       healthy     4711  1h 02m      1/10  3m ago: exit 1
             let look = Look { width: Some(width), ..terminal() };
             assert_fits(&render(&document(services.clone()), &look), width);
         }
-        let text = render(&document(services), &terminal());
-        assert!(text.contains("\n  and 5 more: mcpctl status NAME\n"), "{text}");
-        assert!(text.contains(" and 10 more)"), "{text}");
     }
 
     #[test]

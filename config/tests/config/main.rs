@@ -1,0 +1,12 @@
+//! The crate from outside: texts and files in, configurations and errors out.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod environment;
+mod errors;
+mod examples;
+mod files;
+mod robust;
+mod show;
+mod values;
