@@ -5,12 +5,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-/// The programs and the folders (relative to the workspace) that they are made from.
-const PROGRAMS: [(&str, &[&str]); 3] = [
-    ("mcpd", &["config", "proto", "daemon"]),
-    ("mcpctl", &["config", "proto", "ctl"]),
-    ("mcpd-fixture", &["tests/src", "tests/Cargo.toml"]),
-];
+/// The programs.
+const PROGRAMS: [&str; 3] = ["mcpd", "mcpctl", "mcpd-fixture"];
+
+/// What they are made from, relative to the workspace.
+const SOURCES: [&str; 7] = ["Cargo.toml", "Cargo.lock", "config", "proto", "daemon", "ctl", "tests/src"];
+
+/// Its time is that of the last build: what is newer than it was not built.
+const STAMP: &str = ".mcpd-tests-built";
 
 /// The daemon.
 #[must_use]
@@ -43,9 +45,8 @@ fn prepare() -> PathBuf {
     let me = std::env::current_exe().expect("a test knows its own path");
     // target/PROFILE/deps/NAME-HASH
     let directory = me.ancestors().nth(2).expect("cargo puts tests into target/PROFILE/deps").to_path_buf();
-    let stale = PROGRAMS.iter().any(|(name, sources)| is_stale(&directory, name, sources));
     // Under wine there is no cargo: whoever cross-compiles builds the programs too.
-    if stale && cfg!(not(windows)) {
+    if cfg!(not(windows)) && is_stale(&directory) {
         build(&directory);
     }
     directory
@@ -55,15 +56,12 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
 }
 
-fn is_stale(directory: &Path, name: &str, sources: &[&str]) -> bool {
-    let built = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    let Ok(built) = built.metadata().and_then(|metadata| metadata.modified()) else { return true };
-    let lock = workspace().join("Cargo.lock");
-    sources
-        .iter()
-        .map(|source| workspace().join(source))
-        .chain([lock])
-        .any(|path| newest(&path) > Some(built))
+fn is_stale(directory: &Path) -> bool {
+    let built = directory.join(STAMP).metadata().and_then(|metadata| metadata.modified()).ok();
+    let missing = |name: &&str| !directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)).exists();
+    built.is_none()
+        || PROGRAMS.iter().any(missing)
+        || SOURCES.iter().any(|source| newest(&workspace().join(source)) > built)
 }
 
 /// The time of the newest file in and under `path`; `None` when there is nothing.
@@ -79,6 +77,10 @@ fn build(directory: &Path) {
     // Several tests may start at once (nextest): one builds, the others wait and find it done.
     let lock = std::fs::File::create(directory.join(".mcpd-tests-build.lock")).expect("target is writable");
     lock.lock().expect("the file system has locks");
+    if !is_stale(directory) {
+        return;
+    }
+    let began = SystemTime::now();
     let profile = directory.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace()).args([
@@ -100,6 +102,16 @@ fn build(directory: &Path) {
             target = above;
         }
     }
+    // What cargo tells a test about its package is not for other packages: build scripts that watch these variables
+    // would run again each time.
+    for (name, _) in std::env::vars_os() {
+        let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        if own.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     let status = command.arg("--target-dir").arg(target).status().expect("cargo can be run");
     assert!(status.success(), "the programs under test do not build");
+    let stamped = std::fs::File::create(directory.join(STAMP)).and_then(|stamp| stamp.set_modified(began));
+    stamped.expect("target is writable");
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use crate::{Daemon, binaries};
 
-/// The environment variable that every process of a sandbox inherits; its value is the sandbox's own.
-/// (mcpd keeps `MCPD_*` to itself: a name of that kind would not reach the services.)
+/// The environment variable that every process of a sandbox inherits; its value is the sandbox's own. It does not begin
+/// with `MCPD_`: such variables are the daemon's, who does not hand them on.
 pub const MARK: &str = "TEST_SANDBOX_OF_MCPD";
 
 /// Variables of the machine that would change what a daemon does.

@@ -153,7 +153,7 @@ fn includes_and_variables() {
     let one = daemon.wait_state("one", State::Up);
     assert_eq!(one.max_restarts, 4);
     assert_eq!(one.command.last().map(String::as_str), Some("0"));
-    assert!(one.config.as_deref().is_some_and(|file| file.contains("one.toml:")), "{one:#?}");
+    assert!(one.config.as_deref().is_some_and(|file| file.contains("services.d/one.toml")), "{one:#?}");
     daemon.wait_state("main", State::Up);
     drop(daemon);
 

@@ -210,7 +210,7 @@ fn tcp_and_exec_probes() {
         health = { exec = ["@fixture", "exists", "@dir/well"], interval = "30ms", action = "report", retries = 1, start_period = 0 }
         [service.hanging]
         exec = ["@fixture", "run"]
-        health = { exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/probe"], timeout = "150ms", interval = "1h", action = "report", retries = 1, start_period = 0 }
+        health = { exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/probe"], timeout = "150ms", interval = "50ms", action = "report", retries = 1, start_period = 0 }
         "#,
     );
     let daemon = sandbox.start();

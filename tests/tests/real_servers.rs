@@ -30,7 +30,7 @@ fn healthy(daemon: &Daemon<'_>, generation: u64) -> ServiceStatus {
     wait_until(stretched(START), "a healthy server", || {
         let now = daemon.status("studio");
         let good = now.health == Health::Healthy && now.generation >= generation;
-        if good { Ok(now) } else { Err(now) }
+        if good { Ok(now) } else { Err(Box::new(now)) }
     })
 }
 
