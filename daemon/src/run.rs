@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::control::{self, Desk};
+use crate::control::{self, Desk, Sessions};
 use crate::crash::CrashStore;
 use crate::instance::{self, LockError};
 use crate::log::{Logs, Settings};
@@ -128,16 +128,18 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         })
         .map_err(system("cannot start a thread"))?
     };
+    let sessions = Sessions::default();
     let desk = Desk {
         outbox: outbox.clone(),
         logs: logs.clone(),
         log_dir: daemon.log_dir.clone(),
         store: store.clone(),
         scribe: scribe.clone(),
+        sessions: sessions.clone(),
     };
     control::listen(&daemon.control_socket, desk)?;
     let systemd = Systemd::from_environment();
-    let parts = Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd };
+    let parts = Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }
 

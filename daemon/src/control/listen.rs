@@ -53,7 +53,7 @@ pub fn listen(path: &Path, desk: Desk) -> Result<(), BindError> {
             match listener.accept().await {
                 Ok(stream) => {
                     let desk = desk.clone();
-                    tokio::spawn(async move {
+                    desk.sessions.tasks.clone().spawn(async move {
                         session::serve(stream, desk).await;
                         drop(place);
                     });

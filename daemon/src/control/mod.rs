@@ -11,7 +11,11 @@ mod stream;
 
 pub use listen::{BindError, listen};
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::crash::CrashStore;
 use crate::log::Logs;
@@ -31,4 +35,23 @@ pub struct Desk {
     pub store: CrashStore,
     /// What happens.
     pub scribe: Scribe,
+    /// The sessions, and when they are to end.
+    pub sessions: Sessions,
+}
+
+/// All sessions together.
+#[derive(Clone, Default)]
+pub struct Sessions {
+    closing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Sessions {
+    /// Lets every session finish the answers that are under way, and waits for that; no longer than `within`, for a
+    /// client that does not read keeps nobody.
+    pub async fn close(&self, within: Duration) {
+        self.closing.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(within, self.tasks.wait()).await;
+    }
 }

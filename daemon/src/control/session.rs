@@ -91,6 +91,7 @@ async fn read_requests(read: &Stream, desk: Desk, out: Out, over: &CancellationT
     loop {
         let line = tokio::select! {
             () = over.cancelled() => break,
+            () = desk.sessions.closing.cancelled() => break,
             line = std::future::poll_fn(|cx| incoming.as_mut().poll_next(cx)) => line,
         };
         match line {

@@ -38,6 +38,7 @@ use self::commands::Pending;
 use self::entry::Entry;
 use self::load::{Loaded, Source};
 use self::message::{Message, Reply};
+use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::log::Logs;
 use crate::recorder::Recorder;
@@ -86,6 +87,7 @@ pub struct Shell {
     recorder: Recorder,
     scribe: Scribe,
     systemd: Systemd,
+    sessions: Sessions,
 
     pending: HashMap<u64, Pending>,
     requests: HashMap<RequestId, (u64, usize)>,
@@ -123,6 +125,8 @@ pub struct Parts {
     pub scribe: Scribe,
     /// Tells systemd.
     pub systemd: Systemd,
+    /// The clients' sessions.
+    pub sessions: Sessions,
 }
 
 impl Shell {
@@ -131,7 +135,7 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd } = parts;
+        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -152,6 +156,7 @@ impl Shell {
             recorder,
             scribe,
             systemd,
+            sessions,
             pending: HashMap::new(),
             requests: HashMap::new(),
             next_batch: 0,
@@ -289,6 +294,9 @@ impl Shell {
             let message = format!("{left} processes that belonged to no service were still there: killed");
             self.tell_own(Level::Warn, None, "leftovers", message, serde_json::Value::Null);
         }
+        // Whoever still asks something is told that nobody answers any more.
+        drop(self.inbox);
+        self.sessions.close(LAST_ANSWERS).await;
         let logs = self.logs;
         let (done, ended) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
@@ -302,6 +310,9 @@ impl Shell {
 
 /// How long the end of the daemon waits for log lines to reach the disk.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long the end of the daemon waits for clients to read their last answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Sleeps until an instant of the core's clock; for ever without one.
 async fn until(at: Option<Mono>) {
