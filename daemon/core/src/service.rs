@@ -869,6 +869,10 @@ impl Service {
         let (service, generation) = (self.id, self.generation);
         let stop_signal = self.policy.stop_signal;
         let Actual::Ending(ending) = &mut self.actual else { return };
+        if ending.left == Some(0) {
+            // That look was the last one; this is an older one's news.
+            return;
+        }
         let first_look = ending.left.is_none();
         ending.left = Some(left);
         if left == 0 {

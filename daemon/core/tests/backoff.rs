@@ -1,6 +1,6 @@
 //! Properties of the backoff and the table of what is restarted after what.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use std::time::Duration;
 

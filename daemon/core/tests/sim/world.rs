@@ -492,12 +492,6 @@ impl World {
         }
         let at = self.dice.below(u64::try_from(self.past.len()).unwrap());
         let event = self.past[usize::try_from(at).unwrap()].clone();
-        // What a look found is never said again of the same run: the contract ends with the look that finds nothing.
-        if let Event::TreeLeft { service, generation, .. } = event
-            && self.process(service, generation).is_some()
-        {
-            return Next::Poke;
-        }
         Next::Tell(event)
     }
 }

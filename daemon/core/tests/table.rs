@@ -1,0 +1,384 @@
+//! The table of every state x every event: `table/rows.txt`, written by thinking about what is right.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use mcpd_core::action::{DownReason, StopCause, Whom};
+use mcpd_core::event::{Redefinition, Verb};
+use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
+use mcpd_core::view::StateView;
+use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
+
+const ROWS: &str = include_str!("table/rows.txt");
+
+/// Every event of the table, in its words.
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
+                      fail timeout live redefine remove shutdown stale";
+
+const ID: ServiceId = ServiceId(1);
+
+fn policy(words: &[&str]) -> Policy {
+    let has = |word: &str| words.contains(&word);
+    let when = if has("never") {
+        When::Never
+    } else if has("always") {
+        When::Always
+    } else {
+        When::OnFailure
+    };
+    Policy {
+        start_timeout: Duration::from_secs(if has("quick") { 10 } else { 90 }),
+        stop_timeout: Duration::from_secs(20),
+        stop_signal: if has("kill") { 9 } else { 15 },
+        success: ExitSet { codes: vec![0], signals: vec![15] },
+        restart: RestartPolicy {
+            when,
+            delay: Duration::from_secs(1),
+            multiplier: 1.5,
+            max_delay: Duration::from_secs(60),
+            jitter: 0.0,
+            reset_after: Duration::from_secs(60),
+            max_restarts: if has("limit") { 1 } else { 3 },
+            park_at_limit: true,
+            prevent: ExitSet { codes: vec![78], signals: vec![] },
+        },
+        health: has("health").then(|| HealthPolicy {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            retries: 3,
+            start_period: Duration::from_secs(40),
+            restart: !has("report"),
+        }),
+    }
+}
+
+#[derive(Clone)]
+struct Bench {
+    core: Core,
+    now: Mono,
+    policy: Policy,
+    probe: u64,
+    request: u64,
+}
+
+impl Bench {
+    fn new(words: &[&str]) -> Self {
+        let mut core = Core::new(1);
+        core.handle(Mono(0), Event::Begun, &mut Vec::new());
+        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, request: 0 }
+    }
+
+    /// Lets one event of the table happen and says what was asked for.
+    fn happen(&mut self, word: &str) -> String {
+        let mut out = Vec::new();
+        if word == "timeout" {
+            self.now = self.core.next_deadline().unwrap_or(self.now).max(self.now);
+            self.core.handle_timeout(self.now, &mut out);
+        } else if let Some(seconds) = word.strip_prefix("sleep") {
+            self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
+        } else if word == "stale" {
+            for event in self.stale() {
+                self.core.handle(self.now, event, &mut out);
+            }
+        } else {
+            let event = self.event(word);
+            self.core.handle(self.now, event, &mut out);
+        }
+        for action in &out {
+            if let Action::Probe { probe, .. } = action {
+                self.probe = *probe;
+            }
+        }
+        out.iter().filter_map(show).collect::<Vec<_>>().join(" ")
+    }
+
+    fn command(&mut self, verb: Verb) -> Event {
+        self.request += 1;
+        Event::Command { request: RequestId(self.request), service: ID, verb }
+    }
+
+    fn event(&mut self, word: &str) -> Event {
+        let (service, generation) = (ID, self.core.view(ID).map_or(0, |view| view.generation));
+        let define = |start, program_missing| Event::Define {
+            service,
+            policy: Box::new(self.policy.clone()),
+            start,
+            program_missing,
+        };
+        let exit = |exit| Event::Exited { service, generation, exit };
+        let to = |restart, health| {
+            let policy = Policy { health, ..self.policy.clone() };
+            Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
+        };
+        match word {
+            "define" => define(true, false),
+            "define0" => define(false, false),
+            "define!" => define(true, true),
+            "start" => self.command(Verb::Start),
+            "stop" => self.command(Verb::Stop),
+            "restart" => self.command(Verb::Restart),
+            "reset" => self.command(Verb::Reset),
+            "signal" => self.command(Verb::Signal(10, Whom::Main)),
+            "spawned" => Event::Spawned { service, generation, pid: 100 },
+            "spawnfailed" => Event::SpawnFailed { service, generation },
+            "exit0" => exit(Exit::Code(0)),
+            "exit1" => exit(Exit::Code(1)),
+            "exit78" => exit(Exit::Code(78)),
+            "term" => exit(Exit::Signal { signal: 15, core_dumped: false }),
+            "segv" => exit(Exit::Signal { signal: 11, core_dumped: true }),
+            "drained" => Event::Drained { service, generation },
+            "tree0" => Event::TreeLeft { service, generation, left: 0 },
+            "tree2" => Event::TreeLeft { service, generation, left: 2 },
+            "recorded" => Event::CrashRecorded { service, generation },
+            "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
+            "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
+            "live" => to(false, self.policy.health.clone()),
+            "redefine" => to(true, self.policy.health.clone()),
+            "nohealth" => to(false, None),
+            "health" => to(false, policy(&["health"]).health),
+            "remove" => Event::Remove { service },
+            "shutdown" => Event::Shutdown,
+            other => panic!("no such event: {other}"),
+        }
+    }
+
+    /// News of runs that are long over, or never were.
+    fn stale(&self) -> Vec<Event> {
+        let service = ID;
+        let newest = self.core.view(ID).map_or(0, |view| view.generation);
+        let exit = Exit::Code(1);
+        let of = |generation| {
+            [
+                Event::Spawned { service, generation, pid: 7 },
+                Event::SpawnFailed { service, generation },
+                Event::Exited { service, generation, exit },
+                Event::Drained { service, generation },
+                Event::TreeLeft { service, generation, left: 3 },
+                Event::TreeLeft { service, generation, left: 0 },
+                Event::CrashRecorded { service, generation },
+                Event::Probed { service, generation, probe: self.probe, ok: false },
+                Event::Probed { service, generation, probe: self.probe, ok: true },
+            ]
+        };
+        let mut events: Vec<Event> = of(newest + 1).into();
+        if newest > 0 {
+            events.extend(of(newest - 1));
+        }
+        let other = ServiceId(77);
+        events.push(Event::Exited { service: other, generation: newest, exit });
+        events.push(Event::Redefine {
+            service: other,
+            to: Box::new(Redefinition { policy: self.policy.clone(), restart: true }),
+        });
+        events.push(Event::Remove { service: other });
+        events
+    }
+
+    fn state(&self) -> String {
+        let Some(view) = self.core.view(ID) else { return "gone".to_owned() };
+        let mut text = match view.state {
+            StateView::Down(why) => format!("down({})", down(why)),
+            StateView::Spawning => "spawning".to_owned(),
+            StateView::Starting => "starting".to_owned(),
+            StateView::Up => "up".to_owned(),
+            StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
+            StateView::Ending { .. } => "ending".to_owned(),
+            StateView::Backoff { failure } => format!("backoff({})", failure.map_or("clean", failed)),
+            StateView::Parked(ParkReason::Limit { .. }) => "parked(limit)".to_owned(),
+            StateView::Parked(ParkReason::Prevented(_)) => "parked(prevented)".to_owned(),
+            StateView::Parked(ParkReason::ProgramMissing) => "parked(missing)".to_owned(),
+        };
+        text.push(if view.wanted { '+' } else { '-' });
+        if let Some(at) = self.core.next_deadline() {
+            let _ = write!(text, " @{}", span(at.since(self.now)));
+        }
+        text
+    }
+}
+
+fn span(span: Duration) -> String {
+    if span.subsec_millis() == 0 { format!("{}s", span.as_secs()) } else { format!("{}ms", span.as_millis()) }
+}
+
+fn down(why: DownReason) -> String {
+    match why {
+        DownReason::NeverStarted => "never".to_owned(),
+        DownReason::Stopped => "stopped".to_owned(),
+        DownReason::Finished(_) => "finished".to_owned(),
+        DownReason::Failed(failure) => format!("failed {}", failed(failure)),
+        DownReason::Reset => "reset".to_owned(),
+    }
+}
+
+fn stop(cause: StopCause) -> &'static str {
+    match cause {
+        StopCause::Asked => "asked",
+        StopCause::Restart => "restart",
+        StopCause::Changed => "changed",
+        StopCause::Removed => "removed",
+        StopCause::Shutdown => "shutdown",
+        StopCause::Failure(Failure::StartTimeout) => "start timeout",
+        StopCause::Failure(failure) => failed(failure),
+    }
+}
+
+fn failed(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Exit => "exit",
+        Failure::Signal => "signal",
+        Failure::Health => "health",
+        Failure::StartTimeout => "starttimeout",
+        Failure::Spawn => "spawn",
+    }
+}
+
+fn verb(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "start",
+        Verb::Stop => "stop",
+        Verb::Restart => "restart",
+        Verb::Reset => "reset",
+        Verb::Signal(..) => "signal",
+    }
+}
+
+fn follows(decision: Decision) -> String {
+    match decision.what {
+        What::Restart(delay) => format!("restart{} {}", decision.attempt, span(delay)),
+        What::Park(_) => "park".to_owned(),
+        What::StayDown => "staydown".to_owned(),
+        What::AsAsked => "asked".to_owned(),
+    }
+}
+
+/// An action in the table's words; notes are left to the simulator.
+fn show(action: &Action) -> Option<String> {
+    Some(match action {
+        Action::Spawn { generation, .. } => format!("spawn{generation}"),
+        Action::Signal { signal, whom: Whom::Group, .. } => format!("sig{signal}"),
+        Action::Signal { signal, whom: Whom::Main, .. } => format!("main{signal}"),
+        Action::Settle { .. } => "settle".to_owned(),
+        Action::SignalTree { signal, .. } => format!("tree{signal}"),
+        Action::RecordCrash(crash) => {
+            format!("report({} {})", failed(crash.failure), follows(crash.decision))
+        }
+        Action::Forget { .. } => "forget".to_owned(),
+        Action::Probe { probe, .. } => format!("probe{probe}"),
+        Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
+        Action::Note(_) => return None,
+        Action::Removed { .. } => "removed".to_owned(),
+        Action::Ready => "ready".to_owned(),
+        Action::Finished => "finished".to_owned(),
+    })
+}
+
+fn answer(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done => "done".to_owned(),
+        Outcome::Already => "already".to_owned(),
+        Outcome::StartFailed { failure, decision, .. } => {
+            format!("failed {} {}", failure.map_or("clean", failed), follows(*decision))
+        }
+        Outcome::NotUpInTime => "late".to_owned(),
+        Outcome::Superseded { by } => format!("superseded {}", verb(*by)),
+        Outcome::Removed => "removed".to_owned(),
+        Outcome::NotRunning => "notrunning".to_owned(),
+        Outcome::ShuttingDown => "shuttingdown".to_owned(),
+        Outcome::Unknown => "unknown".to_owned(),
+    }
+}
+
+struct Row {
+    line: usize,
+    events: Vec<&'static str>,
+    wanted: String,
+}
+
+struct Block {
+    line: usize,
+    name: &'static str,
+    policy: Vec<&'static str>,
+    setup: Vec<&'static str>,
+    is: &'static str,
+    rows: Vec<Row>,
+}
+
+const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill"];
+
+fn blocks() -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for (at, line) in ROWS.lines().enumerate() {
+        let (at, line) = (at + 1, line.trim());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(header) = line.strip_prefix("== ") {
+            let (name, setup) = header.split_once(" : ").unwrap_or_else(|| panic!("line {at}: {line}"));
+            let words: Vec<&str> = name.split_whitespace().collect();
+            // The name's first word may be one as well: `never`.
+            let policy = words.iter().skip(1).copied().filter(|word| POLICIES.contains(word)).collect();
+            let setup = setup.split_whitespace().collect();
+            blocks.push(Block { line: at, name, policy, setup, is: "", rows: Vec::new() });
+            continue;
+        }
+        let block = blocks.last_mut().unwrap();
+        if let Some(is) = line.strip_prefix("is ") {
+            block.is = is;
+            continue;
+        }
+        let (events, wanted) = line.split_once("->").unwrap_or_else(|| panic!("line {at}: {line}"));
+        let (state, actions) = wanted.split_once('|').unwrap_or_else(|| panic!("line {at}: {line}"));
+        let wanted = format!("{} | {}", state.trim(), actions.trim());
+        block.rows.push(Row { line: at, events: events.split_whitespace().collect(), wanted });
+    }
+    blocks
+}
+
+#[test]
+fn every_state_and_every_event() {
+    let mut wrong = String::new();
+    let mut rows = 0;
+    for block in blocks() {
+        let mut bench = Bench::new(&block.policy);
+        for event in &block.setup {
+            bench.happen(event);
+        }
+        let is = bench.state();
+        if is != block.is {
+            let _ = writeln!(wrong, "line {}: {} is {is}, wanted {}", block.line, block.name, block.is);
+            continue;
+        }
+        bench.request = 8;
+        let try_row = |events: &[&str], wanted: &str, line: usize, wrong: &mut String| {
+            let mut bench = bench.clone();
+            let mut actions = String::new();
+            for event in events {
+                actions = bench.happen(event);
+            }
+            let found = format!("{} | {actions}", bench.state());
+            if found != wanted {
+                let _ = writeln!(
+                    wrong,
+                    "line {line}: {}, {}\n     wanted {wanted}\n      found {found}",
+                    block.name,
+                    events.join(" ")
+                );
+            }
+        };
+        for row in &block.rows {
+            rows += 1;
+            try_row(&row.events, &row.wanted, row.line, &mut wrong);
+        }
+        for event in EVENTS.split_whitespace() {
+            if !block.rows.iter().any(|row| row.events == [event]) {
+                rows += 1;
+                try_row(&[event], &format!("{} | ", block.is), block.line, &mut wrong);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(rows > 600, "{rows} rows");
+}
