@@ -13,13 +13,13 @@ pub fn start() {
     let filter = EnvFilter::try_from_env("MCPD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     #[cfg(target_os = "linux")]
-    if crate::sys::stderr_is_the_journal() {
-        if let Ok(journal) = tracing_journald::layer() {
-            // Fields arrive under their own names: MCPD_SERVICE, MCPD_EVENT, MESSAGE_ID.
-            let journal = journal.with_field_prefix(None).with_syslog_identifier("mcpd".into());
-            let _ = registry.with(journal).try_init();
-            return;
-        }
+    if crate::sys::stderr_is_the_journal()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        // Fields arrive under their own names: MCPD_SERVICE, MCPD_EVENT, MESSAGE_ID.
+        let journal = journal.with_field_prefix(None).with_syslog_identifier("mcpd".into());
+        let _ = registry.with(journal).try_init();
+        return;
     }
     // For people: the sentence; the fields are in the events.
     let only_message =

@@ -134,7 +134,10 @@ pub(super) async fn events(
             return Ok(json!({}));
         }
     }
-    while params.follow {
+    if !params.follow {
+        return Ok(json!({}));
+    }
+    loop {
         let event = tokio::select! {
             () = token.cancelled() => break,
             event = live.recv() => event,

@@ -135,7 +135,8 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } = parts;
+        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } =
+            parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,

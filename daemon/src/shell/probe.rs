@@ -33,16 +33,16 @@ impl Shell {
         let (spec, timeout) = (entry.spec.clone(), health.timeout);
         let outbox = self.outbox.clone();
         let report = move |verdict| Message::Probed { service, generation, probe: number, verdict };
+        // Only while the daemon ends there is nobody to tell.
+        let tell = move |outbox: mpsc::Sender<Message>, verdict| drop(outbox.blocking_send(report(verdict)));
         match &health.probe {
             Probe::Http(_) => {
                 let Some(check) = entry.check.clone() else { return };
-                tokio::task::spawn_blocking(move || outbox.blocking_send(report(check.run())));
+                tokio::task::spawn_blocking(move || tell(outbox, check.run()));
             }
             Probe::Tcp { address } => {
                 let address = address.clone();
-                tokio::task::spawn_blocking(move || {
-                    outbox.blocking_send(report(probe::tcp(&address, timeout)))
-                });
+                tokio::task::spawn_blocking(move || tell(outbox, probe::tcp(&address, timeout)));
             }
             Probe::Exec { argv } => {
                 let key = self.next_key;

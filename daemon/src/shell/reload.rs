@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::plan::{Plan, diff};
 use mcpd_core::event::Redefinition;
+use mcpd_core::view::StateView;
 use mcpd_core::{Event, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
@@ -166,6 +167,9 @@ impl Shell {
 
     fn redefine(&mut self, spec: &ServiceSpec, loaded: &Loaded, restart: bool) {
         let Some(id) = self.names.get(&spec.name).copied() else { return };
+        // A parked service stays so until asked or changed; this is a change, whatever it is.
+        let parked = self.core.view(id).is_some_and(|view| matches!(view.state, StateView::Parked(_)));
+        let restart = restart || parked;
         self.set_entry(id, spec, loaded);
         let to = Box::new(Redefinition { policy: policy(spec), restart });
         self.events.push_back(Event::Redefine { service: id, to });
