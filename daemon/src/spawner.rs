@@ -38,6 +38,8 @@ pub struct Started {
     pub spawned: sys::Spawned,
     /// Where the program was found.
     pub program: PathBuf,
+    /// When it was asked for, as [`sys::monotonic_ns`] says.
+    pub began: u64,
 }
 
 /// The queue to the threads.
@@ -110,6 +112,7 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
         stderr: output(),
         merge_stderr: job.probe.is_some(),
     };
+    let began = sys::monotonic_ns();
     let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
-    Ok(Started { spawned, program })
+    Ok(Started { spawned, program, began })
 }

@@ -95,7 +95,7 @@ fn build(directory: &Path) {
     ]);
     command.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
     let mut target = directory.parent().expect("target/PROFILE");
-    if !target.join("CACHEDIR.TAG").exists() {
+    if !target.join("CACHEDIR.TAG").exists() && !target.join(".rustc_info.json").exists() {
         // target/TRIPLE/PROFILE
         if let (Some(triple), Some(above)) = (target.file_name(), target.parent()) {
             command.arg("--target").arg(triple);

@@ -76,8 +76,8 @@ impl Core {
                 }
             }
             Event::Shutdown => self.shut_down(now, out),
-            Event::Spawned { service, generation, pid } => {
-                self.with_run(now, service, generation, out, |s, cx| s.spawned(cx, pid));
+            Event::Spawned { service, generation, pid, at } => {
+                self.with_run(now, service, generation, out, |s, cx| s.spawned(cx, pid, at));
             }
             Event::SpawnFailed { service, generation } => {
                 self.with_run(now, service, generation, out, Service::spawn_failed);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::Policy;
+use crate::time::Mono;
 
 /// A service, for as long as the daemon knows it. The shell hands the numbers out and never uses one twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +98,8 @@ pub enum Event {
         generation: u64,
         /// The main process.
         pid: u32,
+        /// When it began: a little earlier than the news of it.
+        at: Mono,
     },
     /// The other answer to [`crate::Action::Spawn`].
     SpawnFailed {

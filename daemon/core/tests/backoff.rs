@@ -279,7 +279,7 @@ impl Loop {
             program_missing: false,
         });
         this.tell(Event::Begun);
-        this.tell(Event::Spawned { service: ID, generation: 1, pid: 100 });
+        this.tell(Event::Spawned { service: ID, generation: 1, pid: 100, at: this.now });
         this
     }
 
@@ -315,7 +315,7 @@ impl Loop {
             return None;
         }
         self.generation += 1;
-        self.tell(Event::Spawned { service, generation: self.generation, pid: 100 });
+        self.tell(Event::Spawned { service, generation: self.generation, pid: 100, at: self.now });
         Some(self.now.since(ended))
     }
 

@@ -122,7 +122,7 @@ impl Bench {
             "restart" => self.command(Verb::Restart),
             "reset" => self.command(Verb::Reset),
             "signal" => self.command(Verb::Signal(10, Whom::Main)),
-            "spawned" => Event::Spawned { service, generation, pid: 100 },
+            "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation },
             "exit0" => exit(Exit::Code(0)),
             "exit1" => exit(Exit::Code(1)),
@@ -152,7 +152,7 @@ impl Bench {
         let exit = Exit::Code(1);
         let of = |generation| {
             [
-                Event::Spawned { service, generation, pid: 7 },
+                Event::Spawned { service, generation, pid: 7, at: self.now },
                 Event::SpawnFailed { service, generation },
                 Event::Exited { service, generation, exit },
                 Event::Drained { service, generation },

@@ -1,7 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
-use mcpd_core::{Event, Exit};
+use mcpd_core::{Event, Exit, Mono};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
@@ -125,7 +125,8 @@ impl Shell {
                 }
                 self.children.adopt(key, spawned.process, &run_id);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
-                self.events.push_back(Event::Spawned { service, generation, pid });
+                let at = Mono(started.began);
+                self.events.push_back(Event::Spawned { service, generation, pid, at });
             }
             Err(why) => {
                 self.owners.remove(&key);

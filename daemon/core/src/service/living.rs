@@ -3,12 +3,13 @@
 use super::*;
 
 impl Service {
-    pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32) {
+    pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32, at: Mono) {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let outdated = spawning.outdated;
+        let started = at.min(cx.now);
         self.note(cx, NoteKind::Started { pid });
-        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, cx.now, 0));
-        let child = Child { pid, started: cx.now, probes: 0, health };
+        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, started, 0));
+        let child = Child { pid, started, probes: 0, health };
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed

@@ -302,7 +302,10 @@ fn backoff_never_shrinks(life: &Life, delay: Duration) -> Check {
 
 fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
     let healthy = match (&life.policy.health, life.health) {
-        (Some(_), Some(health)) => health.seen_ok && health.failures == 0,
+        (Some(_), Some(health)) => {
+            let only_now = health.failures == 1 && health.failed == Some(now);
+            health.seen_ok && (health.failures == 0 || only_now)
+        }
         (Some(_), None) => false,
         (None, _) => true,
     };

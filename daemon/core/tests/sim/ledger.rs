@@ -61,6 +61,8 @@ pub(crate) struct Health {
     pub(crate) started: Mono,
     pub(crate) seen_ok: bool,
     pub(crate) failures: u32,
+    /// When the newest of them came: a run that was stable until then was a stable run.
+    pub(crate) failed: Option<Mono>,
     pub(crate) out: Option<u64>,
     pub(crate) asked: u64,
 }
@@ -223,13 +225,13 @@ impl Ledger {
                     life.parked = false;
                 }
             }
-            Event::Spawned { service, generation, .. } => {
+            Event::Spawned { service, generation, at, .. } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
                     life.alive = true;
-                    life.rearm(now);
-                    life.spawned = Some(now);
+                    life.rearm(*at);
+                    life.spawned = Some(*at);
                     life.up = up_by_living(&life.policy).then_some(now);
                 }
             }
@@ -377,7 +379,8 @@ fn up_by_living(policy: &Policy) -> bool {
 impl Life {
     fn rearm(&mut self, now: Mono) {
         let asked = self.health.map_or(0, |health| health.asked);
-        self.health = Some(Health { started: now, seen_ok: false, failures: 0, out: None, asked });
+        self.health =
+            Some(Health { started: now, seen_ok: false, failures: 0, failed: None, out: None, asked });
     }
 
     fn judged(&mut self, now: Mono, probe: u64, ok: bool) {
@@ -391,6 +394,7 @@ impl Life {
             health.failures = 0;
         } else if health.seen_ok || now >= health.started + policy.start_period {
             health.failures += 1;
+            health.failed = Some(now);
         }
     }
 

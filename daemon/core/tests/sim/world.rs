@@ -313,7 +313,7 @@ impl World {
             service.process = Some(process);
         }
         let pid = u32::try_from(generation + 100).unwrap();
-        self.tell(late, Event::Spawned { service, generation, pid });
+        self.tell(late, Event::Spawned { service, generation, pid, at: self.now });
         let life = match self.dice.below(20) {
             _ if self.calm => return,
             // It may be over before the answer is there.
