@@ -189,3 +189,68 @@ fn the_reference_server_without_its_port_says_which() {
         report.reason
     );
 }
+
+/// "`config/examples/mcp-studio.toml` honours every environment variable of design.md section 4 with its default and
+/// gives the same service (uvicorn, `/api/health` answering `status == "healthy"`, reports, restarts)": the shipped file
+/// itself, with a small application in the place of MCP Studio.
+#[test]
+fn the_shipped_example_runs_uvicorn_as_the_script_did() {
+    let Some(python) = tool("MCPD_TEST_PYTHON") else { return };
+    let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/examples/mcp-studio.toml");
+    let example = std::fs::read_to_string(example).unwrap();
+    let moved = example
+        .replace("/opt/mcp-studio/venv/bin/python", python.to_str().unwrap())
+        .replace("\"/opt/mcp-studio\"", "\"@dir\"")
+        .replace("http://127.0.0.1:", "http://${MCP_STUDIO_HOST:-127.0.0.1}:");
+    let sandbox = Sandbox::new(&moved.replace("[service.mcp-studio", "[service.studio"));
+    std::fs::create_dir(sandbox.path("mcp_studio")).unwrap();
+    sandbox.write("mcp_studio/__init__.py", "");
+    sandbox.write(
+        "mcp_studio/main.py",
+        r#"
+import json, os
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+async def health(request):
+    return JSONResponse({"status": "healthy"})
+
+names = [name for name in os.environ if name.startswith(("MCP_STUDIO_", "WATCHFILES_"))]
+with open("seen.json", "w") as file:
+    json.dump({name: os.environ[name] for name in names}, file)
+app = Starlette(routes=[Route("/api/health", health)])
+"#,
+    );
+    let address = sandbox.address();
+    let daemon = sandbox.start_with(|command| {
+        command
+            .env("MCP_STUDIO_HOST", address.ip().to_string())
+            .env("MCP_STUDIO_PORT", address.port().to_string())
+            .env("WATCHFILES_MAX_RESTARTS", "3")
+            .env("WATCHFILES_RESTART_DELAY", "0.2")
+            .env("WATCHFILES_BACKOFF_MULTIPLIER", "2");
+    });
+    let first = healthy(&daemon, 1);
+    assert_eq!(first.max_restarts, 3);
+    let seen: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(sandbox.path("seen.json")).unwrap()).unwrap();
+    for (name, value) in [
+        ("MCP_STUDIO_DEBUG", "true"),
+        ("MCP_STUDIO_WORKERS", "1"),
+        ("MCP_STUDIO_LOG_LEVEL", "INFO"),
+        ("WATCHFILES_NOTIFY_ON_CRASH", "true"),
+    ] {
+        assert_eq!(seen[name], value, "{name}");
+    }
+    for (count, delay) in [(1, 0.2), (2, 0.4)] {
+        let before = healthy(&daemon, count as u64);
+        processes::signal(before.pid.unwrap(), Signal::KILL);
+        let report = crash(&daemon, count);
+        let waited = report.restart.delay_seconds.unwrap();
+        assert!((delay..delay * 1.11).contains(&waited), "restart {count} after {waited} s");
+        assert_eq!((report.restart.attempt, report.restart.max), (u32::try_from(count).unwrap(), 3));
+    }
+    let after = healthy(&daemon, 3);
+    assert_eq!((after.restarts, after.crash_count), (2, 2));
+}

@@ -1,0 +1,198 @@
+//! What people ask of a service.
+
+use super::*;
+
+impl Service {
+    pub(crate) fn command(&mut self, cx: &mut Cx<'_>, request: RequestId, verb: Verb) {
+        match verb {
+            Verb::Start => self.asked_to_start(cx, request),
+            Verb::Restart => self.asked_to_restart(cx, request),
+            Verb::Stop => self.asked_to_stop(cx, request),
+            Verb::Reset => self.asked_to_reset(cx, request),
+            Verb::Signal(signal, whom) => self.asked_to_signal(cx, request, signal, whom),
+        }
+    }
+
+    pub(super) fn refuses_start(&self, cx: &mut Cx<'_>, request: RequestId) -> bool {
+        if cx.shutting_down {
+            self.reply(cx, request, Outcome::ShuttingDown);
+        } else if self.removing {
+            self.reply(cx, request, Outcome::Removed);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn wait_for_up(&mut self, request: RequestId, generation: u64) {
+        self.waiters.push(Waiter { request, goal: Goal::Up { generation } });
+    }
+
+    /// A person wants it up: what was before does not count, and its program may be there by now.
+    pub(super) fn wanted_anew(&mut self) {
+        self.want = Want::Up;
+        self.attempt = 0;
+        self.program_missing = false;
+    }
+
+    pub(super) fn asked_to_start(&mut self, cx: &mut Cx<'_>, request: RequestId) {
+        if self.refuses_start(cx, request) {
+            return;
+        }
+        if let Actual::Up(_) = self.actual {
+            self.want = Want::Up;
+            self.reply(cx, request, Outcome::Already);
+            return;
+        }
+        self.note_asked(cx, NoteKind::Asked(Verb::Start));
+        self.wanted_anew();
+        match &mut self.actual {
+            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
+                self.spawn(cx);
+                self.wait_for_up(request, self.generation);
+            }
+            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
+                self.supersede_stops(cx, Verb::Start);
+                self.wait_for_up(request, self.generation);
+            }
+            Actual::Stopping(stopping) => {
+                stopping.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
+            Actual::Ending(ending) => {
+                ending.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
+        }
+    }
+
+    pub(super) fn asked_to_restart(&mut self, cx: &mut Cx<'_>, request: RequestId) {
+        if self.refuses_start(cx, request) {
+            return;
+        }
+        self.note_asked(cx, NoteKind::Asked(Verb::Restart));
+        self.wanted_anew();
+        match &mut self.actual {
+            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
+                self.spawn(cx);
+                self.wait_for_up(request, self.generation);
+            }
+            // The process that is on its way is as new as one that would be asked for now.
+            Actual::Spawning(_) => {
+                self.supersede_stops(cx, Verb::Restart);
+                self.wait_for_up(request, self.generation);
+            }
+            Actual::Starting(child) | Actual::Up(child) => {
+                let child = child.clone();
+                self.stop_child(cx, child, StopCause::Restart);
+                self.postpone_starts();
+                self.wait_for_up(request, self.generation + 1);
+            }
+            Actual::Stopping(stopping) => {
+                stopping.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
+            Actual::Ending(ending) => {
+                ending.start_now = true;
+                self.wait_for_up(request, self.generation + 1);
+            }
+        }
+    }
+
+    /// Whoever waits for this process to be up waits for the next one instead.
+    pub(super) fn postpone_starts(&mut self) {
+        for waiter in &mut self.waiters {
+            if let Goal::Up { generation } = &mut waiter.goal {
+                *generation = (*generation).max(self.generation + 1);
+            }
+        }
+    }
+
+    pub(super) fn asked_to_stop(&mut self, cx: &mut Cx<'_>, request: RequestId) {
+        self.note_asked(cx, NoteKind::Asked(Verb::Stop));
+        if let Actual::Down(_) = self.actual {
+            self.want = Want::Down;
+            self.reply(cx, request, Outcome::Already);
+            return;
+        }
+        self.waiters.push(Waiter { request, goal: Goal::Down });
+        self.want_down(cx, StopCause::Asked);
+    }
+
+    /// Down is wanted from now on, whatever was.
+    pub(crate) fn want_down(&mut self, cx: &mut Cx<'_>, cause: StopCause) {
+        self.want = Want::Down;
+        self.supersede_starts(cx, Verb::Stop);
+        match &mut self.actual {
+            Actual::Down(_) => self.answer_down(cx),
+            Actual::Backoff { .. } | Actual::Parked(_) => self.go_down(cx, DownReason::Stopped),
+            Actual::Starting(child) | Actual::Up(child) => {
+                let child = child.clone();
+                self.stop_child(cx, child, cause);
+            }
+            // The answer is owed; it is stopped when it is there.
+            Actual::Spawning(_) => {}
+            // It is on its way already. A restart that became a stop is a stop; a failure stays one, for the report.
+            Actual::Stopping(stopping) => {
+                stopping.start_now = false;
+                match stopping.cause {
+                    StopCause::Restart | StopCause::Changed => stopping.cause = cause,
+                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
+                }
+            }
+            Actual::Ending(ending) => ending.start_now = false,
+        }
+    }
+
+    pub(super) fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
+        self.note_asked(cx, NoteKind::Asked(Verb::Reset));
+        self.attempt = 0;
+        match &mut self.actual {
+            Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
+            // It was decided with the failures that are now forgotten.
+            Actual::Ending(ending) if ending.decision.what != What::AsAsked => {
+                ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+            }
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. } => {}
+        }
+        self.reply(cx, request, Outcome::Done);
+    }
+
+    pub(super) fn asked_to_signal(&mut self, cx: &mut Cx<'_>, request: RequestId, signal: i32, whom: Whom) {
+        if self.child().is_none() {
+            self.reply(cx, request, Outcome::NotRunning);
+            return;
+        }
+        self.note_asked(cx, NoteKind::Asked(Verb::Signal(signal, whom)));
+        cx.out.push(Action::Signal { service: self.id, generation: self.generation, signal, whom });
+        self.reply(cx, request, Outcome::Done);
+    }
+
+    /// Everything at once: SIGKILL to whatever lives.
+    pub(crate) fn hurry(&mut self, cx: &mut Cx<'_>) {
+        match &mut self.actual {
+            Actual::Stopping(stopping) => {
+                if let Rung::Asked(_) = stopping.rung {
+                    stopping.rung = Rung::Asked(cx.now);
+                }
+            }
+            Actual::Ending(ending) => {
+                if let Rung::Asked(_) = ending.rung {
+                    ending.rung = Rung::Asked(cx.now);
+                }
+            }
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => {}
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the configuration says of a service: begin, change, go.
+
+use super::*;
+
+impl Service {
+    pub(crate) fn begin(&mut self, cx: &mut Cx<'_>, program_missing: bool) {
+        if program_missing {
+            self.park(cx, ParkReason::ProgramMissing);
+        } else {
+            self.want = Want::Up;
+            self.spawn(cx);
+        }
+    }
+
+    pub(crate) fn redefine(&mut self, cx: &mut Cx<'_>, to: Redefinition) {
+        let Redefinition { policy, restart } = to;
+        let health_changed = policy.health != self.policy.health;
+        self.policy = policy;
+        self.note_asked(cx, NoteKind::Redefined { restart });
+        if health_changed {
+            self.rearm_health(cx);
+        }
+        if !restart {
+            return;
+        }
+        self.attempt = 0;
+        self.program_missing = false;
+        match &mut self.actual {
+            Actual::Spawning(spawning) => spawning.outdated = true,
+            Actual::Starting(child) | Actual::Up(child) => {
+                let child = child.clone();
+                self.stop_child(cx, child, StopCause::Changed);
+            }
+            Actual::Ending(ending) => ending.start_now = self.want == Want::Up,
+            // It was wanted up and its definition was in the way, or may have been.
+            Actual::Backoff { .. } => self.spawn(cx),
+            Actual::Parked(_) => {
+                self.want = Want::Up;
+                self.spawn(cx);
+            }
+            Actual::Stopping(stopping) => stopping.start_now = self.want == Want::Up,
+            Actual::Down(_) => {}
+        }
+    }
+
+    pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
+        let policy = self.policy.health.clone();
+        let (child, starting) = match &mut self.actual {
+            Actual::Starting(child) => (child, true),
+            Actual::Up(child) => (child, false),
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => return,
+        };
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
+        if starting && policy.is_none() {
+            let child = child.clone();
+            self.enter(cx, Actual::Up(child));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, cx: &mut Cx<'_>) {
+        self.removing = true;
+        self.note_asked(cx, NoteKind::Removed);
+        self.want_down(cx, StopCause::Removed);
+    }
+
+    /// The daemon is on its way down, as that note says.
+    pub(crate) fn shut_down(&mut self, cx: &mut Cx<'_>, note: NoteId) {
+        self.cause = Some(note);
+        self.want_down(cx, StopCause::Shutdown);
+    }
+}

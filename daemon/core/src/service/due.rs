@@ -1,0 +1,103 @@
+//! What time brings.
+
+use super::*;
+
+impl Service {
+    /// Does whatever is due now; afterwards [`Self::deadline`] is later than now.
+    pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) {
+        match &mut self.actual {
+            Actual::Down(_) | Actual::Parked(_) => {}
+            Actual::Spawning(spawning) => {
+                spawning.slow = true;
+                self.note(cx, NoteKind::SpawnSlow);
+                self.answer_late(cx);
+            }
+            Actual::Starting(_) => self.starting_due(cx),
+            Actual::Up(_) => self.up_due(cx),
+            Actual::Stopping(stopping) => {
+                let (service, generation) = (self.id, self.generation);
+                let first = matches!(stopping.rung, Rung::Asked(_));
+                stopping.rung = Rung::Killed(cx.now + KILL_AGAIN);
+                self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
+                cx.out.push(Action::Signal { service, generation, signal: SIGKILL, whom: Whom::Group });
+            }
+            Actual::Ending(_) => self.ending_due(cx),
+            Actual::Backoff { .. } => self.spawn(cx),
+        }
+    }
+
+    pub(super) fn starting_due(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Starting(child) = &self.actual else { return };
+        if cx.now >= self.start_ends(child) {
+            // Which of the two comes first is the policy's word: a late timer (the machine slept) changes nothing.
+            if self.start_may_time_out() {
+                let child = child.clone();
+                self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
+                return;
+            }
+            self.become_up(cx);
+        }
+        self.probe_due(cx);
+    }
+
+    pub(super) fn up_due(&mut self, cx: &mut Cx<'_>) {
+        self.reset_if_stable(cx);
+        let Actual::Up(child) = &self.actual else { return };
+        let patience = self.patience_ends(child);
+        if patience.is_some_and(|at| at <= cx.now) {
+            if self.up_by_living() {
+                self.answer_up(cx);
+            } else {
+                self.answer_late(cx);
+            }
+        }
+        self.probe_due(cx);
+    }
+
+    pub(super) fn reset_if_stable(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Up(child) = &self.actual else { return };
+        if self.counts_until(child).is_some_and(|at| at <= cx.now) {
+            self.attempt = 0;
+            self.note(cx, NoteKind::CountersReset);
+        }
+    }
+
+    pub(super) fn probe_due(&mut self, cx: &mut Cx<'_>) {
+        let (service, generation) = (self.id, self.generation);
+        let Some(policy) = self.policy.health.clone() else { return };
+        let (Actual::Starting(child) | Actual::Up(child)) = &mut self.actual else { return };
+        let Some(health) = child.health.as_mut() else { return };
+        if health.lost(cx.now) {
+            let probe = health.number();
+            self.note(cx, NoteKind::ProbeLost);
+            self.probed(cx, probe, false);
+        } else if let Some(probe) = health.ask(&policy, cx.now) {
+            child.probes = probe;
+            cx.out.push(Action::Probe { service, generation, probe });
+        }
+    }
+
+    pub(super) fn ending_due(&mut self, cx: &mut Cx<'_>) {
+        let (service, generation) = (self.id, self.generation);
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        if ending.left.is_some_and(|left| left > 0) && ending.rung.at() <= cx.now {
+            let first = matches!(ending.rung, Rung::Asked(_));
+            ending.rung = Rung::Killed(cx.now + KILL_AGAIN);
+            cx.out.push(Action::SignalTree { service, generation, signal: SIGKILL });
+            self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
+        }
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        match ending.report {
+            Report::Draining { until, .. } if until <= cx.now => {
+                self.note(cx, NoteKind::DrainSlow);
+                self.drained(cx);
+            }
+            Report::Writing(until) if until <= cx.now => {
+                ending.report = Report::Settled;
+                self.note(cx, NoteKind::RecordSlow);
+                self.finish(cx);
+            }
+            Report::Draining { .. } | Report::Writing(_) | Report::Settled => {}
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! From the end of the process until nothing is left of the run: what was that, and what follows? `finish` is the one
+//! place where a run that is over turns into what follows.
+
+use super::*;
+
+impl Service {
+    pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Spawning(spawning) = &self.actual else { return };
+        let started = spawning.asked;
+        // What failed was the old definition's start; the new one has not been tried.
+        let start_now = spawning.outdated && self.want == Want::Up;
+        if start_now {
+            self.postpone_starts();
+        }
+        self.note(cx, NoteKind::SpawnFailed);
+        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now });
+    }
+
+    pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
+        let end = match &self.actual {
+            Actual::Starting(child) | Actual::Up(child) => End {
+                exit: Some(exit),
+                pid: Some(child.pid),
+                started: child.started,
+                cause: None,
+                rung: None,
+                start_now: false,
+            },
+            Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
+                exit: Some(exit),
+                pid: Some(child.pid),
+                started: child.started,
+                cause: Some(*cause),
+                rung: Some(*rung),
+                start_now: *start_now,
+            },
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => return,
+        };
+        let expected = end.cause.is_some();
+        self.reset_if_stable(cx);
+        self.note(cx, NoteKind::Exited { exit, expected });
+        self.end_run(cx, end);
+    }
+
+    /// The main process is gone, or never came: what was that, and what follows?
+    pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
+        let End { exit, pid, started, cause, rung, start_now } = end;
+        let failure = self.failure_of(exit, cause);
+        let asked = match cause {
+            None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
+            Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
+            Some(StopCause::Removed | StopCause::Shutdown) => true,
+        };
+        let decision = if asked {
+            Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
+        } else {
+            self.policy.restart.decide(failure, exit, self.attempt, cx.chance)
+        };
+        // An end that is no failure is worth a report only where the policy means the service never to end.
+        let always = self.policy.restart.when == crate::policy::When::Always;
+        let crash = failure.is_some() || (cause.is_none() && always && !asked);
+        let failure = failure.or(crash.then_some(Failure::Exit));
+        if let Some(failure) = failure {
+            self.note(cx, NoteKind::Crashed { failure });
+        }
+        let grace = self.policy.stop_timeout;
+        let ending = Ending {
+            exit,
+            failure,
+            cause,
+            pid,
+            started,
+            ended: cx.now,
+            decision,
+            start_now,
+            report: Report::Draining { crash, until: cx.now + DRAIN_LIMIT },
+            left: None,
+            rung: rung.unwrap_or(Rung::Asked(cx.now + grace)),
+        };
+        self.enter(cx, Actual::Ending(Box::new(ending)));
+        if exit.is_some() {
+            cx.out.push(Action::Settle { service: self.id, generation: self.generation });
+        } else {
+            // There was no process: nothing to read, nothing left.
+            self.tree_left(cx, 0);
+            self.drained(cx);
+        }
+    }
+
+    pub(super) fn failure_of(&self, exit: Option<Exit>, cause: Option<StopCause>) -> Option<Failure> {
+        let Some(exit) = exit else { return Some(Failure::Spawn) };
+        match cause {
+            Some(StopCause::Failure(failure)) => Some(failure),
+            None if self.policy.success.holds(exit) => None,
+            None => Some(match exit {
+                Exit::Code(_) => Failure::Exit,
+                Exit::Signal { .. } => Failure::Signal,
+            }),
+            Some(
+                StopCause::Asked
+                | StopCause::Restart
+                | StopCause::Changed
+                | StopCause::Removed
+                | StopCause::Shutdown,
+            ) => match exit {
+                Exit::Signal { signal, .. }
+                    if is_crash_signal(signal) && signal != self.policy.stop_signal =>
+                {
+                    Some(Failure::Signal)
+                }
+                Exit::Signal { .. } | Exit::Code(_) => None,
+            },
+        }
+    }
+
+    pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
+        let (service, generation) = (self.id, self.generation);
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        let Report::Draining { crash, .. } = ending.report else { return };
+        match ending.failure.filter(|_| crash) {
+            Some(failure) => {
+                ending.report = Report::Writing(cx.now + RECORD_LIMIT);
+                cx.out.push(Action::RecordCrash(Box::new(Crash {
+                    service,
+                    generation,
+                    failure,
+                    exit: ending.exit,
+                    pid: ending.pid,
+                    started: ending.started,
+                    ended: ending.ended,
+                    decision: ending.decision,
+                })));
+            }
+            None => {
+                ending.report = Report::Settled;
+                self.finish(cx);
+            }
+        }
+    }
+
+    pub(crate) fn crash_recorded(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        if let Report::Writing(_) = ending.report {
+            ending.report = Report::Settled;
+            self.finish(cx);
+        }
+    }
+
+    pub(crate) fn tree_left(&mut self, cx: &mut Cx<'_>, left: u32) {
+        let (service, generation) = (self.id, self.generation);
+        let stop_signal = self.policy.stop_signal;
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        if ending.left == Some(0) {
+            // That look was the last one; this is an older one's news.
+            return;
+        }
+        let first_look = ending.left.is_none();
+        ending.left = Some(left);
+        if left == 0 {
+            self.finish(cx);
+            return;
+        }
+        let signal = match ending.rung {
+            // Asked once: a second SIGTERM means "at once" to many a server.
+            Rung::Asked(_) if !first_look => return,
+            Rung::Asked(_) => stop_signal,
+            // Whatever comes to light after SIGKILL gets it too: children of what was killed.
+            Rung::Killed(_) => SIGKILL,
+        };
+        if first_look {
+            self.note(cx, NoteKind::Leftovers { left });
+        }
+        cx.out.push(Action::SignalTree { service, generation, signal });
+    }
+
+    /// When everything about the dead run is settled, what follows?
+    pub(super) fn finish(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Ending(ending) = &self.actual else { return };
+        if ending.report != Report::Settled || ending.left != Some(0) {
+            return;
+        }
+        let ending = (**ending).clone();
+        cx.out.push(Action::Forget { service: self.id, generation: self.generation });
+        let ended_by_itself = match ending.cause {
+            None | Some(StopCause::Failure(_)) => true,
+            Some(
+                StopCause::Asked
+                | StopCause::Restart
+                | StopCause::Changed
+                | StopCause::Removed
+                | StopCause::Shutdown,
+            ) => false,
+        };
+        if ended_by_itself {
+            // Who waited for this run to be up learns that it is not going to be.
+            let generation = self.generation;
+            let outcome = Outcome::StartFailed {
+                generation,
+                failure: ending.failure,
+                exit: ending.exit,
+                decision: ending.decision,
+            };
+            self.answer(cx, |goal| match goal {
+                Goal::Up { generation: wanted } => (wanted <= generation).then(|| outcome.clone()),
+                Goal::Down => None,
+            });
+        }
+        if self.want == Want::Down {
+            self.go_down(cx, DownReason::Stopped);
+        } else if self.program_missing {
+            self.park(cx, ParkReason::ProgramMissing);
+        } else if ending.start_now || !ended_by_itself {
+            self.answer_down(cx);
+            self.spawn(cx);
+        } else {
+            self.follow(cx, &ending);
+        }
+    }
+
+    /// Carries out what was decided when the run ended.
+    pub(super) fn follow(&mut self, cx: &mut Cx<'_>, ending: &Ending) {
+        match ending.decision.what {
+            What::Restart(delay) => {
+                self.attempt = ending.decision.attempt;
+                self.restarts_total += 1;
+                let until = ending.ended + delay;
+                self.note(cx, NoteKind::Backoff { delay, attempt: self.attempt });
+                if until <= cx.now {
+                    self.spawn(cx);
+                } else {
+                    self.enter(cx, Actual::Backoff { until, failure: ending.failure });
+                }
+            }
+            What::Park(why) => self.park(cx, why),
+            What::StayDown | What::AsAsked => {
+                self.want = Want::Down;
+                let why = match (ending.failure, ending.exit) {
+                    (Some(failure), _) => DownReason::Failed(failure),
+                    (None, Some(exit)) => DownReason::Finished(exit),
+                    (None, None) => DownReason::Stopped,
+                };
+                self.go_down(cx, why);
+            }
+        }
+    }
+}
+
+/// The end of a run, as `end_run` wants to know it.
+pub(super) struct End {
+    exit: Option<Exit>,
+    pid: Option<u32>,
+    started: Mono,
+    cause: Option<StopCause>,
+    rung: Option<Rung>,
+    start_now: bool,
+}

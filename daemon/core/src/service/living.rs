@@ -1,0 +1,82 @@
+//! From the spawn until the process ends: is it up, is it well?
+
+use super::*;
+
+impl Service {
+    pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32) {
+        let Actual::Spawning(spawning) = &self.actual else { return };
+        let outdated = spawning.outdated;
+        self.note(cx, NoteKind::Started { pid });
+        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, cx.now, 0));
+        let child = Child { pid, started: cx.now, probes: 0, health };
+        if self.want == Want::Down {
+            let cause = if self.removing {
+                StopCause::Removed
+            } else if cx.shutting_down {
+                StopCause::Shutdown
+            } else {
+                StopCause::Asked
+            };
+            self.stop_child(cx, child, cause);
+        } else if outdated {
+            self.postpone_starts();
+            self.stop_child(cx, child, StopCause::Changed);
+        } else if self.up_by_living() {
+            self.enter(cx, Actual::Up(child));
+        } else {
+            self.enter(cx, Actual::Starting(child));
+        }
+    }
+
+    pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, ok: bool) {
+        let Some(policy) = self.policy.health.clone() else { return };
+        // What it was before the verdict counts, even when the timer that was to say so is late.
+        self.reset_if_stable(cx);
+        let (child, starting) = match &mut self.actual {
+            Actual::Starting(child) => (child, true),
+            Actual::Up(child) => (child, false),
+            // It is on its way down or gone: the verdict is about the past.
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => return,
+        };
+        let Some(health) = child.health.as_mut().filter(|health| health.owes(probe)) else { return };
+        let meaning = health.judge(&policy, cx.now, ok);
+        let failures = health.failures();
+        match meaning {
+            Meaning::Same => {}
+            Meaning::Recovered => {
+                if !starting {
+                    self.note(cx, NoteKind::Healthy);
+                }
+            }
+            Meaning::Faltered => self.note(cx, NoteKind::ProbeFailed),
+            Meaning::Unhealthy => {
+                let child = child.clone();
+                self.note(cx, NoteKind::Unhealthy { failures });
+                if policy.restart {
+                    self.stop_child(cx, child, StopCause::Failure(Failure::Health));
+                    return;
+                }
+            }
+        }
+        if ok {
+            if starting {
+                self.become_up(cx);
+            }
+            self.answer_up(cx);
+            self.reset_if_stable(cx);
+        }
+    }
+
+    /// From `Starting` to `Up`.
+    pub(super) fn become_up(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Starting(child) = &self.actual else { return };
+        let child = child.clone();
+        self.note(cx, NoteKind::Up { after: cx.now.since(child.started) });
+        self.enter(cx, Actual::Up(child));
+    }
+}

@@ -1,0 +1,452 @@
+//! The life of one service: what is wanted, and what is.
+//!
+//! Each actual state holds its own data. A function per event moves from one state to the next and says what is to be
+//! done. The functions stand by what brings them about:
+//!
+//! | file | question |
+//! |---|---|
+//! | `configured` | what does the configuration say of it? |
+//! | `asked` | what do people ask? |
+//! | `living` | is it up, is it well? |
+//! | `ending` | what was that end, and what follows? |
+//! | `due` | what does time bring? |
+
+mod asked;
+mod configured;
+mod due;
+mod ending;
+mod living;
+
+use std::time::Duration;
+
+use crate::action::{Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, StopCause, Whom};
+use crate::event::{
+    DRAIN_LIMIT, Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
+};
+use crate::health::{Health, Meaning};
+use crate::policy::Policy;
+use crate::time::{Chance, Mono};
+use crate::verdict::{Decision, Failure, ParkReason, What, is_crash_signal};
+
+/// `signal(7)`
+const SIGKILL: i32 = 9;
+/// `signal(7)`: a stopped process cannot act on SIGTERM before it.
+const SIGCONT: i32 = 18;
+
+/// What a transition may use besides the service itself.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Mono,
+    pub(crate) out: &'a mut Vec<Action>,
+    pub(crate) chance: &'a mut Chance,
+    pub(crate) notes: &'a mut u64,
+    pub(crate) shutting_down: bool,
+    /// The shutdown was asked for twice: nobody gets time to end.
+    pub(crate) hurry: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    Up,
+    Down,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Actual {
+    Down(DownReason),
+    /// An answer to [`Action::Spawn`] is owed.
+    Spawning(Spawning),
+    /// A process with a health check that has not succeeded yet, in its start period.
+    Starting(Child),
+    Up(Child),
+    Stopping(Stopping),
+    /// The main process is dead, the run is not settled.
+    Ending(Box<Ending>),
+    Backoff {
+        until: Mono,
+        failure: Option<Failure>,
+    },
+    Parked(ParkReason),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Spawning {
+    asked: Mono,
+    /// A reload changed what it runs meanwhile: replace it as soon as it is there.
+    outdated: bool,
+    /// Said that the answer takes long.
+    slow: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    pub(crate) started: Mono,
+    /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
+    /// one's probe must not pass for an answer to the new one's.
+    probes: u64,
+    pub(crate) health: Option<Health>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stopping {
+    child: Child,
+    cause: StopCause,
+    rung: Rung,
+    /// A start or restart was asked for since: it goes before whatever the policy says of this end.
+    start_now: bool,
+}
+
+/// The stop ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    /// Asked to end; SIGKILL at this time.
+    Asked(Mono),
+    /// SIGKILL was sent; again at this time.
+    Killed(Mono),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ending {
+    /// `None`: it could not be started.
+    exit: Option<Exit>,
+    failure: Option<Failure>,
+    cause: Option<StopCause>,
+    pid: Option<u32>,
+    started: Mono,
+    ended: Mono,
+    decision: Decision,
+    /// The same for the decision that is taken already.
+    start_now: bool,
+    report: Report,
+    /// What the last look found of its tree; `None`: not looked yet.
+    left: Option<u32>,
+    rung: Rung,
+}
+
+/// Where the crash report is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Report {
+    /// The output is being read until this time; a report follows when the end was a crash.
+    Draining {
+        crash: bool,
+        until: Mono,
+    },
+    /// On its way to the disk; given up at this time.
+    Writing(Mono),
+    Settled,
+}
+
+/// Somebody who waits for a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Waiter {
+    request: RequestId,
+    goal: Goal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// Up, in this generation or a later one.
+    Up {
+        generation: u64,
+    },
+    Down,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(crate) id: ServiceId,
+    pub(crate) policy: Policy,
+    pub(crate) want: Want,
+    pub(crate) actual: Actual,
+    pub(crate) since: Mono,
+    pub(crate) generation: u64,
+    /// Automatic restarts in a row.
+    pub(crate) attempt: u32,
+    pub(crate) restarts_total: u64,
+    /// To be forgotten once it is down.
+    pub(crate) removing: bool,
+    /// The definition that is in force once this run is over has no program: it parks then.
+    pub(crate) program_missing: bool,
+    waiters: Vec<Waiter>,
+    /// The note that brought the present state about.
+    cause: Option<NoteId>,
+    /// The deadline that the index holds for it.
+    pub(crate) indexed: Option<Mono>,
+    /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
+    pub(crate) settles_by: Option<Mono>,
+}
+
+impl Stopping {
+    pub(crate) fn cause(&self) -> StopCause {
+        self.cause
+    }
+
+    /// When SIGKILL is due, for the first time or again.
+    pub(crate) fn due(&self) -> Mono {
+        self.rung.at()
+    }
+}
+
+impl Ending {
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// What the last look found of its tree.
+    pub(crate) fn left(&self) -> u32 {
+        self.left.unwrap_or(0)
+    }
+}
+
+impl Service {
+    pub(crate) fn new(id: ServiceId, policy: Policy, now: Mono) -> Self {
+        Self {
+            id,
+            policy,
+            want: Want::Down,
+            actual: Actual::Down(DownReason::NeverStarted),
+            since: now,
+            generation: 0,
+            attempt: 0,
+            restarts_total: 0,
+            removing: false,
+            program_missing: false,
+            waiters: Vec::new(),
+            cause: None,
+            indexed: None,
+            settles_by: None,
+        }
+    }
+
+    /// It has shown what becomes of it: up, down or given up. A crash loop has not, while there is hope.
+    pub(crate) fn has_settled(&self) -> bool {
+        match &self.actual {
+            Actual::Down(_) | Actual::Up(_) | Actual::Parked(_) => true,
+            Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. } => false,
+        }
+    }
+
+    // ---- what is
+
+    pub(crate) fn child(&self) -> Option<&Child> {
+        match &self.actual {
+            Actual::Starting(child) | Actual::Up(child) | Actual::Stopping(Stopping { child, .. }) => {
+                Some(child)
+            }
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => None,
+        }
+    }
+
+    /// Nothing runs and nothing is owed.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        match self.actual {
+            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
+            Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_) => false,
+        }
+    }
+
+    /// When this service needs the core next.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        match &self.actual {
+            Actual::Down(_) | Actual::Parked(_) => None,
+            Actual::Spawning(spawning) => {
+                (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
+            }
+            Actual::Starting(child) => {
+                let probe = child.health.as_ref().map(Health::deadline);
+                earliest([probe, Some(self.start_ends(child)), self.patience_ends(child)])
+            }
+            Actual::Up(child) => {
+                let probe = child.health.as_ref().map(Health::deadline);
+                earliest([probe, self.counts_until(child), self.patience_ends(child)])
+            }
+            Actual::Stopping(stopping) => Some(stopping.rung.at()),
+            Actual::Ending(ending) => {
+                let report = match ending.report {
+                    Report::Draining { until, .. } | Report::Writing(until) => Some(until),
+                    Report::Settled => None,
+                };
+                let tree = ending.left.is_some_and(|left| left > 0).then(|| ending.rung.at());
+                earliest([report, tree])
+            }
+            Actual::Backoff { until, .. } => Some(*until),
+        }
+    }
+
+    /// A start is over at the end of the start period, for then the liveness check takes over, or it has failed at
+    /// `start_timeout`, whichever comes first.
+    fn start_ends(&self, child: &Child) -> Mono {
+        child.started + self.start_period().min(self.policy.start_timeout)
+    }
+
+    fn start_period(&self) -> Duration {
+        self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period)
+    }
+
+    /// The start period leaves it time to.
+    fn start_may_time_out(&self) -> bool {
+        self.start_period() >= self.policy.start_timeout
+    }
+
+    /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
+    /// and a health check has to agree: a server that hangs on every start, for longer than `reset_after` each time,
+    /// must reach its limit.
+    pub(crate) fn counts_until(&self, child: &Child) -> Option<Mono> {
+        let well = child.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0);
+        (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
+    }
+
+    /// When does whoever waits for this process to be up get an answer, whatever it is then?
+    fn patience_ends(&self, child: &Child) -> Option<Mono> {
+        let generation = self.generation;
+        let waited_for = self.waiters.iter().any(|waiter| match waiter.goal {
+            Goal::Up { generation: wanted } => wanted <= generation,
+            Goal::Down => false,
+        });
+        let patience = if self.up_by_living() { SETTLE } else { self.policy.start_timeout };
+        waited_for.then(|| child.started + patience)
+    }
+
+    /// Living for a moment is all that can be asked of it: nothing says when it is ready.
+    fn up_by_living(&self) -> bool {
+        self.start_period().is_zero()
+    }
+
+    // ---- small steps
+
+    fn note(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
+        let id = NoteId(*cx.notes);
+        *cx.notes += 1;
+        let note = Note {
+            id,
+            cause: self.cause,
+            at: cx.now,
+            service: Some(self.id),
+            generation: self.generation,
+            kind,
+        };
+        cx.out.push(Action::Note(note));
+        self.cause = Some(id);
+    }
+
+    /// A person's word is its own cause.
+    fn note_asked(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
+        self.cause = None;
+        self.note(cx, kind);
+    }
+
+    fn enter(&mut self, cx: &Cx<'_>, actual: Actual) {
+        self.since = cx.now;
+        self.actual = actual;
+    }
+
+    fn reply(&self, cx: &mut Cx<'_>, request: RequestId, outcome: Outcome) {
+        cx.out.push(Action::Reply { request, service: self.id, outcome });
+    }
+
+    fn answer(&mut self, cx: &mut Cx<'_>, of: impl Fn(Goal) -> Option<Outcome>) {
+        let mut kept = Vec::new();
+        for waiter in std::mem::take(&mut self.waiters) {
+            match of(waiter.goal) {
+                Some(outcome) => self.reply(cx, waiter.request, outcome),
+                None => kept.push(waiter),
+            }
+        }
+        self.waiters = kept;
+    }
+
+    fn supersede_starts(&mut self, cx: &mut Cx<'_>, by: Verb) {
+        let outcome = if self.removing {
+            Outcome::Removed
+        } else if cx.shutting_down {
+            Outcome::ShuttingDown
+        } else {
+            Outcome::Superseded { by }
+        };
+        self.answer(cx, |goal| matches!(goal, Goal::Up { .. }).then(|| outcome.clone()));
+    }
+
+    /// The process that was to be stopped as soon as it is there is wanted after all.
+    fn supersede_stops(&mut self, cx: &mut Cx<'_>, by: Verb) {
+        self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Superseded { by }));
+    }
+
+    fn answer_up(&mut self, cx: &mut Cx<'_>) {
+        let generation = self.generation;
+        self.answer(cx, |goal| match goal {
+            Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::Done),
+            Goal::Down => None,
+        });
+    }
+
+    /// It runs, but nobody can say that it is up.
+    fn answer_late(&mut self, cx: &mut Cx<'_>) {
+        let generation = self.generation;
+        self.answer(cx, |goal| match goal {
+            Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::NotUpInTime),
+            Goal::Down => None,
+        });
+    }
+
+    fn answer_down(&mut self, cx: &mut Cx<'_>) {
+        self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Done));
+    }
+
+    fn spawn(&mut self, cx: &mut Cx<'_>) {
+        self.generation += 1;
+        self.note(cx, NoteKind::Spawning);
+        cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
+        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: false, slow: false }));
+    }
+
+    fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
+        self.note(cx, NoteKind::Stopping { why: cause });
+        let (service, generation) = (self.id, self.generation);
+        let signal = self.policy.stop_signal;
+        cx.out.push(Action::Signal { service, generation, signal, whom: Whom::Group });
+        if signal != SIGKILL {
+            // What is stopped (SIGSTOP, a debugger) would sleep through the request: as systemd, wake it.
+            cx.out.push(Action::Signal { service, generation, signal: SIGCONT, whom: Whom::Group });
+        }
+        let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
+        let rung = Rung::Asked(cx.now + patience);
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
+    }
+
+    fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
+        self.note(cx, NoteKind::Down(why));
+        self.enter(cx, Actual::Down(why));
+        self.answer_down(cx);
+    }
+
+    fn park(&mut self, cx: &mut Cx<'_>, why: ParkReason) {
+        self.want = Want::Down;
+        self.note(cx, NoteKind::Parked(why));
+        self.enter(cx, Actual::Parked(why));
+        self.answer_down(cx);
+    }
+}
+
+impl Rung {
+    fn at(self) -> Mono {
+        match self {
+            Self::Asked(at) | Self::Killed(at) => at,
+        }
+    }
+}
+
+fn earliest<const N: usize>(times: [Option<Mono>; N]) -> Option<Mono> {
+    times.into_iter().flatten().min()
+}
