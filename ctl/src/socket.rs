@@ -41,10 +41,8 @@ impl Socket {
         if let Some(path) = told {
             return Self { looked: vec![path.clone()], path };
         }
-        // With a single place there is nothing to choose, and asking whether a pipe exists would take one of its
-        // instances.
-        let several = usual.len() > 1;
-        if let Some(path) = usual.iter().find(|path| several && exists(path)) {
+        // Before the configuration: under systemd RUNTIME_DIRECTORY decides where the socket is, whatever that says.
+        if let Some(path) = usual.iter().find(|path| exists(path)) {
             return Self { path: path.clone(), looked: vec![path.clone()] };
         }
         let mut looked = usual;
@@ -59,8 +57,12 @@ impl Socket {
     }
 }
 
-/// A place that may not be looked at counts as one that is there: connecting then says what is missing.
+/// A place that may not be looked at counts as one that is there: connecting then says what is missing. A pipe is not
+/// looked at, for that would take one of its instances.
 fn exists(path: &Path) -> bool {
+    if cfg!(windows) {
+        return false;
+    }
     match path.try_exists() {
         Ok(exists) => exists,
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
@@ -90,6 +92,13 @@ mod tests {
         assert_eq!(choose(None, Some("b")).looked, [Path::new("b")]);
         assert_eq!(choose(None, Some("")).path, Path::new("/run/mcpd/control.sock"));
         assert_eq!(choose(None, None).path, Path::new("/run/mcpd/control.sock"));
+    }
+
+    #[test]
+    fn a_socket_that_is_there_wins_over_the_configuration() {
+        let only = vec![PathBuf::from("/run/mcpd/control.sock")];
+        let found = Socket::choose(None, None, only, |_| true, || Some("/srv/sock".into()));
+        assert_eq!(found.looked, [Path::new("/run/mcpd/control.sock")]);
     }
 
     #[test]

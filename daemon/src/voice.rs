@@ -17,7 +17,10 @@ pub fn start() {
         && let Ok(journal) = tracing_journald::layer()
     {
         // Fields arrive under their own names: MCPD_SERVICE, MCPD_EVENT, MESSAGE_ID.
-        let journal = journal.with_field_prefix(None).with_syslog_identifier("mcpd".into());
+        let journal = journal
+            .with_field_prefix(None)
+            .with_syslog_identifier("mcpd".into())
+            .with_priority_mappings(priorities());
         let _ = registry.with(journal).try_init();
         return;
     }
@@ -34,4 +37,17 @@ pub fn start() {
         .with_target(false)
         .fmt_fields(only_message);
     let _ = registry.with(people).try_init();
+}
+
+/// syslog(3)'s levels. What is as it should be is no notice, which journalctl prints in bold.
+#[cfg(target_os = "linux")]
+fn priorities() -> tracing_journald::PriorityMappings {
+    use tracing_journald::{Priority, PriorityMappings};
+    PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    }
 }

@@ -283,7 +283,7 @@ impl Shell {
 
     fn systemd_tick(&mut self) {
         let summary = self.systemd.wants_status().then(|| self.summary());
-        self.systemd.tick(summary.as_deref(), self.core.is_shutting_down());
+        self.systemd.tick(summary.as_deref());
     }
 
     async fn end(mut self) {

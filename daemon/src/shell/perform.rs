@@ -49,6 +49,8 @@ impl Shell {
                     self.names.remove(&*entry.name);
                 }
             }
+            // Nothing is left to wait for because all of it is being stopped.
+            Action::Ready if self.core.is_shutting_down() => {}
             Action::Ready => {
                 let summary = self.summary();
                 self.tell_own(Level::Info, None, "ready", format!("ready: {summary}"), json!({}));

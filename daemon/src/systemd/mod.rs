@@ -18,10 +18,19 @@ use crate::sys;
 
 /// STATUS= follows the truth at most this late, so that a crash storm is not a storm of datagrams.
 const STATUS_DELAY: Duration = Duration::from_millis(250);
-/// While stopping takes long, systemd is asked for more time this often ...
+/// While starting or stopping takes long, systemd is asked for more time this often: a service's own `start_timeout` and
+/// `stop_timeout` bound it, not the unit's ...
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// ... and for this much.
 const EXTEND_BY: Duration = Duration::from_secs(20);
+
+/// How far the daemon is, as systemd sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Ready,
+    Stopping,
+}
 
 /// The connection to the service manager, if there is one.
 pub struct Systemd {
@@ -30,7 +39,7 @@ pub struct Systemd {
     status_due: Option<Mono>,
     extend_due: Option<Mono>,
     last_status: String,
-    ready: bool,
+    phase: Phase,
 }
 
 impl Systemd {
@@ -45,9 +54,9 @@ impl Systemd {
             present,
             watchdog,
             status_due: None,
-            extend_due: None,
+            extend_due: present.then_some(now),
             last_status: String::new(),
-            ready: false,
+            phase: Phase::Starting,
         }
     }
 
@@ -65,7 +74,7 @@ impl Systemd {
     }
 
     /// Sends what is due. `status`: given when [`Self::wants_status`].
-    pub fn tick(&mut self, status: Option<&str>, stopping: bool) {
+    pub fn tick(&mut self, status: Option<&str>) {
         let now = Mono(sys::monotonic_ns());
         if let Some((every, due)) = &mut self.watchdog
             && *due <= now
@@ -77,7 +86,7 @@ impl Systemd {
             self.status_due = None;
             self.status(status);
         }
-        if stopping && self.extend_due.is_some_and(|due| due <= now) {
+        if self.extend_due.is_some_and(|due| due <= now) {
             self.extend(now);
         }
     }
@@ -96,10 +105,12 @@ impl Systemd {
         }
     }
 
-    /// Everything that starts with the daemon is up or has failed; or a reload is done.
+    /// Everything that starts with the daemon is up or has failed; or a reload is done. Nothing is ready any more once the
+    /// end has begun.
     pub fn ready(&mut self, status: &str) {
-        if self.present {
-            self.ready = true;
+        if self.present && self.phase != Phase::Stopping {
+            self.phase = Phase::Ready;
+            self.extend_due = None;
             status.clone_into(&mut self.last_status);
             platform::send(&["READY=1", &format!("STATUS={status}")]);
         }
@@ -107,14 +118,15 @@ impl Systemd {
 
     /// A reload begins. Before READY=1 there is nothing to reload from, as systemd sees it.
     pub fn reloading(&mut self) {
-        if self.present && self.ready {
+        if self.present && self.phase == Phase::Ready {
             platform::send(&["RELOADING=1", &format!("MONOTONIC_USEC={}", sys::monotonic_ns() / 1000)]);
         }
     }
 
     /// The end begins.
     pub fn stopping(&mut self) {
-        if self.present && self.extend_due.is_none() {
+        if self.present && self.phase != Phase::Stopping {
+            self.phase = Phase::Stopping;
             platform::send(&["STOPPING=1"]);
             self.extend(Mono(sys::monotonic_ns()));
         }
