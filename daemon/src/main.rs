@@ -18,7 +18,7 @@ const FAILED: u8 = 1;
 #[command(name = "mcpd", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Without --config the first of these is used: $MCPD_CONFIG, ./mcpd.toml, \
     $XDG_CONFIG_HOME/mcpd/mcpd.toml, /etc/mcpd/mcpd.toml (as root the last first).\n\
-    Signals: SIGTERM, SIGINT stop everything in order (a second one at once); SIGHUP reloads; SIGUSR1 reopens logs.\n\
+    Signals: SIGTERM, SIGINT stop every service as configured and then mcpd (a second one: at once, by SIGKILL); SIGHUP reloads; SIGUSR1 reopens logs.\n\
     Its client is mcpctl.")]
 struct Arguments {
     /// The configuration file.

@@ -1,4 +1,4 @@
-//! Puts crash reports on disk, off the loop, one after the other.
+//! Words crash reports and puts them on disk, off the loop, one after the other.
 
 use std::sync::mpsc;
 
@@ -6,14 +6,14 @@ use mcpd_proto::crash::CrashReport;
 
 use crate::crash::CrashStore;
 
-/// A report to write.
+/// A report to make and to write.
 pub struct Entry {
-    /// The report.
-    pub report: CrashReport,
+    /// Makes the report: wording it takes time that is not the loop's.
+    pub report: Box<dyn FnOnce() -> CrashReport + Send>,
     /// Reports kept for its service.
     pub keep: u32,
     /// Called on the recorder's thread with what came of it.
-    pub done: Box<dyn FnOnce(Result<(), String>) + Send>,
+    pub done: Box<dyn FnOnce(CrashReport, Result<(), String>) + Send>,
 }
 
 /// The queue to the thread.
@@ -31,8 +31,9 @@ impl Recorder {
         let (entries, queue) = mpsc::channel::<Entry>();
         std::thread::Builder::new().name("recorder".into()).stack_size(256 * 1024).spawn(move || {
             while let Ok(Entry { report, keep, done }) = queue.recv() {
+                let report = report();
                 let result = store.write(&report, keep).map(drop).map_err(|error| error.to_string());
-                done(result);
+                done(report, result);
             }
         })?;
         Ok(Self { entries })

@@ -75,6 +75,8 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     {
         make_dir(parent, "daemon.control_socket")?;
     }
+    // Without it services run all the same, and the log path says what is wrong.
+    let _ = sys::make_private_dir(&daemon.log_dir);
     let _state = instance::lock(&daemon.state_dir.join("mcpd.lock"), "daemon.state_dir")?;
     let _socket = if cfg!(unix) {
         let mut path = OsString::from(&daemon.control_socket);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::LogTarget;
 
+use crate::crash::redact::is_secret_name;
 use crate::sys;
 
 /// What to start.
@@ -23,6 +24,9 @@ pub struct Job {
     /// A health probe's program instead of the service's own.
     pub probe: Option<Vec<String>>,
 }
+
+/// The variables of a process whose names look secret, with their values: what must not reach a report.
+pub type Secrets = Arc<[(String, String)]>;
 
 /// What came of a job.
 pub struct Answer {
@@ -40,6 +44,8 @@ pub struct Started {
     pub program: PathBuf,
     /// When it was asked for, as [`sys::monotonic_ns`] says.
     pub began: u64,
+    /// What of its environment must not be told.
+    pub secrets: Secrets,
 }
 
 /// The queue to the threads.
@@ -103,6 +109,12 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
         .map_err(|error| error.to_string())?;
     let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
+    let secrets = env
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
+        .filter(|(name, _)| is_secret_name(name))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     let plan = sys::SpawnPlan {
         program: program.clone(),
         argv: argv.iter().map(OsString::from).collect(),
@@ -114,5 +126,5 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
     };
     let began = sys::monotonic_ns();
     let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
-    Ok(Started { spawned, program, began })
+    Ok(Started { spawned, program, began, secrets })
 }

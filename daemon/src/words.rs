@@ -120,7 +120,8 @@ pub fn down_reason(reason: DownReason) -> String {
 pub fn park_reason(reason: ParkReason, missing: Option<&str>) -> String {
     match reason {
         ParkReason::Limit { restarts } => {
-            format!("{restarts} restarts in a row did not help (restart.max_restarts)")
+            let times = if restarts == 1 { "1 restart" } else { &format!("{restarts} restarts in a row") };
+            format!("{times} did not help (restart.max_restarts)")
         }
         ParkReason::Prevented(end) => {
             format!("it {}, which restart.prevent_exit_status lists", exit(end))

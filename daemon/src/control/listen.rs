@@ -44,7 +44,7 @@ pub fn listen(path: &Path, desk: Desk) -> Result<(), BindError> {
         Err(source) => return Err(io(source)),
     }
     let name = mcpd_proto::socket::name(path).map_err(io)?;
-    let listener = ListenerOptions::new().name(name).create_tokio().map_err(io)?;
+    let listener = sys::private(ListenerOptions::new().name(name)).create_tokio().map_err(io)?;
     sys::set_socket_mode(path).map_err(io)?;
     tokio::spawn(async move {
         let room = Arc::new(Semaphore::new(SESSIONS));

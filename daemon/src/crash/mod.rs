@@ -1,6 +1,6 @@
 //! Why did it die? Crash reports: worded, redacted, kept.
 //!
-//! The loop collects the facts of an end and hands them over; a worker thread words the reason, takes the secrets out
+//! The loop collects the facts of an end and hands them over; the recorder's thread words the reason, takes the secrets out
 //! and writes the report, before the loop decides on a restart. Nothing here decides what follows a crash.
 //!
 //! | module | answers |

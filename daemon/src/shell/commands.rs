@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 
 use super::Shell;
 use super::message::Reply;
+use super::report::redactor;
 use crate::words;
 
 /// A client's command on several services, until each of them has an outcome.
@@ -170,7 +171,10 @@ impl Shell {
         let mut data = Map::new();
         data.insert("service".into(), name.into());
         data.insert("crash_id".into(), json!(crash.map(|crash| &crash.id)));
-        let lines = entry.map_or(&[][..], |entry| &entry.last_lines);
+        let mut lines = entry.map_or_else(Vec::new, |entry| entry.last_lines.clone());
+        if let Some(entry) = entry {
+            redactor(&entry.spec, entry.run.as_ref().map(|run| &run.secrets)).lines(&mut lines);
+        }
         data.insert("stderr_tail".into(), json!(lines));
         ErrorObject::with(Kind::StartFailed, format!("did not come up: {what}{then}"), data)
     }

@@ -10,6 +10,7 @@ use mcpd_proto::log::LogLine;
 
 use crate::log::Tails;
 use crate::probe::HttpCheck;
+use crate::spawner::Secrets;
 use crate::sys;
 
 /// Verdicts kept for a report.
@@ -44,6 +45,7 @@ pub(super) struct Run {
     pub(super) generation: u64,
     pub(super) exit: Option<sys::Exit>,
     pub(super) tails: Option<Tails>,
+    pub(super) secrets: Secrets,
     /// Processes were left after the main one ended: look again whenever one of them ends.
     pub(super) settling: bool,
 }

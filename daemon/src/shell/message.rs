@@ -3,6 +3,7 @@
 use mcpd_core::{ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::ErrorObject;
+use mcpd_proto::log::LogLine;
 use mcpd_proto::method::{Outcomes, Reloaded};
 use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
 use tokio::sync::oneshot;
@@ -32,8 +33,8 @@ pub enum Message {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
-        /// Why not.
-        result: Result<(), String>,
+        /// What it says.
+        recorded: Recorded,
     },
     /// A health probe has its verdict.
     Probed {
@@ -65,6 +66,16 @@ pub enum Message {
     },
     /// A client wants something.
     Ask(Ask),
+}
+
+/// A crash whose report has been made.
+pub struct Recorded {
+    /// The report in short.
+    pub summary: CrashSummary,
+    /// The end of its output, for whoever waits for a start.
+    pub last_lines: Vec<LogLine>,
+    /// Whether the report is on disk.
+    pub result: Result<(), String>,
 }
 
 /// The loop's answer, or why not.

@@ -100,7 +100,7 @@ pub struct Shell {
     boot: String,
     started: Mono,
     started_at: Timestamp,
-    host: Host,
+    host: Arc<Host>,
     last_reload: Option<String>,
     finished: bool,
 }
@@ -167,7 +167,7 @@ impl Shell {
             boot: format!("{:x}-{:x}", std::process::id(), started_at.as_microsecond()),
             started: now,
             started_at,
-            host: report::host(),
+            host: Arc::new(report::host()),
             last_reload: None,
             finished: false,
         };

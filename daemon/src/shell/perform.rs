@@ -2,12 +2,12 @@
 
 use mcpd_core::action::Crash;
 use mcpd_core::{Action, Event, ServiceId, Whom};
-use mcpd_proto::log::LogLine;
+use mcpd_proto::crash::CrashReport;
 use serde_json::json;
 
-use super::message::Message;
-use super::report::{Surroundings, report};
-use super::take::run_id_of;
+use super::message::{Message, Recorded};
+use super::report::{Case, report};
+use super::take::{last_lines, run_id_of};
 use super::{Owner, Shell};
 use crate::scribe::Level;
 use crate::spawner::Job;
@@ -26,7 +26,7 @@ impl Shell {
                     self.children.signal_leftovers(run.key, signal);
                 }
             }
-            Action::RecordCrash(crash) => self.record(&crash),
+            Action::RecordCrash(crash) => self.record(*crash),
             Action::Forget { service, generation } => {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
@@ -107,28 +107,37 @@ impl Shell {
         self.events.push_back(Event::TreeLeft { service, generation, left });
     }
 
-    fn record(&mut self, crash: &Crash) {
+    fn record(&mut self, crash: Crash) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&crash.service) else { return };
-        let report = report(crash, entry, &Surroundings { now, host: &self.host });
-        let summary = report.summary();
-        entry.last_crash = Some(summary.clone());
-        entry.crash_count += 1;
-        // What a person sees goes through the same redaction as the report.
-        entry.last_lines = tail_of(&report.stderr_tail, &report.stdout_tail, entry.last_lines.len());
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
-        let name = entry.name.to_string();
-        let outbox = self.outbox.clone();
-        let done = Box::new(move |result| {
-            let _ = outbox.blocking_send(Message::CrashRecorded { service, generation, result });
+        let verdicts = entry.verdicts.iter().cloned().collect();
+        let command = entry.command();
+        let run = entry.run.as_mut().filter(|run| run.generation == generation);
+        let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
+            (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
-        self.recorder.submit(recorder::Entry { report, keep, done });
-        let data = json!({ "crash_id": summary.id, "kind": summary.kind, "generation": generation });
-        self.tell_own(Level::Error, Some(&name), "crash", summary.reason, data);
+        let case = Case {
+            crash,
+            name: entry.name.clone(),
+            spec: entry.spec.clone(),
+            command,
+            verdicts,
+            tails: tails.unwrap_or_default(),
+            exit,
+            spawn_error: entry.spawn_error.clone(),
+            previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
+            secrets,
+            now,
+            host: self.host.clone(),
+        };
+        let outbox = self.outbox.clone();
+        let done = Box::new(move |report: CrashReport, result| {
+            let last_lines = last_lines(&report.stderr_tail, &report.stdout_tail);
+            let recorded = Recorded { summary: report.summary(), last_lines, result };
+            // Only while the daemon ends there is nobody to tell.
+            let _ = outbox.blocking_send(Message::CrashRecorded { service, generation, recorded });
+        });
+        self.recorder.submit(recorder::Entry { report: Box::new(move || report(case)), keep, done });
     }
-}
-
-fn tail_of(stderr: &[LogLine], stdout: &[LogLine], count: usize) -> Vec<LogLine> {
-    let lines = if stderr.is_empty() { stdout } else { stderr };
-    lines[lines.len().saturating_sub(count)..].to_vec()
 }

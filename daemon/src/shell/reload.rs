@@ -169,7 +169,7 @@ impl Shell {
         let Some(id) = self.names.get(&spec.name).copied() else { return };
         // A parked service stays so until asked or changed; this is a change, whatever it is.
         let parked = self.core.view(id).is_some_and(|view| matches!(view.state, StateView::Parked(_)));
-        let restart = restart || parked;
+        let restart = restart || (parked && spec.enabled);
         self.set_entry(id, spec, loaded);
         let to = Box::new(Redefinition { policy: policy(spec), restart });
         self.events.push_back(Event::Redefine { service: id, to });

@@ -1,30 +1,65 @@
-//! Makes the report of a crash from what the core decided and what the shell knows.
+//! Makes the report of a crash from what the core decided and what the shell knows: the loop gathers the facts, the
+//! recorder's thread words them.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use mcpd_config::ServiceSpec;
 use mcpd_core::action::Crash;
 use mcpd_core::verdict::{Failure, What};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::crash::{CrashReport, Host, Resources, RestartDecision};
+use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, Resources, RestartDecision};
 
-use super::entry::Entry;
 use crate::crash::{CrashStore, reason, redact};
+use crate::log::Tails;
+use crate::spawner::Secrets;
 use crate::{sys, words};
 
-/// What a report needs besides the crash and the service.
-pub(super) struct Surroundings<'a> {
+/// The facts of a crash.
+pub(super) struct Case {
+    pub(super) crash: Crash,
+    pub(super) name: Arc<str>,
+    pub(super) spec: Arc<ServiceSpec>,
+    pub(super) command: Vec<String>,
+    pub(super) verdicts: Vec<HealthVerdict>,
+    pub(super) tails: Tails,
+    pub(super) exit: Option<sys::Exit>,
+    pub(super) spawn_error: Option<String>,
+    pub(super) previous: Option<String>,
+    pub(super) secrets: Option<Secrets>,
     pub(super) now: (Mono, Timestamp),
-    pub(super) host: &'a Host,
+    pub(super) host: Arc<Host>,
 }
 
-pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) -> CrashReport {
-    let at = |at: Mono| wall(around.now, at);
+/// What takes a service's secrets out of texts: those that its last run had in its environment, or, of a run that did
+/// not come about, those that its configuration names.
+pub(super) fn redactor(spec: &ServiceSpec, secrets: Option<&Secrets>) -> redact::Redactor {
+    match secrets {
+        Some(secrets) => redact::Redactor::new(secrets.iter().map(|(name, value)| (name, value))),
+        None => redact::Redactor::new(&spec.environment),
+    }
+}
+
+pub(super) fn report(case: Case) -> CrashReport {
+    let Case {
+        crash,
+        name,
+        spec,
+        command,
+        verdicts,
+        mut tails,
+        exit,
+        spawn_error,
+        previous,
+        secrets,
+        now,
+        host,
+    } = case;
+    let at = |at: Mono| wall(now, at);
     let wall = |when: Mono| stamp(at(when));
     let uptime = crash.ended.since(crash.started);
-    let run = entry.run.as_ref().filter(|run| run.generation == crash.generation);
-    let mut tails = run.and_then(|run| run.tails.clone()).unwrap_or_default();
-    let secrets = entry.spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let redactor = redact::Redactor::new(secrets);
+    let redactor = redactor(&spec, secrets.as_ref());
     // Before a reason is taken from them: a reason is cut, and half a secret is not recognised.
     redactor.lines(&mut tails.stderr);
     redactor.lines(&mut tails.stdout);
@@ -33,7 +68,6 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
         Some(Exit::Signal { signal, core_dumped }) => (None, Some(words::signal(signal)), core_dumped),
         None => (None, None, false),
     };
-    let verdicts: Vec<_> = entry.verdicts.iter().cloned().collect();
     let kind = words::kind(crash.failure);
     let reason = match crash.failure {
         Failure::Exit | Failure::Signal => {
@@ -44,22 +78,21 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
             reason::exit(kind, exit_code, number, core_dumped, uptime, &tails.stderr, &tails.stdout)
         }
         Failure::Health => {
-            let retries = entry.spec.health.as_ref().map_or(0, |health| health.retries);
+            let retries = spec.health.as_ref().map_or(0, |health| health.retries);
             reason::health(retries, &verdicts)
         }
-        Failure::StartTimeout => reason::start_timeout(entry.spec.start_timeout),
-        Failure::Spawn => reason::spawn(entry.spawn_error.as_deref().unwrap_or("the system did not say why")),
+        Failure::StartTimeout => reason::start_timeout(spec.start_timeout),
+        Failure::Spawn => reason::spawn(spawn_error.as_deref().unwrap_or("the system did not say why")),
     };
     let (decision, why) = words::decision(&crash.decision);
     let delay = match crash.decision.what {
         What::Restart(delay) => Some(delay),
         What::Park(_) | What::StayDown | What::AsAsked => None,
     };
-    let exit = run.and_then(|run| run.exit.as_ref());
     let mut report = CrashReport {
         schema: SCHEMA,
         id: CrashStore::new_id(at(crash.ended)),
-        service: entry.name.to_string(),
+        service: name.to_string(),
         generation: crash.generation,
         time: wall(crash.ended),
         kind,
@@ -70,8 +103,8 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
         pid: crash.pid,
         started_at: crash.pid.is_some().then(|| wall(crash.started)),
         uptime_seconds: uptime.as_secs_f64(),
-        command: entry.command(),
-        working_directory: entry.spec.working_directory.as_ref().map(|dir| dir.display().to_string()),
+        command,
+        working_directory: spec.working_directory.as_ref().map(|dir| dir.display().to_string()),
         restart: RestartDecision {
             attempt: crash.decision.attempt,
             max: crash.decision.max,
@@ -84,14 +117,14 @@ pub(super) fn report(crash: &Crash, entry: &Entry, around: &Surroundings<'_>) ->
         stdout_tail: tails.stdout,
         health: verdicts,
         resources: Resources {
-            max_rss_bytes: exit.and_then(|exit| exit.max_rss_bytes),
-            cpu_seconds: exit.and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),
+            max_rss_bytes: exit.as_ref().and_then(|exit| exit.max_rss_bytes),
+            cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),
             ..Resources::default()
         },
         changed: Vec::new(),
-        previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
+        previous,
         fingerprint: None,
-        host: around.host.clone(),
+        host: (*host).clone(),
     };
     redactor.report(&mut report);
     report

@@ -1,13 +1,13 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
-use mcpd_core::{Event, Exit, Mono};
+use mcpd_core::{Event, Exit, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
 
 use super::entry::Run;
-use super::message::{Ask, Found, Message};
+use super::message::{Ask, Found, Message, Recorded};
 use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
@@ -30,12 +30,8 @@ impl Shell {
                 }
                 self.events.push_back(Event::Drained { service, generation });
             }
-            Message::CrashRecorded { service, generation, result } => {
-                if let Err(why) = result {
-                    let name = self.entries.get(&service).map(|entry| entry.name.to_string());
-                    let message = format!("its crash report could not be written: {why}");
-                    self.tell_own(Level::Error, name.as_deref(), "record_failed", message, json!({}));
-                }
+            Message::CrashRecorded { service, generation, recorded } => {
+                self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
             Message::Probed { service, generation, probe, verdict } => {
@@ -61,6 +57,23 @@ impl Shell {
                 }
             }
             Message::Ask(ask) => self.ask(ask),
+        }
+    }
+
+    fn recorded(&mut self, service: ServiceId, generation: u64, recorded: Recorded) {
+        let Recorded { summary, last_lines, result } = recorded;
+        let name = summary.service.clone();
+        let data = json!({ "crash_id": summary.id, "kind": summary.kind, "generation": generation });
+        let reason = summary.reason.clone();
+        if let Some(entry) = self.entries.get_mut(&service) {
+            entry.last_crash = Some(summary);
+            entry.crash_count += 1;
+            entry.last_lines = last_lines;
+        }
+        self.tell_own(Level::Error, Some(&name), "crash", reason, data);
+        if let Err(why) = result {
+            let message = format!("its crash report could not be written: {why}");
+            self.tell_own(Level::Error, Some(&name), "record_failed", message, json!({}));
         }
     }
 
@@ -108,7 +121,7 @@ impl Shell {
     fn service_spawned(
         &mut self,
         key: sys::Key,
-        service: mcpd_core::ServiceId,
+        service: ServiceId,
         generation: u64,
         result: Result<crate::spawner::Started, String>,
     ) {
@@ -121,7 +134,14 @@ impl Shell {
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
                     entry.program = Some(started.program);
-                    entry.run = Some(Run { key, generation, exit: None, tails: None, settling: false });
+                    entry.run = Some(Run {
+                        key,
+                        generation,
+                        exit: None,
+                        tails: None,
+                        secrets: started.secrets,
+                        settling: false,
+                    });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
@@ -220,7 +240,7 @@ fn core_exit(exit: &sys::Exit) -> Exit {
 }
 
 /// What somebody who waits for a start wants to see: the end of stderr, or of stdout when stderr is silent.
-fn last_lines(stderr: &[LogLine], stdout: &[LogLine]) -> Vec<LogLine> {
+pub(super) fn last_lines(stderr: &[LogLine], stdout: &[LogLine]) -> Vec<LogLine> {
     let lines = if stderr.is_empty() { stdout } else { stderr };
     lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }

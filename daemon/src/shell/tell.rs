@@ -34,11 +34,13 @@ impl Shell {
                 put("pid", (*pid).into());
                 (Level::Info, "started", format!("started, pid {pid}"))
             }
-            NoteKind::Up { after } => (
-                Level::Info,
-                "up",
-                format!("up: healthy or past its start period after {}", words::span(*after)),
-            ),
+            NoteKind::Up { after } => {
+                let after = words::span(*after);
+                let healthy = entry.and_then(|entry| entry.verdicts.back()).is_some_and(|verdict| verdict.ok);
+                let how =
+                    if healthy { "up: healthy" } else { "up: not healthy yet, its start period is over" };
+                (Level::Info, "up", format!("{how} after {after}"))
+            }
             NoteKind::SpawnFailed => {
                 let why = spawn_error.unwrap_or("the system did not say why");
                 (Level::Error, "spawn_failed", format!("could not be started: {why}"))
@@ -50,7 +52,8 @@ impl Shell {
                     Exit::Signal { signal, .. } => put("signal", words::signal(*signal).into()),
                 }
                 let level = if *expected || *exit == Exit::Code(0) { Level::Info } else { Level::Warn };
-                (level, "exited", words::exit(*exit))
+                let asked = if *expected { ", as it was asked to" } else { "" };
+                (level, "exited", format!("{}{asked}", words::exit(*exit)))
             }
             NoteKind::Crashed { failure } => {
                 put("kind", json!(words::kind(*failure)));

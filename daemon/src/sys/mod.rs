@@ -29,7 +29,7 @@ use windows as platform;
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_root, make_private_dir,
-    monotonic_ns, os_release, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn,
+    monotonic_ns, os_release, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn,
     stderr_is_the_journal,
 };
 

@@ -13,7 +13,8 @@ mod spawn;
 
 pub use children::Children;
 pub use files::{
-    async_pipe, ctrl_c_helper, make_private_dir, remove_stale_socket, set_socket_mode, stderr_is_the_journal,
+    async_pipe, ctrl_c_helper, make_private_dir, private, remove_stale_socket, set_socket_mode,
+    stderr_is_the_journal,
 };
 pub use limits::raise_open_files_limit;
 pub use spawn::{Process, spawn};

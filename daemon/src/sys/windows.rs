@@ -12,7 +12,9 @@ mod spawn;
 
 pub use children::Children;
 pub use console::{CTRL_C_ARGUMENT, ctrl_c_helper};
-pub use files::{async_pipe, make_private_dir, remove_stale_socket, set_socket_mode, stderr_is_the_journal};
+pub use files::{
+    async_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode, stderr_is_the_journal,
+};
 pub use spawn::{Process, spawn};
 
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;

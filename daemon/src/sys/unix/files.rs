@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use interprocess::local_socket::ListenerOptions;
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use tokio::io::AsyncRead;
 
 use super::LogPipe;
@@ -19,6 +21,12 @@ const SOCKET_MODE: u32 = 0o660;
 /// When the system refuses.
 pub fn set_socket_mode(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+}
+
+/// Nobody else from the first moment: a socket's mode is taken from its descriptor when it is bound, less the umask.
+#[must_use]
+pub fn private(options: ListenerOptions<'_>) -> ListenerOptions<'_> {
+    options.mode(SOCKET_MODE)
 }
 
 /// Removes the socket file of a daemon that is gone. True: nothing is in the way any more; false: something that is no

@@ -4,6 +4,7 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, IntoRawHandle};
 use std::path::Path;
 
+use interprocess::local_socket::ListenerOptions;
 use tokio::io::AsyncRead;
 use tokio::net::windows::named_pipe::NamedPipeServer;
 
@@ -15,6 +16,12 @@ use super::LogPipe;
 /// None.
 pub fn set_socket_mode(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Access lists come with the installation as a service.
+#[must_use]
+pub fn private(options: ListenerOptions<'_>) -> ListenerOptions<'_> {
+    options
 }
 
 /// Pipes go with their server: nothing is ever stale.
