@@ -276,3 +276,36 @@ fn a_damaged_report_hurts_nobody() {
     });
     assert_eq!(reports[0].service, "a");
 }
+
+/// design.md section 7: "Secrets are redacted by key name and by known value", wherever the service had them from.
+#[test]
+fn secrets_of_the_environment_stay_out_of_reports() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["sh", "-c", "echo using $OWN_TOKEN; echo login with $FILE_PASSWORD failed, $INHERITED_API_KEY too >&2; exit 1"]
+        environment = { OWN_TOKEN = "own-0123456789" }
+        environment_files = ["secrets.env"]
+        restart = { when = "never" }
+        "#,
+    );
+    sandbox.write("secrets.env", "FILE_PASSWORD=file-0123456789\n");
+    let daemon = sandbox.start_with(|command| {
+        command.env("INHERITED_API_KEY", "inherited-0123456789");
+    });
+    let report = daemon.wait_crashes("a", 1).remove(0);
+    let id = report.id.clone();
+    let file = sandbox.state_dir().join("crashes/a").join(format!("{id}.json"));
+    let on_disk = std::fs::read_to_string(file).unwrap();
+    let shown = daemon.ctl(&["crashes", "show", &id]).expect(0).all() + &daemon.ctl(&["status", "a"]).stdout;
+    let failed = daemon.ctl(&["restart", "a"]).expect(1).all();
+    assert!(report.reason.contains("login with [redacted] failed, [redacted] too"), "{}", report.reason);
+    for secret in ["own-0123456789", "file-0123456789", "inherited-0123456789"] {
+        assert!(!on_disk.contains(secret), "{on_disk}");
+        assert!(!failed.contains(secret), "{failed}");
+        // The log is what the service printed; everything that mcpd says itself is not.
+        let said = shown.split("Last output").next().unwrap();
+        assert!(!said.contains(secret), "{said}");
+        assert!(!daemon.stderr().contains(secret));
+    }
+}
