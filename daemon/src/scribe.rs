@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use mcpd_proto::event::Event;
 use serde_json::Value;
@@ -30,6 +31,13 @@ pub enum Level {
     Error,
 }
 
+/// What the telling thread is given.
+enum Told {
+    Event(Level, Arc<Event>),
+    /// Everything before this has been told.
+    Mark(mpsc::Sender<()>),
+}
+
 /// Cheap to clone: all clones write to the same place.
 #[derive(Clone)]
 pub struct Scribe {
@@ -39,7 +47,7 @@ pub struct Scribe {
 struct Inner {
     past: Mutex<VecDeque<Arc<Event>>>,
     live: broadcast::Sender<Arc<Event>>,
-    teller: mpsc::SyncSender<(Level, Arc<Event>)>,
+    teller: mpsc::SyncSender<Told>,
     untold: AtomicU64,
 }
 
@@ -49,10 +57,14 @@ impl Scribe {
     /// # Errors
     /// When the system has no room for a thread.
     pub fn start() -> std::io::Result<Self> {
-        let (teller, queue) = mpsc::sync_channel::<(Level, Arc<Event>)>(QUEUE);
+        let (teller, queue) = mpsc::sync_channel::<Told>(QUEUE);
         std::thread::Builder::new().name("scribe".into()).stack_size(256 * 1024).spawn(move || {
-            while let Ok((level, event)) = queue.recv() {
-                tell(level, &event);
+            while let Ok(told) = queue.recv() {
+                match told {
+                    Told::Event(level, event) => tell(level, &event),
+                    // Whoever waited may have had enough of it.
+                    Told::Mark(done) => drop(done.send(())),
+                }
             }
         })?;
         let inner = Inner {
@@ -76,8 +88,16 @@ impl Scribe {
             // Under the lock, so that a subscriber sees each event once: in the backlog or live.
             let _ = self.inner.live.send(event.clone());
         }
-        if self.inner.teller.try_send((level, event)).is_err() {
+        if self.inner.teller.try_send(Told::Event(level, event)).is_err() {
             self.inner.untold.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything so far has been told, for `within` at most: the last words of the daemon.
+    pub fn flush(&self, within: Duration) {
+        let (done, told) = mpsc::channel();
+        if self.inner.teller.try_send(Told::Mark(done)).is_ok() {
+            let _ = told.recv_timeout(within);
         }
     }
 
