@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use mcpd_tests::proto::status::State;
+use mcpd_tests::wait::wait_for;
 use mcpd_tests::{CtlOutput, Sandbox, binaries};
 use serde_json::Value;
 
@@ -128,7 +129,7 @@ fn a_missing_program_parks_only_its_service() {
     let missing = daemon.wait_state("missing", State::Parked);
     let reason = missing.reason.unwrap();
     assert!(reason.contains("no-such-program") && reason.contains("/somewhere/of/our/own"), "{reason}");
-    assert!(daemon.stderr().contains("no-such-program"), "named at load:\n{}", daemon.stderr());
+    wait_for("the program named at load, on stderr", || daemon.stderr().contains("no-such-program"));
     let locked = daemon.wait_state("locked", State::Parked).reason.unwrap();
     assert!(locked.contains("locked") && locked.contains("execut"), "{locked}");
     daemon.wait_state("good", State::Up);

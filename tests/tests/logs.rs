@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use mcpd_tests::proto::status::State;
-use mcpd_tests::wait::wait_for_file;
+use mcpd_tests::wait::{wait_for, wait_for_file};
 use mcpd_tests::{Sandbox, wait};
 
 /// `log_dir/NAME.log` and what was rotated away from it, newest last.
@@ -302,6 +302,7 @@ fn an_unwritable_log_does_not_hurt_the_service() {
     // The tail does not need the disk.
     daemon.wait_state("b", State::Down);
     assert_eq!(daemon.reports("b")[0].stderr_tail.last().unwrap().text, "last words");
+    wait_for("the trouble to be said", || daemon.stderr().contains("a.log"));
     let said = daemon.stderr().lines().filter(|line| line.contains("a.log")).count();
     assert!((1..=2).contains(&said), "said {said} times:\n{}", daemon.stderr());
     // And it heals.

@@ -295,7 +295,13 @@ impl Shell {
             let message = format!("{left} processes that belonged to no service were still there: killed");
             self.tell_own(Level::Warn, None, "leftovers", message, serde_json::Value::Null);
         }
-        self.tell_own(Level::Info, None, "down", "everything is down: the end".into(), serde_json::Value::Null);
+        self.tell_own(
+            Level::Info,
+            None,
+            "down",
+            "everything is down: the end".into(),
+            serde_json::Value::Null,
+        );
         // Whoever still asks something is told that nobody answers any more.
         drop(self.inbox);
         self.sessions.close(LAST_ANSWERS).await;
