@@ -105,6 +105,7 @@ impl Shell {
         let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
         run.settling = left > 0;
         self.events.push_back(Event::TreeLeft { service, generation, left });
+        self.collect();
     }
 
     fn record(&mut self, crash: Crash) {

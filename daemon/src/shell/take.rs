@@ -159,12 +159,22 @@ impl Shell {
         }
     }
 
-    /// Reaps whatever is dead.
+    /// Reaps whatever is dead, until nothing is: what a look at a tree found dead is no zombie either when a client is
+    /// told that nothing is left.
     pub(super) fn collect(&mut self) {
         let mut collected = Vec::new();
-        self.children.collect(self.spawning > 0, &mut collected);
+        loop {
+            self.children.collect(self.spawning > 0, &mut collected);
+            if collected.is_empty() {
+                break;
+            }
+            self.collected(&mut collected);
+        }
+    }
+
+    fn collected(&mut self, collected: &mut Vec<sys::Collected>) {
         let mut orphans = false;
-        for one in collected {
+        for one in collected.drain(..) {
             match one {
                 sys::Collected::Main { key, exit } => match self.owners.get(&key) {
                     Some(Owner::Service { service, generation }) => {
