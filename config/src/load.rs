@@ -176,10 +176,17 @@ fn add(cx: &mut Context<'_>, path: &Path, bytes: Vec<u8>) -> (raw::Table, bool) 
     (root, sound)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    // Asked before it is opened, which some systems refuse with a misleading reason.
-    if std::fs::metadata(path).is_ok_and(|found| found.is_dir()) {
-        return Err("it is a directory".to_owned());
+/// Reads a regular file of up to 16M.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    // Asked before it is opened: some systems refuse a directory with a misleading reason, and opening a pipe waits for
+    // its writer.
+    if let Ok(found) = std::fs::metadata(path) {
+        if found.is_dir() {
+            return Err("it is a directory".to_owned());
+        }
+        if !found.is_file() {
+            return Err("it is no regular file".to_owned());
+        }
     }
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();

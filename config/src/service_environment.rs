@@ -92,11 +92,13 @@ pub fn service_environment(
         variables.set(name.into(), value.into());
     }
     for file in &spec.environment_files {
-        let text = match std::fs::read(&file.path) {
-            Ok(text) => text,
-            Err(error) if file.optional && error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(EnvironmentError::Unreadable { file: file.path.clone(), error }),
-        };
+        if file.optional && !file.path.exists() {
+            continue;
+        }
+        let text = crate::load::read(&file.path).map_err(|why| EnvironmentError::Unreadable {
+            file: file.path.clone(),
+            error: std::io::Error::other(why),
+        })?;
         let parsed = environment_file::parse(&text).map_err(|SyntaxError { line, why }| {
             EnvironmentError::Malformed { file: file.path.clone(), line, why }
         })?;

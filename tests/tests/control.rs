@@ -13,6 +13,7 @@ use mcpd_tests::proto::message::{FromDaemon, Id};
 use mcpd_tests::proto::status::State;
 use mcpd_tests::wait::{patience, wait_for, wait_for_file};
 use mcpd_tests::{CtlOutput, Daemon, Sandbox, binaries, processes};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const RUNS: &str = r#"
@@ -535,4 +536,76 @@ fn a_waiting_request_holds_nobody_up() {
     reader.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     reader.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty());
+}
+
+/// "`daemon.reload` (re-reads the file; only services whose definition changed are touched)": however quickly one file
+/// follows the other, the last one is what is.
+#[test]
+fn a_storm_of_reloads_ends_with_what_the_last_file_says() {
+    let service = |name: &str| format!("[service.{name}]\nexec = [\"@fixture\", \"run\"]\n");
+    let crashing = "[service.c]\nexec = [\"@fixture\", \"exit\", \"1\"]\nrestart = { delay = \"1ms\", max_restarts = 0 }\n";
+    let some: String = ["a", "b"].map(service).concat();
+    let more: String = ["a", "b", "n1", "n2", "n3", "n4"].map(service).concat() + crashing;
+    let sandbox = Sandbox::new(&more);
+    let daemon = sandbox.start();
+    for turn in 0..60 {
+        sandbox.configure(if turn % 2 == 0 { &some } else { &more });
+        daemon.signal(Signal::HUP);
+        if turn % 3 == 0 {
+            daemon.call("daemon.status", json!({}));
+        }
+    }
+    sandbox.configure(&more);
+    daemon.call("daemon.reload", json!({}));
+    for name in ["a", "b", "n1", "n2", "n3", "n4"] {
+        daemon.wait_state(name, State::Up);
+    }
+    sandbox.configure(&some);
+    daemon.call("daemon.reload", json!({}));
+    daemon.wait("only what the last file has", || {
+        let now = daemon.list();
+        let names: Vec<_> = now.services.iter().map(|service| service.name.clone()).collect();
+        if names == ["a", "b"] && now.daemon.summary == "2 running" {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        }
+    });
+    assert!(daemon.stop().success());
+}
+
+/// "Bad input gets a clear error": what is no file is not waited for.
+#[test]
+fn pipes_in_the_place_of_files_hang_nothing() {
+    let sandbox = Sandbox::new("");
+    let fifo = sandbox.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    sandbox.configure(
+        "[service.a]\nexec = [\"@fixture\", \"run\"]\nenvironment_files = [\"@dir/fifo\"]\n\
+         restart = { when = \"never\" }\n[service.b]\nexec = [\"@fixture\", \"run\"]\n",
+    );
+    std::fs::create_dir_all(sandbox.log_dir()).unwrap();
+    let log = sandbox.log_dir().join("b.log");
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let daemon = sandbox.start();
+    let parked = daemon.wait_state("a", State::Down);
+    assert!(parked.last_crash.as_ref().unwrap().reason.contains("no regular file"), "{parked:#?}");
+    daemon.wait_state("b", State::Up);
+    let shown = daemon.ctl(&["logs", "b"]);
+    assert!(shown.code != 0 && shown.all().contains("no regular file"), "{shown:?}");
+    daemon.wait("the trouble with the log to be said", || {
+        let text = daemon.stderr();
+        if text.contains("it is a pipe, not a file") { Ok(()) } else { Err(text) }
+    });
+    // As the configuration itself.
+    std::fs::rename(&fifo, sandbox.path("kept")).unwrap();
+    std::fs::remove_file(sandbox.config()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(sandbox.config()).status().unwrap().success());
+    let refused = daemon.ctl(&["daemon", "reload"]).expect(6);
+    assert!(refused.all().contains("no regular file"), "{}", refused.all());
+    std::fs::remove_file(sandbox.config()).unwrap();
+    sandbox.configure("[service.b]\nexec = [\"@fixture\", \"run\"]\n");
+    let _ = daemon.ctl(&["daemon", "reload"]).expect(0);
+    assert!(daemon.stop().success());
 }

@@ -112,6 +112,10 @@ fn rotation_loses_no_line_and_tears_none() {
     daemon.wait_state("a", State::Down);
     daemon.wait_state("few", State::Down);
     let wanted: Vec<u64> = (1..=LINES).collect();
+    // Reading through the daemon waits for what is on its way to the files.
+    for name in ["a", "few"] {
+        let _ = daemon.ctl(&["logs", name, "-n", "1"]).expect(0);
+    }
 
     let files = log_files(&sandbox, "a");
     assert!(files.len() > 10, "{files:?}");

@@ -11,7 +11,11 @@ mod stream;
 
 pub use listen::{BindError, listen};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use mcpd_proto::error::{ErrorObject, Kind};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -42,11 +46,36 @@ pub struct Desk {
 /// All sessions together.
 #[derive(Clone, Default)]
 pub struct Sessions {
+    /// Places for readers of logs: each may hold lines that its client does not take.
+    log_readers: Arc<AtomicUsize>,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
 
+/// Clients that read logs at a time, `logs -f` included; one more is told so. What each may hold back is bounded in
+/// bytes, so this bounds the whole.
+const LOG_READERS: usize = 128;
+
+/// A place among the readers of logs, given back when dropped.
+struct LogReader(Arc<AtomicUsize>);
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Sessions {
+    fn log_reader(&self) -> Result<LogReader, ErrorObject> {
+        if self.log_readers.fetch_add(1, Ordering::Relaxed) >= LOG_READERS {
+            self.log_readers.fetch_sub(1, Ordering::Relaxed);
+            let message =
+                format!("{LOG_READERS} clients are reading logs already: try again when one has ended");
+            return Err(ErrorObject::new(Kind::DaemonBusy, message));
+        }
+        Ok(LogReader(self.log_readers.clone()))
+    }
+
     /// Lets every session finish the answers that are under way, and waits for that; no longer than `within`, for a
     /// client that does not read keeps nobody.
     pub async fn close(&self, within: Duration) {

@@ -1,6 +1,7 @@
 //! One client: its lines in, its answers out.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,9 +22,12 @@ use super::{Desk, method};
 /// Requests of one client under way at a time; the next line is read when one is done.
 const UNDER_WAY: usize = 32;
 /// Answers that wait for one client to read.
-const UNREAD: usize = 16;
+const UNREAD: usize = 4;
 /// A client that reads nothing for this long while something waits for it is let go.
 const READ_WITHIN: Duration = Duration::from_secs(60);
+
+/// A connection on which no whole request has come for this long is closed: half a request keeps no place.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
 
 /// Where a session's answers go.
 #[derive(Clone)]
@@ -88,10 +92,12 @@ async fn read_requests(read: &Stream, desk: Desk, out: Out, over: &CancellationT
     let mut incoming = std::pin::pin!(FramedRead::new(read, codec));
     let room = Arc::new(Semaphore::new(UNDER_WAY));
     let streams = Streams::default();
+    let mut patience = Some(std::pin::pin!(tokio::time::sleep(FIRST_REQUEST)));
     loop {
         let line = tokio::select! {
             () = over.cancelled() => break,
             () = desk.sessions.closing.cancelled() => break,
+            () = over_with(&mut patience) => break,
             line = std::future::poll_fn(|cx| incoming.as_mut().poll_next(cx)) => line,
         };
         match line {
@@ -108,6 +114,7 @@ async fn read_requests(read: &Stream, desk: Desk, out: Out, over: &CancellationT
                     out.send(&Response::err(id, error)).await;
                 }
                 Ok(request) => {
+                    patience = None;
                     let Ok(place) = room.clone().acquire_owned().await else { break };
                     let (desk, out, streams, over) =
                         (desk.clone(), out.clone(), streams.clone(), over.clone());
@@ -120,6 +127,14 @@ async fn read_requests(read: &Stream, desk: Desk, out: Out, over: &CancellationT
     }
     // The client has said its last line; answers under way are still its own. Streams end.
     streams.open.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(CancellationToken::cancel);
+}
+
+/// Ends when the patience is over; never without one.
+async fn over_with(patience: &mut Option<Pin<&mut tokio::time::Sleep>>) {
+    match patience {
+        Some(sleep) => sleep.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A request, or the error that its sender is told, with its id where one can be read.

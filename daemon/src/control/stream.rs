@@ -21,7 +21,7 @@ use crate::shell::message::{Ask, Found};
 /// Lines before the first live one when nothing is said.
 const FOLLOW_BACKLOG: usize = 10;
 /// Batches of lines read ahead of a client.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 fn since(params: &LogReadParams) -> Result<Option<Timestamp>, ErrorObject> {
     let Some(text) = &params.since else { return Ok(None) };
@@ -46,6 +46,7 @@ pub(super) async fn log_read(
     token: &CancellationToken,
 ) -> Result<Value, ErrorObject> {
     let since = since(params)?;
+    let _reader = desk.sessions.log_reader()?;
     let name = params.name.clone();
     let Found { service, log } = asked(desk, |reply| Ask::Find(name, reply)).await?;
     if log.target != LogTarget::File {
@@ -98,6 +99,7 @@ pub(super) async fn log_follow(
     token: &CancellationToken,
 ) -> Result<Value, ErrorObject> {
     let since = since(params)?;
+    let _reader = desk.sessions.log_reader()?;
     let name = params.name.clone();
     let Found { service, .. } = asked(desk, |reply| Ask::Find(name, reply)).await?;
     let backlog = params.lines.unwrap_or(if since.is_some() { usize::MAX } else { FOLLOW_BACKLOG });

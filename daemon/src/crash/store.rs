@@ -267,6 +267,9 @@ fn file_names(folder: &Path) -> io::Result<impl Iterator<Item = String>> {
 
 fn read(path: &Path) -> io::Result<CrashReport> {
     let mut contents = Vec::new();
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
     fs::File::open(path)?.take(MAX_REPORT + 1).read_to_end(&mut contents)?;
     if contents.len() as u64 > MAX_REPORT {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "too large for a crash report"));

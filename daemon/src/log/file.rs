@@ -13,6 +13,7 @@ use memchr::{memchr, memrchr};
 
 use super::names;
 use super::stamp::{self, Micros};
+use crate::sys;
 
 /// So long a failing file is left alone: trying costs system calls, and each line of a busy service would try.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -283,7 +284,7 @@ impl LogFile {
     /// What has been written so far, for a reader to see exactly that.
     pub(super) fn written(&mut self) -> io::Result<Written> {
         let rotated = self.rotated()?.clone();
-        let mut file = match File::open(&self.path) {
+        let mut file = match open_to_read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Written { rotated, current: None, partial: Vec::new() });
             }
@@ -328,5 +329,19 @@ impl From<Cut> for io::Error {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).read(true).create(true).open(path)
+    let file = OpenOptions::new().append(true).read(true).create(true).open(path)?;
+    if sys::is_pipe(&file.metadata()?) {
+        // Nobody may read it, and then all services' logs would wait for that.
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, not a file"));
+    }
+    Ok(file)
+}
+
+/// Opens a file for reading; what is no regular file may make its reader wait for ever.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        let message = format!("{} is no regular file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    File::open(path)
 }

@@ -9,6 +9,7 @@ use mcpd_config::spec::LogFormat;
 use mcpd_proto::log::LogLine;
 use memchr::{memchr, memrchr, memrchr_iter};
 
+use super::file::open_to_read;
 use super::format::{bare, cost, parse, time};
 use super::frame::MAX_RECORD;
 use super::names;
@@ -17,7 +18,7 @@ use super::stamp::{self, Micros};
 /// Read at once.
 const BLOCK: usize = 64 * 1024;
 /// About as much memory is given out at once.
-const BATCH: usize = 256 * 1024;
+const BATCH: usize = 64 * 1024;
 /// No record is longer, whatever its format adds; a longer line is not ours and is given in pieces.
 const MAX_LINE: usize = 1024 * 1024;
 
@@ -42,7 +43,7 @@ pub fn read(
     // that a whole file was written since the last one, so this ends.
     let mut rotated = names::list(dir, name)?;
     let current = loop {
-        let current = match File::open(names::current(dir, name)) {
+        let current = match open_to_read(&names::current(dir, name)) {
             Ok(file) => {
                 let end = file.metadata()?.len();
                 Some((file, end))
@@ -305,7 +306,7 @@ impl Piece {
 }
 
 fn opened(path: &Path) -> io::Result<Option<(File, u64)>> {
-    match File::open(path) {
+    match open_to_read(path) {
         Ok(file) => {
             let end = file.metadata()?.len();
             Ok(Some((file, end)))

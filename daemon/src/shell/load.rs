@@ -73,6 +73,11 @@ impl Source {
 /// The service's program with the PATH that the service will have; an error names the PATH that was searched.
 fn find_program(spec: &ServiceSpec) -> Result<PathBuf, String> {
     let Some(first) = spec.exec.first() else { return Err("exec is empty".into()) };
+    if let Some(dir) = &spec.working_directory
+        && !dir.is_dir()
+    {
+        return Err(format!("its working directory {} does not exist", dir.display()));
+    }
     let path = match spec.environment.get("PATH") {
         Some(path) => Some(path.into()),
         None => std::env::var_os("PATH"),

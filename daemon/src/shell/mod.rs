@@ -103,6 +103,8 @@ pub struct Shell {
     host: Arc<Host>,
     last_reload: Option<String>,
     finished: bool,
+    /// After a second request to end: the end, whatever is left.
+    ends_by: Option<Mono>,
 }
 
 /// What the loop works with.
@@ -170,6 +172,7 @@ impl Shell {
             host: Arc::new(report::host()),
             last_reload: None,
             finished: false,
+            ends_by: None,
         };
         shell.begin(loaded, &store);
         shell
@@ -236,6 +239,7 @@ impl Shell {
                 wish = signals.next() => self.obey(wish?),
                 () = until(deadline) => {}
                 () = until(tick) => self.systemd_tick(),
+                () = until(self.ends_by) => self.finished = true,
             }
             self.drive();
         }
@@ -277,6 +281,10 @@ impl Shell {
     }
 
     fn shut_down(&mut self) {
+        if self.core.is_shutting_down() && self.ends_by.is_none() {
+            // Asked twice: whatever does not even end by SIGKILL, or hangs in the kernel before its start, is left behind.
+            self.ends_by = Some(Mono(sys::monotonic_ns()) + AT_ONCE);
+        }
         self.systemd.stopping();
         self.events.push_back(Event::Shutdown);
     }
@@ -317,6 +325,9 @@ impl Shell {
         let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
     }
 }
+
+/// How long a daemon that was asked twice to end waits for what SIGKILL does not end.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// How long the end of the daemon waits for log lines to reach the disk.
 const LAST_WORDS: Duration = Duration::from_secs(5);

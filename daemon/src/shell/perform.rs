@@ -63,7 +63,11 @@ impl Shell {
     fn spawn(&mut self, service: ServiceId, generation: u64) {
         let key = self.next_key;
         self.next_key += 1;
-        let Some(entry) = self.entries.get_mut(&service) else { return };
+        let Some(entry) = self.entries.get_mut(&service) else {
+            // Every spawn is answered, whatever happened to the service meanwhile.
+            self.events.push_back(Event::SpawnFailed { service, generation });
+            return;
+        };
         entry.verdicts.clear();
         entry.spawn_error = None;
         self.owners.insert(key, Owner::Service { service, generation });

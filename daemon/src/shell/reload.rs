@@ -62,7 +62,11 @@ impl Shell {
 
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, String>) {
         self.reloads.reading = false;
+        // What is known by now is settled first and what is planned is carried out at once, so that no removal comes to
+        // its end between the plan and its execution: a service that is wanted again would go with it.
+        self.drive();
         let result = loaded.map(|loaded| self.apply(&loaded));
+        self.drive();
         let when = stamp(Timestamp::now());
         match &result {
             Ok(done) => {

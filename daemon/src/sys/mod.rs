@@ -28,7 +28,7 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_root, make_private_dir,
+    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_pipe, is_root, make_private_dir,
     monotonic_ns, os_release, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn,
     stderr_is_the_journal,
 };
@@ -142,7 +142,8 @@ pub enum Collected {
         /// How it ended.
         exit: Exit,
     },
-    /// A process that some run had left behind ended: a run that waits for its leftovers may be free of them now.
+    /// A process that some run had left behind ended: a run that waits for its leftovers may be free of them now. Or a
+    /// process that was started and is not adopted yet: its end is reported when it is.
     Orphan {
         /// Its former process id.
         pid: u32,

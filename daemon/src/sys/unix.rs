@@ -13,7 +13,7 @@ mod spawn;
 
 pub use children::Children;
 pub use files::{
-    async_pipe, ctrl_c_helper, make_private_dir, private, remove_stale_socket, set_socket_mode,
+    async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
 pub use limits::raise_open_files_limit;

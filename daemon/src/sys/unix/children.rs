@@ -27,12 +27,27 @@ const END_ALL_PAUSE: Duration = Duration::from_millis(50);
 /// The kernel counts resident memory per processor and adds up now and then: by so much two readings may differ.
 const RSS_SLACK_BYTES: u64 = 1024 * 1024;
 
+/// So many ends of unknown children are remembered while a spawn is in flight. One of them that matters is claimed
+/// within moments; only while another spawn hangs do they add up.
+const UNCLAIMED_LIMIT: usize = 4096;
+
 /// The processes of the daemon, owned by one thread.
 #[derive(Debug)]
 pub struct Children {
     runs: HashMap<Key, Run>,
     /// The children that are not reaped yet, by pid.
     living: HashMap<libc::pid_t, Key>,
+    /// Children that ended while some spawn was in flight and were nobody's: orphans, or a process that ended before it
+    /// was adopted.
+    unclaimed: Vec<Unclaimed>,
+    /// Ends that adopting a process brought to light.
+    claimed: Vec<Collected>,
+}
+
+#[derive(Debug)]
+struct Unclaimed {
+    reaped: Reaped,
+    at: u64,
 }
 
 #[derive(Debug)]
@@ -60,7 +75,7 @@ impl Children {
         drop(wake);
         limits::keep_inherited_descriptors();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { runs: HashMap::new(), living: HashMap::new() })
+        Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed: Vec::new(), claimed: Vec::new() })
     }
 
     /// Takes over a started process. `run_id` is the value of [`RUN_ID_VARIABLE`](crate::sys::RUN_ID_VARIABLE) in its
@@ -69,8 +84,16 @@ impl Children {
         for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
             earlier.number_reused = true;
         }
-        self.living.insert(process.pid, key);
-        let Process { pid, rss_floor_bytes } = process;
+        let Process { pid, began, rss_floor_bytes } = process;
+        // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
+        // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
+        let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
+        match ended.map(|place| self.unclaimed.swap_remove(place)) {
+            Some(Unclaimed { reaped, .. }) => {
+                self.claimed.push(Collected::Main { key, exit: reaped.exit(rss_floor_bytes) });
+            }
+            None => drop(self.living.insert(pid, key)),
+        }
         let run_id = run_id.as_bytes().to_vec();
         self.runs.insert(
             key,
@@ -78,7 +101,7 @@ impl Children {
                 pid,
                 rss_floor_bytes,
                 run_id,
-                ended: false,
+                ended: ended.is_some(),
                 number_reused: false,
                 leftovers: HashSet::new(),
             },
@@ -88,26 +111,28 @@ impl Children {
     /// Reaps all that is dead and adds it to `out`. To be called after SIGCHLD, which tells of any number of children
     /// at once, and after each answer of [`spawn`](super::spawn): a child may be dead before it is adopted.
     ///
-    /// `spawns_in_flight`: some call of `spawn` may have succeeded whose process is not adopted yet. An unknown dead
-    /// child may be that one, so it is left alone.
+    /// `spawns_in_flight`: some call of `spawn` may have succeeded whose process is not adopted yet. An unknown child
+    /// that ends meanwhile is reaped all the same, for a spawn may hang for long, and remembered until it is clear whose
+    /// it was.
     ///
     /// [`Exit::max_rss_bytes`] is only given when it exceeds what the daemon itself had resident at the start: until
     /// the program is executed the child shares the daemon's memory, and the kernel counts that as the child's.
     pub fn collect(&mut self, spawns_in_flight: bool, out: &mut Vec<Collected>) {
+        out.append(&mut self.claimed);
+        if !spawns_in_flight {
+            self.unclaimed.clear();
+        }
         while let Some(pid) = any_dead_child() {
             if let Some(&key) = self.living.get(&pid) {
                 self.reap_main(pid, key, out);
-            } else if spawns_in_flight {
-                // The unknown one stays in front of all that died later, so look for these one by one.
-                let known: Vec<_> = self.living.iter().map(|(&pid, &key)| (pid, key)).collect();
-                for (pid, key) in known {
-                    self.reap_main(pid, key, out);
-                }
-                return;
-            } else if reap(pid).is_some() {
-                out.push(Collected::Orphan { pid: pid.unsigned_abs() });
-            } else {
-                return;
+                continue;
+            }
+            let Some(reaped) = reap(pid) else { return };
+            out.push(Collected::Orphan { pid: pid.unsigned_abs() });
+            if spawns_in_flight {
+                self.unclaimed.push(Unclaimed { reaped, at: super::monotonic_ns() });
+                let over = self.unclaimed.len().saturating_sub(UNCLAIMED_LIMIT);
+                self.unclaimed.drain(..over);
             }
         }
     }
@@ -243,6 +268,7 @@ fn reap(pid: libc::pid_t) -> Option<Reaped> {
     (reaped == pid).then_some(Reaped { pid, status, usage })
 }
 
+#[derive(Debug)]
 struct Reaped {
     pid: libc::pid_t,
     status: libc::c_int,

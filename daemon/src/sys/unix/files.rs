@@ -29,6 +29,12 @@ pub fn private(options: ListenerOptions<'_>) -> ListenerOptions<'_> {
     options.mode(SOCKET_MODE)
 }
 
+/// Is it a pipe or a socket: something that a writer may have to wait for?
+#[must_use]
+pub fn is_pipe(found: &fs::Metadata) -> bool {
+    found.file_type().is_fifo() || found.file_type().is_socket()
+}
+
 /// Removes the socket file of a daemon that is gone. True: nothing is in the way any more; false: something that is no
 /// socket is, and was left alone.
 ///

@@ -26,6 +26,8 @@ use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
 #[derive(Debug)]
 pub struct Process {
     pub(super) pid: libc::pid_t,
+    /// When it was asked for, a moment before its pid was given out.
+    pub(super) began: u64,
     /// The daemon's own peak of resident memory when it started the child: the kernel counts that in, see
     /// [`Children::collect`](super::Children::collect).
     pub(super) rss_floor_bytes: u64,
@@ -67,6 +69,7 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     }
     let attributes = Attributes::new().map_err(no_memory)?;
 
+    let began = super::monotonic_ns();
     let mut pid: libc::pid_t = 0;
     // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
     // to NUL-terminated strings that `words` owns, each ended by a null pointer; the child only reads them.
@@ -85,7 +88,7 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     }
     limits::restore_in(pid);
     Ok(Spawned {
-        process: Process { pid, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
+        process: Process { pid, began, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
         stdout: stdout.map(|pipe| pipe.read),
         stderr: stderr.map(|pipe| pipe.read),
     })

@@ -24,6 +24,12 @@ pub fn private(options: ListenerOptions<'_>) -> ListenerOptions<'_> {
     options
 }
 
+/// Pipes have names of their own here, no files.
+#[must_use]
+pub fn is_pipe(_found: &std::fs::Metadata) -> bool {
+    false
+}
+
 /// Pipes go with their server: nothing is ever stale.
 ///
 /// # Errors
