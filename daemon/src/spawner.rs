@@ -1,11 +1,14 @@
 //! Starts processes, off the loop: `exec` may wait for a disk or a dead NFS server.
 //!
-//! A few threads take jobs from one queue, so that one `exec` that hangs does not keep the others from starting. What
-//! can change between two starts is read here, at each start: the environment files, the place of the program.
+//! A few threads take jobs from one queue, so that one `exec` that hangs does not keep the others from starting; when all
+//! of them hang, more are added. What can change between two starts is read here, at each start: the environment files,
+//! the place of the program.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::LogTarget;
@@ -48,14 +51,35 @@ pub struct Started {
     pub secrets: Secrets,
 }
 
-/// The queue to the threads.
+/// The queue to the threads. Cheap to clone.
 #[derive(Clone)]
 pub struct Spawner {
-    jobs: mpsc::Sender<Job>,
+    pool: Arc<Pool>,
 }
 
-/// Two: a second `exec` goes on while one waits for a disk. More do not start processes faster on small machines.
+/// At first two: a second `exec` goes on while one waits for a disk. More do not start processes faster on small
+/// machines.
 const THREADS: usize = 2;
+/// When all threads have been at their job for longer than [`STUCK`], one more is added, up to this many.
+const MOST_THREADS: usize = 64;
+/// Starting a process takes about a millisecond. One that takes this long waits for something.
+const STUCK: Duration = Duration::from_millis(500);
+
+type Start = dyn Fn(&Job) -> Result<Started, String> + Send + Sync;
+
+struct Pool {
+    start: Box<Start>,
+    answer: Box<dyn Fn(Answer) + Send + Sync>,
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Since when each thread has been at its job; `None`: it waits for one.
+    threads: Vec<Option<Instant>>,
+}
 
 impl Spawner {
     /// Starts the threads. `inherited` is the daemon's own environment; `answer` is called on one of the threads.
@@ -66,33 +90,71 @@ impl Spawner {
         inherited: Vec<(OsString, OsString)>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let queue = Arc::new(Mutex::new(queue));
-        let inherited = Arc::new(inherited);
-        let answer = Arc::new(answer);
-        for number in 0..THREADS {
-            let (queue, inherited, answer) = (queue.clone(), inherited.clone(), answer.clone());
-            std::thread::Builder::new().name(format!("spawner-{number}")).stack_size(256 * 1024).spawn(
-                move || {
-                    loop {
-                        let job = match queue.lock() {
-                            Ok(queue) => queue.recv(),
-                            Err(_) => break,
-                        };
-                        let Ok(job) = job else { break };
-                        let result = run(&job, &inherited);
-                        answer(Answer { key: job.key, result });
-                    }
-                },
-            )?;
+        Self::with(move |job| run(job, &inherited), answer)
+    }
+
+    fn with(
+        start: impl Fn(&Job) -> Result<Started, String> + Send + Sync + 'static,
+        answer: impl Fn(Answer) + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let (start, answer) = (Box::new(start), Box::new(answer));
+        let pool = Arc::new(Pool { start, answer, state: Mutex::default(), filled: Condvar::new() });
+        for _ in 0..THREADS {
+            Pool::add_thread(&pool, &mut pool.lock())?;
         }
-        Ok(Self { jobs })
+        Ok(Self { pool })
     }
 
     /// Queues a job.
     pub fn submit(&self, job: Job) {
-        // The threads live as long as a sender does.
-        let _ = self.jobs.send(job);
+        self.pool.lock().jobs.push_back(job);
+        self.pool.filled.notify_one();
+        self.relieve();
+    }
+
+    /// Adds a thread when jobs wait and all threads seem to hang.
+    pub fn relieve(&self) {
+        let mut state = self.pool.lock();
+        let hangs = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > STUCK);
+        let wanted = !state.jobs.is_empty() && state.threads.iter().all(hangs);
+        if wanted && state.threads.len() < MOST_THREADS {
+            // Without room for it the jobs wait for the others, as they would have.
+            let _ = Pool::add_thread(&self.pool, &mut state);
+        }
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_thread(pool: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+        let number = state.threads.len();
+        let work = {
+            let pool = pool.clone();
+            move || pool.work(number)
+        };
+        std::thread::Builder::new().name(format!("spawner-{number}")).stack_size(256 * 1024).spawn(work)?;
+        state.threads.push(None);
+        Ok(())
+    }
+
+    /// For as long as the process lives.
+    fn work(&self, number: usize) {
+        let mut state = self.lock();
+        loop {
+            let Some(job) = state.jobs.pop_front() else {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.threads[number] = Some(Instant::now());
+            drop(state);
+            let result = (self.start)(&job);
+            (self.answer)(Answer { key: job.key, result });
+            state = self.lock();
+            state.threads[number] = None;
+        }
     }
 }
 
@@ -127,4 +189,56 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
     let began = sys::monotonic_ns();
     let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
     Ok(Started { spawned, program, began, secrets })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn job(key: sys::Key) -> Job {
+        let text = "[daemon]\nstate_dir = \"/s\"\n[service.a]\nexec = [\"a\"]\n";
+        let loaded = mcpd_config::load_text(
+            std::path::Path::new("/a.toml"),
+            text,
+            &mcpd_config::Environment::default(),
+        );
+        let spec = Arc::new(loaded.unwrap().config.services["a"].clone());
+        Job { key, spec, run_id: String::new(), probe: None }
+    }
+
+    #[test]
+    fn jobs_go_on_while_every_thread_hangs() {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let (answers, answered) = mpsc::channel();
+        let hang = THREADS as u64;
+        let start = move |job: &Job| {
+            if job.key < hang {
+                let _ = held.lock().unwrap().recv();
+            }
+            Err(String::new())
+        };
+        let spawner = Spawner::with(start, move |answer| {
+            let _ = answers.send(answer.key);
+        })
+        .unwrap();
+        for key in 0..=hang {
+            spawner.submit(job(key));
+        }
+        // Once the others have hung for long enough, somebody's question is all it takes.
+        let bound = Instant::now() + Duration::from_secs(20);
+        let first = loop {
+            spawner.relieve();
+            match answered.recv_timeout(Duration::from_millis(20)) {
+                Ok(key) => break key,
+                Err(_) => assert!(Instant::now() < bound, "the last job waits for those that hang"),
+            }
+        };
+        assert_eq!(first, hang);
+        drop(release);
+        let rest: Vec<_> = answered.iter().take(THREADS).collect();
+        assert_eq!(rest.len(), THREADS);
+    }
 }

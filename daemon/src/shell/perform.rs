@@ -1,7 +1,7 @@
 //! What does an action come to on this machine?
 
 use mcpd_core::action::Crash;
-use mcpd_core::{Action, Event, ServiceId, Whom};
+use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::CrashReport;
 use serde_json::json;
 
@@ -38,6 +38,9 @@ impl Shell {
             Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
             Action::Reply { request, service, outcome } => self.replied(request, service, &outcome),
             Action::Note(note) => {
+                if note.kind == NoteKind::SpawnSlow {
+                    self.spawner.relieve();
+                }
                 self.tell(&note);
                 self.systemd.changed();
             }
