@@ -54,7 +54,7 @@ pub struct Sessions {
 
 /// Clients that read logs at a time, `logs -f` included; one more is told so. What each may hold back is bounded in
 /// bytes, so this bounds the whole.
-const LOG_READERS: usize = 128;
+const LOG_READERS: usize = 64;
 
 /// A place among the readers of logs, given back when dropped.
 struct LogReader(Arc<AtomicUsize>);

@@ -20,7 +20,7 @@ use super::queue::{Batch, Shared};
 use super::read::Backlog;
 
 /// About how much memory may wait for one follower.
-const BUDGET: usize = 256 * 1024;
+const BUDGET: usize = 1024 * 1024;
 
 /// What a follower asks for.
 #[derive(Debug, Clone, Default)]
