@@ -68,6 +68,14 @@ impl fmt::Display for Unfit {
             Self::Directory => f.write_str("is a directory"),
             Self::NotAFile => f.write_str("is not a regular file"),
             Self::NotExecutable => f.write_str("is not executable by this user"),
+            Self::NoInterpreter(path) if path.to_string_lossy().ends_with('\r') => {
+                let path = path.to_string_lossy();
+                let path = path.trim_end_matches('\r');
+                write!(
+                    f,
+                    "is a script whose lines end with CR LF: {path} is not found with a CR; save it with LF"
+                )
+            }
             Self::NoInterpreter(path) => {
                 write!(f, "is a script for {}, which does not exist", path.display())
             }
@@ -296,6 +304,14 @@ mod tests {
             assert_eq!(message(find("/", None, None)), "the program / is a directory");
             assert_eq!(message(find("/dev/null", None, None)), "the program /dev/null is not a regular file");
             assert_eq!(message(find("", None, None)), "\"\" cannot be the name of a program");
+        }
+
+        #[test]
+        fn a_script_with_the_line_ends_of_windows_is_told_so() {
+            let root = tempfile::tempdir().unwrap();
+            file(&root.path().join("script"), "#!/bin/sh\r\necho\r\n", 0o755);
+            let message = message(find("./script", Some(root.path()), None));
+            assert!(message.contains("lines end with CR LF: /bin/sh is not found with a CR"), "{message}");
         }
 
         #[test]

@@ -92,8 +92,14 @@ pub fn service_environment(
         variables.set(name.into(), value.into());
     }
     for file in &spec.environment_files {
-        if file.optional && !file.path.exists() {
-            continue;
+        match std::fs::metadata(&file.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if file.optional {
+                    continue;
+                }
+                return Err(EnvironmentError::Unreadable { file: file.path.clone(), error });
+            }
+            Ok(_) | Err(_) => {}
         }
         let text = crate::load::read(&file.path).map_err(|why| EnvironmentError::Unreadable {
             file: file.path.clone(),

@@ -141,7 +141,14 @@ async fn over_with(patience: &mut Option<Pin<&mut tokio::time::Sleep>>) {
 fn parse(line: &[u8]) -> Result<Request, (Id, ErrorObject)> {
     let value: Value = serde_json::from_slice(line)
         .map_err(|error| (Id::Null, ErrorObject::new(Kind::ParseError, format!("not JSON: {error}"))))?;
-    let id = value.get("id").and_then(|id| serde_json::from_value(id.clone()).ok()).unwrap_or(Id::Null);
+    let given = value.get("id").cloned();
+    let id = match &given {
+        Some(id) => serde_json::from_value(id.clone()).map_err(|_| {
+            let message = "an id is a string, a whole number of 64 bits or null";
+            (Id::Null, ErrorObject::new(Kind::InvalidRequest, message))
+        })?,
+        None => Id::Null,
+    };
     let invalid = |what: &str| (id.clone(), ErrorObject::new(Kind::InvalidRequest, what.to_owned()));
     if value.is_array() {
         return Err(invalid("batches are not supported: send one object a line"));
@@ -149,5 +156,9 @@ fn parse(line: &[u8]) -> Result<Request, (Id, ErrorObject)> {
     if value.get("jsonrpc").and_then(Value::as_str) != Some(VERSION) {
         return Err(invalid("a request has \"jsonrpc\": \"2.0\""));
     }
-    serde_json::from_value(value).map_err(|error| invalid(&format!("not a request: {error}")))
+    let mut request: Request =
+        serde_json::from_value(value).map_err(|error| invalid(&format!("not a request: {error}")))?;
+    // `"id": null` is an id, if an unwise one; only without the member nobody waits for an answer.
+    request.id = given.map(|_| id.clone());
+    Ok(request)
 }

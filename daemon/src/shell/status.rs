@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
+use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::{HealthView, NextView, StateView, View};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
@@ -172,8 +173,10 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
         }
         StateView::Parked(why) => {
-            let why = words::park_reason(why, entry.missing.as_deref());
-            (State::Parked, Some(why))
+            let reason = words::park_reason(why, entry.missing.as_deref());
+            let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
+            let last = last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
+            (State::Parked, Some(reason + &last))
         }
     }
 }

@@ -13,7 +13,10 @@ type Piece = (bool, Vec<u8>);
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     let byte = prop_oneof![3 => Just(b'\n'), 4 => Just(b'a'), 1 => Just(0_u8), 2 => any::<u8>()];
     let small = prop::collection::vec(byte, 0..200);
-    let large = (any::<u8>(), 60_000..150_000_usize).prop_map(|(byte, size)| vec![byte; size]);
+    // Not of newlines: with the tiny files below each of them would be a file of its own, and a disk that makes 150,000
+    // files is one that is too slow, for which lines may be dropped.
+    let byte_of_a_line = any::<u8>().prop_filter("no newline", |&byte| byte != b'\n');
+    let large = (byte_of_a_line, 60_000..150_000_usize).prop_map(|(byte, size)| vec![byte; size]);
     prop::collection::vec((any::<bool>(), prop_oneof![20 => small, 1 => large]), 1..40)
 }
 
