@@ -101,6 +101,10 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
 
 async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
+    // One thread of the blocking pool is held for good: tokio panics when the system has no room for a first thread, and
+    // only waits when there is one. A machine out of processes must not end the supervisor.
+    let (_held, hold) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || hold.recv());
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
     let waker = {
         let outbox = outbox.clone();
