@@ -69,7 +69,7 @@ pub(super) async fn log_read(
     let _ = written.await;
     let (sender, mut batches) = mpsc::channel::<Vec<LogLine>>(AHEAD);
     let (dir, name, count) = (desk.log_dir.clone(), params.name.clone(), params.lines);
-    let reading = blocking(move || {
+    let reading = blocking(desk, move || {
         read::read(&dir, &name, log.format, count, since, &mut |lines| sender.blocking_send(lines).is_ok())
     });
     let sending = async {
