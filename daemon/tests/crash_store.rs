@@ -312,8 +312,12 @@ fn secrets_do_not_reach_the_disk() {
     report.reason = format!("exited with code 1 after 3 s: bad key {secret}");
     report.stderr_tail = vec![line(format!("using {secret}"))];
     report.stdout_tail = vec![line(format!("https://me:{secret}@host/"))];
-    report.health =
-        vec![HealthVerdict { time: String::new(), ok: false, detail: format!("/a is \"{secret}\"") }];
+    report.health = vec![HealthVerdict {
+        time: String::new(),
+        ok: false,
+        unknown: false,
+        detail: format!("/a is \"{secret}\""),
+    }];
     report.restart.why = secret.to_owned();
     report.changed = vec![format!("env {secret}")];
     report.working_directory = Some(format!("/srv/{secret}"));

@@ -70,7 +70,7 @@ impl Service {
         if health.lost(cx.now) {
             let probe = health.number();
             self.note(cx, NoteKind::ProbeLost);
-            self.probed(cx, probe, false);
+            self.probed(cx, probe, Finding::Unknown);
         } else if let Some(probe) = health.ask(&policy, cx.now) {
             child.probes = probe;
             cx.out.push(Action::Probe { service, generation, probe });
