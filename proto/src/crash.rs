@@ -11,6 +11,12 @@ pub struct CrashList {
     pub schema: u32,
     /// Newest first.
     pub crashes: Vec<CrashSummary>,
+    /// Reports that were looked at and are damaged: so many.
+    #[serde(default)]
+    pub damaged: u64,
+    /// The files of the newest of those, ten at most.
+    #[serde(default)]
+    pub damaged_files: Vec<String>,
 }
 
 /// What kind of end it was.
