@@ -65,7 +65,7 @@ impl Service {
     pub(super) fn probe_due(&mut self, cx: &mut Cx<'_>) {
         let (service, generation) = (self.id, self.generation);
         let Some(policy) = self.policy.health.clone() else { return };
-        let (Actual::Starting(child) | Actual::Up(child)) = &mut self.actual else { return };
+        let Some((child, _)) = self.running() else { return };
         let Some(health) = child.health.as_mut() else { return };
         if health.lost(cx.now) {
             let probe = health.number();

@@ -33,17 +33,8 @@ impl Service {
         let Some(policy) = self.policy.health.clone() else { return };
         // What it was before the verdict counts, even when the timer that was to say so is late.
         self.reset_if_stable(cx);
-        let (child, starting) = match &mut self.actual {
-            Actual::Starting(child) => (child, true),
-            Actual::Up(child) => (child, false),
-            // It is on its way down or gone: the verdict is about the past.
-            Actual::Down(_)
-            | Actual::Spawning(_)
-            | Actual::Stopping(_)
-            | Actual::Ending(_)
-            | Actual::Backoff { .. }
-            | Actual::Parked(_) => return,
-        };
+        // On its way down or gone: the verdict is about the past.
+        let Some((child, starting)) = self.running() else { return };
         let Some(health) = child.health.as_mut().filter(|health| health.owes(probe)) else { return };
         let sight = health.sight(finding);
         let meaning = health.judge(&policy, cx.now, finding);

@@ -245,6 +245,20 @@ impl Service {
         }
     }
 
+    /// The child that nobody has asked to end, and whether it is still starting.
+    fn running(&mut self) -> Option<(&mut Child, bool)> {
+        match &mut self.actual {
+            Actual::Starting(child) => Some((child, true)),
+            Actual::Up(child) => Some((child, false)),
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => None,
+        }
+    }
+
     /// Nothing runs and nothing is owed.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.actual {
