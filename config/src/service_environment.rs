@@ -65,6 +65,18 @@ impl fmt::Display for EnvironmentError {
     }
 }
 
+impl EnvironmentError {
+    /// Whether it stays so until somebody does something about it.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        match self {
+            Self::Unreadable { error, .. } => matches!(error.kind(), NotFound | PermissionDenied),
+            Self::Malformed { .. } => true,
+        }
+    }
+}
+
 impl std::error::Error for EnvironmentError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

@@ -12,7 +12,7 @@ use super::message::Message;
 use super::take::run_id_of;
 use super::{Owner, Shell};
 use crate::probe::{self, Verdict};
-use crate::spawner::{Job, Started};
+use crate::spawner::{Job, NotStarted, Started};
 use crate::sys;
 
 /// The end of a probe program's output that is kept for its verdict.
@@ -62,7 +62,7 @@ impl Shell {
         }
     }
 
-    pub(super) fn helper_spawned(&mut self, key: sys::Key, result: Result<Started, String>) {
+    pub(super) fn helper_spawned(&mut self, key: sys::Key, result: Result<Started, NotStarted>) {
         let Some(Owner::Helper(helper)) = self.owners.get_mut(&key) else { return };
         let answer = match result {
             Ok(started) => {
@@ -70,7 +70,7 @@ impl Shell {
                 self.children.adopt(key, spawned.process, &run_id_of(&self.boot, key));
                 Ok(spawned.stdout)
             }
-            Err(why) => Err(why),
+            Err(NotStarted { why, permanent: _ }) => Err(why),
         };
         let failed = answer.is_err();
         if let Some(started) = helper.started.take() {

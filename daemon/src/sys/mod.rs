@@ -107,6 +107,15 @@ pub struct SpawnError {
     pub message: String,
 }
 
+impl SpawnError {
+    /// Whether another try would fail as well until somebody changes something: no program, no such user, a refused
+    /// limit. What is not known to be so counts as something that passes.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        platform::is_permanent(self.errno)
+    }
+}
+
 /// How a process ended and what it had used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {

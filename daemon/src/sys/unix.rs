@@ -12,6 +12,7 @@ mod proc_files;
 mod spawn;
 
 pub use children::Children;
+pub(super) use explain::is_permanent;
 pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,

@@ -16,6 +16,7 @@ pub use files::{
     async_pipe, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
+pub(super) use spawn::is_permanent;
 pub use spawn::{Process, spawn};
 
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;

@@ -44,6 +44,10 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Takes no start for the last one: what cannot start is tried again.
+    TriesAgain,
+    /// Takes every failed start for the last one.
+    GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
 }
@@ -72,6 +76,9 @@ impl Subject {
             }
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
+            }
+            (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
+                Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
             }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);

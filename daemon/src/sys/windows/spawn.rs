@@ -228,6 +228,22 @@ fn process_error(plan: &SpawnPlan, what: &str, error: &io::Error) -> SpawnError 
     SpawnError { step: SpawnStep::Process, errno: errno(error), message }
 }
 
+/// Whether a failure to start stays one until somebody acts, by its number.
+pub(in crate::sys) fn is_permanent(errno: i32) -> bool {
+    matches!(
+        errno.cast_unsigned(),
+        ERROR_FILE_NOT_FOUND
+            | ERROR_PATH_NOT_FOUND
+            | ERROR_ACCESS_DENIED
+            | ERROR_BAD_EXE_FORMAT
+            | ERROR_EXE_MACHINE_TYPE_MISMATCH
+            | ERROR_ELEVATION_REQUIRED
+            | ERROR_FILENAME_EXCED_RANGE
+            | ERROR_DIRECTORY
+            | ERROR_INVALID_PARAMETER
+    )
+}
+
 /// The cause of a CreateProcess that failed.
 fn exec_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
     let errno = errno(error);
