@@ -44,6 +44,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before everything else: there a service is being started, and waits.
+    if let Some(code) = sys::exec_step() {
+        return status(code);
+    }
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Demo) => run_demo(),

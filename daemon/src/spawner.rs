@@ -14,7 +14,7 @@ use mcpd_config::ServiceSpec;
 use mcpd_config::spec::LogTarget;
 
 use crate::crash::redact::is_secret_name;
-use crate::sys;
+use crate::{setup, sys};
 
 /// What to start.
 pub struct Job {
@@ -196,6 +196,7 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, NotStar
         stdout: output(),
         stderr: output(),
         merge_stderr: job.probe.is_some(),
+        setup: setup::of(spec),
     };
     let began = sys::monotonic_ns();
     let spawned = sys::spawn(&plan).map_err(|error| {

@@ -28,6 +28,11 @@ use windows_sys::Win32::System::SystemInformation::{
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
 
+/// There is no exec step on Windows.
+pub fn exec_step() -> Option<i32> {
+    None
+}
+
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts. It is the
 /// clock of the standard library's `Instant` too, so that deadlines and timers agree.
 pub fn monotonic_ns() -> u64 {
