@@ -153,6 +153,8 @@ fn the_step_leaves_no_trace_in_the_program() {
         working_directory = "@dir"
         environment = { A = "1", LD_LIBRARY_PATH = "/somewhere" }
         umask = "022"
+        [service.plain]
+        exec = ["/bin/sleep", "1000"]
         [service.first]
         exec = ["/bin/sh", "-c", "ulimit -Sn > @dir/first.part; mv @dir/first.part @dir/first; exec sleep 1000"]
         umask = "022"
@@ -179,6 +181,10 @@ fn the_step_leaves_no_trace_in_the_program() {
     assert_eq!(direct, step);
     // Not only a moment later: the very first instruction finds the limit that mcpd was given.
     assert_eq!(wait_for_file(&sandbox.path("first")).trim(), soft.to_string());
+    // A Rust program, as the fixture is one, ignores SIGPIPE by itself: this one shows what it was given.
+    let signals = |name| ["SigIgn", "SigBlk"].map(|field| status(daemon.pid_of(name), field));
+    daemon.wait_state("plain", State::Up);
+    assert_eq!(signals("first"), signals("plain"));
 }
 
 /// mcpd starts services by itself, and has to do so when an upgrade has put another program in its place.
