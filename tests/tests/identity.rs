@@ -15,7 +15,7 @@ use std::sync::Once;
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::State;
 use mcpd_tests::wait::{wait_for, wait_for_file};
-use mcpd_tests::{Daemon, Sandbox, binaries};
+use mcpd_tests::{CtlOutput, Daemon, Sandbox, binaries};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
@@ -234,6 +234,14 @@ fn what_cannot_be_had_parks_at_once_and_names_the_step() {
         environment_files = ["@dir/none"]
         "#,
     );
+    let mut check = sandbox.command(&binaries::mcpd());
+    check.arg("--config").arg(sandbox.config()).arg("--check");
+    let checked = CtlOutput::of(check).expect(0);
+    assert!(
+        checked.stderr.contains("service \"user\" would be parked: user: there is no user"),
+        "{checked:?}"
+    );
+
     let daemon = sandbox.start();
     for (name, wanted) in [
         (

@@ -32,7 +32,7 @@ pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Children, LogPipe, Process, async_pipe, ctrl_c_helper, exec_step, host_name, is_pipe, is_root,
     make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit, remove_stale_socket,
-    set_socket_mode, spawn, stderr_is_the_journal,
+    set_socket_mode, spawn, stderr_is_the_journal, unknown_account,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are

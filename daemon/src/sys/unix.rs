@@ -14,7 +14,7 @@ mod proc_files;
 mod spawn;
 
 pub use children::Children;
-pub use exec_step::exec_step;
+pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,

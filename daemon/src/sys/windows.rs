@@ -28,6 +28,11 @@ use windows_sys::Win32::System::SystemInformation::{
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
 
+/// No plan names an account on Windows.
+pub fn unknown_account(_: &[crate::sys::Setup]) -> Option<String> {
+    None
+}
+
 /// There is no exec step on Windows.
 pub fn exec_step() -> Option<i32> {
     None

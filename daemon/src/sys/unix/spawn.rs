@@ -131,7 +131,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
+    pub(super) fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
         let word = |word: &OsStr, what: &str| {
             CString::new(word.as_bytes()).map_err(|_| SpawnError {
                 step: SpawnStep::Exec,
@@ -157,8 +157,11 @@ impl Words {
     }
 }
 
+/// What the exec functions take for arguments and environment.
+pub(super) type Pointers = Vec<*mut libc::c_char>;
+
 /// A null-terminated array of pointers to `words`, valid as long as they are.
-pub(super) fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
+pub(super) fn pointers(words: &[CString]) -> Pointers {
     words.iter().map(|word| word.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
 }
 

@@ -153,3 +153,75 @@ pub(super) fn receive(plan: OwnedFd) -> Result<(Plan, File), (SpawnError, Option
     let directory = Some(directory).filter(|directory| !directory.is_empty());
     Ok((Plan { setup: header.setup, program, directory, argv, env }, status))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+    use crate::sys::Output;
+
+    fn plan() -> SpawnPlan {
+        let odd = OsString::from_vec(b"\xff\n \"".to_vec());
+        SpawnPlan {
+            program: "/bin/x".into(),
+            argv: vec!["x".into(), OsString::new(), odd.clone()],
+            env: vec![("A".into(), odd), (RUN_ID_VARIABLE.into(), "7".into())],
+            working_directory: Some("/a dir".into()),
+            stdout: Output::Null,
+            stderr: Output::Null,
+            merge_stderr: false,
+            setup: vec![Setup::Nice(3), Setup::Umask(0o22)],
+        }
+    }
+
+    fn told(answer: &[u8]) -> Result<(), SpawnError> {
+        let plan = plan();
+        let handover = Handover::prepare(&plan, &Words::of(&plan).unwrap()).unwrap();
+        // The step's end of the pipe, as the step has it.
+        let mut step = File::from(handover.status.try_clone().unwrap());
+        step.write_all(answer).unwrap();
+        drop(step);
+        handover.outcome()
+    }
+
+    #[test]
+    fn the_plan_arrives_as_it_was() {
+        let plan = plan();
+        let words = Words::of(&plan).unwrap();
+        let handover = Handover::prepare(&plan, &words).unwrap();
+        assert_eq!(handover.env, [c"MCPD_RUN_ID=7".to_owned()]);
+        let file = handover.plan.try_clone().unwrap();
+        // Owned by the step in another process; here it would be closed twice.
+        let (received, status) = receive(file).unwrap();
+        std::mem::forget(status);
+        assert_eq!(received.setup, plan.setup);
+        assert_eq!((received.program, received.directory), (words.program, Some(c"/a dir".to_owned())));
+        assert_eq!((received.argv, received.env), (words.argv, words.env));
+    }
+
+    #[test]
+    fn a_plan_without_a_directory_has_none() {
+        let plan = SpawnPlan { working_directory: None, ..plan() };
+        let handover = Handover::prepare(&plan, &Words::of(&plan).unwrap()).unwrap();
+        let (received, status) = receive(handover.plan.try_clone().unwrap()).unwrap();
+        std::mem::forget(status);
+        assert_eq!(received.directory, None);
+        assert_eq!(received.argv.len(), 3);
+    }
+
+    #[test]
+    fn only_an_exec_that_was_announced_is_a_start() {
+        assert_eq!(told(b"x"), Ok(()));
+        let error = SpawnError { step: SpawnStep::Limits, errno: libc::EPERM, message: "limits: no".into() };
+        let text = serde_json::to_vec(&error).unwrap();
+        assert_eq!(told(&text), Err(error.clone()));
+        assert_eq!(told(&[b"x", &text[..]].concat()), Err(error));
+        // It was killed: another try may well succeed.
+        for cut in [&b""[..], b"{\"step\":", b"x{\"st"] {
+            let error = told(cut).unwrap_err();
+            assert_eq!((error.step, error.is_permanent()), (SpawnStep::Setup, false), "{error}");
+        }
+    }
+}

@@ -140,6 +140,13 @@ impl Identity {
     }
 }
 
+/// What of these names nobody knows, in a sentence. Whether this process may become them is another matter.
+pub(super) fn unknown(user: Option<&str>, group: Option<&str>, supplementary: &[String]) -> Option<String> {
+    let mut groups = group.into_iter().chain(supplementary.iter().map(String::as_str));
+    let user = user.map(find_user).transpose().err();
+    user.or_else(|| groups.find_map(|name| find_group(name).err())).map(|error| error.message)
+}
+
 /// The pipes of its output belong to the user, so that a program that opens `/dev/stdout` by its name may.
 fn give_streams_to(uid: Uid) {
     let uid = rustix::fs::Uid::from_raw(uid.as_raw());

@@ -21,13 +21,28 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 pub(super) use handover::Handover;
 
-use crate::sys::{SpawnError, SpawnStep};
+use crate::sys::{Setup, SpawnError, SpawnStep};
 
 /// The first argument of a process that is an exec step; the second is the descriptor of its plan.
 const ARGUMENT: &str = "__exec-step";
 /// Written just before the program is executed. Together with the end of the pipe, which a successful exec brings, it
 /// says that the program runs; without it the step itself has died.
 const ABOUT_TO_EXEC: u8 = b'x';
+
+/// Why nothing can be started with this identity on this machine, whoever starts it: an account that nobody knows. It
+/// asks the system's name services: not for the daemon, which they could hold up.
+pub fn unknown_account(setup: &[Setup]) -> Option<String> {
+    setup.iter().find_map(|one| match one {
+        Setup::Identity { user, group, supplementary_groups } => {
+            identity::unknown(user.as_deref(), group.as_deref(), supplementary_groups)
+        }
+        Setup::Limit { .. }
+        | Setup::Nice(_)
+        | Setup::OomScoreAdjust(_)
+        | Setup::CpuAffinity(_)
+        | Setup::Umask(_) => None,
+    })
+}
 
 /// Does what the daemon asks of this process, when it was started as an exec step: `None` otherwise, and the code to
 /// end with when the program could not be run. To be called first of all.

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimi
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::super::explain;
-use super::super::spawn::pointers;
+use super::super::spawn::{Pointers, pointers};
 use super::handover::Plan;
 use super::identity::Identity;
 use super::{ABOUT_TO_EXEC, words};
@@ -22,8 +22,13 @@ const NR_OPEN: &str = "/proc/sys/fs/nr_open";
 
 /// Does what the plan says. It returns only when something cannot be done: that.
 pub(super) fn perform(mut plan: Plan, status: &mut File) -> SpawnError {
-    match prepare(&mut plan).and_then(|pieces| change(&plan, pieces)) {
-        Ok(()) => execute(&plan, status),
+    let pieces = match prepare(&mut plan) {
+        Ok(pieces) => pieces,
+        Err(error) => return error,
+    };
+    let (argv, env) = (pointers(&plan.argv), pointers(&plan.env));
+    match change(&plan, pieces) {
+        Ok(()) => execute(&plan, &argv, &env, status),
         Err(error) => error,
     }
 }
@@ -65,7 +70,8 @@ fn prepare(plan: &mut Plan) -> Result<Vec<Piece>, SpawnError> {
     Ok(pieces)
 }
 
-/// From here on the process is the service's more and more.
+/// From here on the process is the service's more and more, and its limits are in force: nothing is opened, and memory
+/// taken only for the words of an error.
 fn change(plan: &Plan, pieces: Vec<Piece>) -> Result<(), SpawnError> {
     let mut user = None;
     for piece in pieces {
@@ -100,8 +106,8 @@ fn change(plan: &Plan, pieces: Vec<Piece>) -> Result<(), SpawnError> {
     Ok(())
 }
 
-fn execute(plan: &Plan, status: &mut File) -> SpawnError {
-    let (argv, env) = (pointers(&plan.argv), pointers(&plan.env));
+/// Becomes the program. `argv` and `env` point into the plan.
+fn execute(plan: &Plan, argv: &Pointers, env: &Pointers, status: &mut File) -> SpawnError {
     // Nothing can be done about a daemon that is gone: the service goes on as after any other end of it.
     let _ = status.write_all(&[ABOUT_TO_EXEC]);
     // SAFETY: the first call takes a signal and a constant. Rust's runtime ignores SIGPIPE, and what is ignored stays so
