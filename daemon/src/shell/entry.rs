@@ -74,6 +74,10 @@ impl Entry {
     }
 
     pub(super) fn remember(&mut self, verdict: HealthVerdict) {
+        if verdict.unknown {
+            // Of those in a row the newest will do: what is known must not be pushed out by what says nothing.
+            self.verdicts.pop_back_if(|last| last.unknown);
+        }
         if self.verdicts.len() == VERDICTS {
             self.verdicts.pop_front();
         }
