@@ -72,6 +72,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         start_timeout: _,
         success_exit_status: _,
         restart: _,
+        ready: _,
         health: _,
         crash: _,
     } = old;
@@ -140,6 +141,7 @@ mod tests {
             "restart.delay = 2",
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
+            "ready.log = \"x\"",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

@@ -30,6 +30,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "start_timeout",
         "success_exit_status",
         "restart",
+        "ready",
         "health",
         "log",
         "crash",
@@ -51,7 +52,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "conflicts",
         "part_of",
         "binds_to",
-        "ready",
         "watch",
         "resources",
         "sandbox",
@@ -93,6 +93,21 @@ pub(crate) const HEALTH: Schema = Schema {
         "action",
     ],
     planned: &["mcp"],
+};
+
+pub(crate) const READY: Schema = Schema {
+    known: &[
+        "http",
+        "tcp",
+        "exec",
+        "log",
+        "expect_status",
+        "expect_json",
+        "expect_body",
+        "headers",
+        "timeout",
+    ],
+    planned: &["notify", "mcp"],
 };
 
 pub(crate) const LOG: Schema =

@@ -11,7 +11,7 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    OnLimit, Probe, ReadySpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
 };
 use crate::write;
 
@@ -152,6 +152,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         start_timeout,
         success_exit_status,
         restart,
+        ready,
         health,
         log,
         crash,
@@ -183,7 +184,9 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         crash_block(below("crash"), *crash),
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
+    let ready = ready.as_ref().map(|ready| ready_block(below("ready"), ready));
     let mut blocks = vec![Block { path, entries, tables }, restart];
+    blocks.extend(ready);
     blocks.extend(health);
     blocks.extend([log, crash]);
     blocks
@@ -237,6 +240,35 @@ fn restart_block(path: Vec<String>, restart: &RestartSpec) -> Block {
 
 fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
     let HealthSpec { probe, interval, timeout, retries, start_period, action } = health;
+    let Block { path, mut entries, tables } = probe_block(path, probe);
+    let action = match action {
+        HealthAction::Restart => "restart",
+        HealthAction::Report => "report",
+    };
+    entries.extend([
+        ("interval", duration::format(*interval).into()),
+        ("timeout", duration::format(*timeout).into()),
+        ("retries", (*retries).into()),
+        ("start_period", duration::format(*start_period).into()),
+        ("action", action.into()),
+    ]);
+    Block { path, entries, tables }
+}
+
+fn ready_block(path: Vec<String>, ready: &ReadySpec) -> Block {
+    match ready {
+        ReadySpec::Probe { probe, timeout } => {
+            let mut block = probe_block(path, probe);
+            block.entries.push(("timeout", duration::format(*timeout).into()));
+            block
+        }
+        ReadySpec::Log { pattern } => {
+            Block { path, entries: vec![("log", pattern.clone().into())], tables: Vec::new() }
+        }
+    }
+}
+
+fn probe_block(path: Vec<String>, probe: &Probe) -> Block {
     let mut entries: Vec<(&str, Value)> = Vec::new();
     let mut tables = Vec::new();
     match probe {
@@ -255,17 +287,6 @@ fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
         Probe::Tcp { address } => entries.push(("tcp", address.clone().into())),
         Probe::Exec { argv } => entries.push(("exec", argv.clone().into())),
     }
-    let action = match action {
-        HealthAction::Restart => "restart",
-        HealthAction::Report => "report",
-    };
-    entries.extend([
-        ("interval", duration::format(*interval).into()),
-        ("timeout", duration::format(*timeout).into()),
-        ("retries", (*retries).into()),
-        ("start_period", duration::format(*start_period).into()),
-        ("action", action.into()),
-    ]);
     Block { path, entries, tables }
 }
 

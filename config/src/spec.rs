@@ -58,6 +58,8 @@ pub struct ServiceSpec {
     pub success_exit_status: Vec<ExitMatch>,
     /// `[service.NAME.restart]`
     pub restart: RestartSpec,
+    /// `[service.NAME.ready]`
+    pub ready: Option<ReadySpec>,
     /// `[service.NAME.health]`
     pub health: Option<HealthSpec>,
     /// `[service.NAME.log]`
@@ -230,6 +232,24 @@ pub enum OnLimit {
     Park,
     /// Go on at `max_delay`.
     Retry,
+}
+
+/// `[service.NAME.ready]`: when is a start over?
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadySpec {
+    /// It is asked, again and again and fast, until it answers well.
+    Probe {
+        /// What is asked.
+        probe: Probe,
+        /// How long an answer may take.
+        timeout: Duration,
+    },
+    /// It prints a line that matches.
+    Log {
+        /// A regular expression (crate `regex`, on bytes) that is looked for in each line of its stdout and stderr;
+        /// compiled once already, so known to be good.
+        pattern: String,
+    },
 }
 
 /// `[service.NAME.health]`: how to tell a live service from a hung one.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcpd_config::ServiceSpec;
-use mcpd_config::spec::LogTarget;
+use mcpd_config::spec::{LogTarget, ReadySpec};
 
 use crate::crash::redact::is_secret_name;
 use crate::sys;
@@ -169,7 +169,8 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let program = mcpd_config::program::find(first, spec.working_directory.as_deref(), path)
         .map_err(|error| error.to_string())?;
-    let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0;
+    let waited_for = matches!(spec.ready, Some(ReadySpec::Log { .. }));
+    let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0 || waited_for;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
     let secrets = env
         .iter()

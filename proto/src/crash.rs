@@ -116,6 +116,9 @@ pub struct CrashReport {
     pub stdout_tail: Vec<LogLine>,
     /// The last health verdicts, oldest first.
     pub health: Vec<HealthVerdict>,
+    /// The last answers to whether it is ready, oldest first.
+    #[serde(default)]
+    pub ready: Vec<HealthVerdict>,
     /// What the run used.
     pub resources: Resources,
     /// Configuration and files that changed since the last good run.
@@ -148,12 +151,12 @@ pub struct RestartDecision {
     pub why: String,
 }
 
-/// One answer to a health probe.
+/// One answer to a probe, of health or of readiness.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthVerdict {
     /// When it came, RFC 3339 UTC.
     pub time: String,
-    /// Healthy.
+    /// Healthy, or ready.
     pub ok: bool,
     /// "503 after 4 ms: expected 200", "connection refused", "timed out after 5 s".
     pub detail: String,

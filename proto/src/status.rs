@@ -132,6 +132,9 @@ pub struct ServiceStatus {
     pub wanted: bool,
     /// What the health check says.
     pub health: Health,
+    /// What the last look at whether it is ready found, in words as below; null when nothing is looked at.
+    #[serde(default)]
+    pub ready_detail: Option<String>,
     /// The last verdict in words: "200 after 4 ms", "timed out after 5 s".
     #[serde(default)]
     pub health_detail: Option<String>,

@@ -5,6 +5,7 @@
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod ready;
 pub(crate) mod scalar;
 mod section;
 mod service;

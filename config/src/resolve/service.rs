@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
-use crate::resolve::health;
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
+use crate::resolve::{health, ready};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -68,6 +68,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
             .list(cx, "success_exit_status", Scalar::exit_match)
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
         restart: restart(cx, &service),
+        ready: ready::resolve(cx, &service),
         health: health::resolve(cx, &service),
         log: log(cx, &service),
         crash: crash(cx, &service),

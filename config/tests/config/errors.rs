@@ -92,6 +92,30 @@ fn one_mistake_in_a_service() {
         ),
         ("health.exec = []", "3:15: a command needs a program ("),
         (
+            "ready = {}",
+            "3:1: [service.x.ready] does not say what to wait for (give one of `http`, `tcp`, `exec` and `log`)",
+        ),
+        (
+            "ready = { log = 'up', tcp = 'h:1' }",
+            "3:11: `tcp` and `log` exclude each other (one thing says that a service is ready)",
+        ),
+        (
+            "ready = { log = 'up', timeout = 1 }",
+            "3:23: `timeout` goes with `http`, `tcp` and `exec`, not with `log`",
+        ),
+        ("ready = { log = 'up', headers = {} }", "3:23: `headers` goes with `http`, not with `log`"),
+        ("ready.log = '('", "3:13: \"(\" is no regular expression: unclosed group"),
+        ("ready.log = ''", "3:13: an empty string is of no use here"),
+        (
+            "ready = { tcp = 'h:1', interval = 1 }",
+            "3:24: unknown key `interval` in [service.x.ready] (known here: http,",
+        ),
+        (
+            "ready = { tcp = 'h:1', timeot = 1 }",
+            "3:24: unknown key `timeot` in [service.x.ready] (did you mean `timeout`?)",
+        ),
+        ("ready.tcp = 'h'", "3:13: expected host:port, found \"h\" ("),
+        (
             "health = { tcp = 'h:1', exec = 'a' }",
             "3:25: `tcp` and `exec` exclude each other (a service has one health check)",
         ),
@@ -159,8 +183,9 @@ fn one_mistake_in_a_service() {
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     let keys = "exec_start_pre exec_start_post exec_stop exec_stop_post exec_reload user group supplementary_groups umask \
-        requires wants after before conflicts part_of binds_to ready watch resources sandbox instances watchdog \
-        remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp";
+        requires wants after before conflicts part_of binds_to watch resources sandbox instances watchdog \
+        remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp \
+        ready.notify ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);
         assert!(found.contains(" is not supported yet by this version"), "{key}: {found}");

@@ -36,6 +36,15 @@ log.max_size = 5000
 [service.d]
 exec = "c"
 health.tcp = "[::1]:1"
+[service.e]
+exec = "c"
+ready = { http = "http://h/", expect_status = [204], headers = { X = "y" }, timeout = 2 }
+[service.f]
+exec = "c"
+ready.log = 'up on [0-9]+ \w'
+[service.g]
+exec = "c"
+ready.exec = ["d", "e f"]
 "#;
 
 fn reread(text: &str) -> Config {

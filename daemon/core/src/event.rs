@@ -140,6 +140,13 @@ pub enum Event {
         /// Which start of it.
         generation: u64,
     },
+    /// It has said that it is ready: by the line of output that `[ready] log` waits for.
+    Ready {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
     /// The answer to [`crate::Action::Probe`].
     Probed {
         /// Which one.
@@ -148,7 +155,7 @@ pub enum Event {
         generation: u64,
         /// Which probe of this start.
         probe: u64,
-        /// Healthy.
+        /// Healthy, or ready.
         ok: bool,
     },
 }

@@ -14,6 +14,7 @@
 //!   (`left: 0`).
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it.
+//! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`].
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls
 //!   [`Core::handle_timeout`]. `now` never goes back.
 //!
@@ -25,7 +26,7 @@
 //! | [`policy`] | what does the configuration ask for? |
 //! | [`verdict`] | was that end a failure, and what follows? |
 //! | `service` | the life of one service: wanted x actual |
-//! | `health` | when to probe, when is it a failure? |
+//! | `health` | when to ask for health, when is it a failure? |
 //! | [`view`] | what does a person see? |
 
 pub mod action;

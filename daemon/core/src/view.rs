@@ -41,8 +41,8 @@ pub enum StateView {
     Down(DownReason),
     /// The operating system has been asked for a process.
     Spawning,
-    /// A process whose health check has not succeeded yet.
-    Starting,
+    /// A process that is not up yet.
+    Starting(Awaited),
     /// Up.
     Up,
     /// On its way down.
@@ -63,12 +63,21 @@ pub enum StateView {
     Parked(ParkReason),
 }
 
+/// What a start waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// That it is ready, as `[ready]` wants it.
+    Ready,
+    /// The first success of its health check.
+    Health,
+}
+
 /// What the health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthView {
     /// No check, or no process.
     None,
-    /// No success yet in this run.
+    /// No success yet in this run, or not asked before it is ready.
     Starting,
     /// The last probe succeeded.
     Healthy,

@@ -269,6 +269,7 @@ impl Loop {
             stop_signal: 15,
             success: ExitSet { codes: vec![0], signals: vec![15] },
             restart,
+            ready: None,
             health: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
@@ -392,6 +393,7 @@ fn people_start_the_counters_again() {
         stop_signal: 15,
         success: ExitSet::default(),
         restart: defaults(),
+        ready: None,
         health: None,
     };
     run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });

@@ -5,18 +5,18 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::action::{DownReason, StopCause, Whom};
+use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
-use mcpd_core::view::StateView;
+use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail timeout live redefine remove shutdown stale";
+                      fail says timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -44,6 +44,11 @@ fn policy(words: &[&str]) -> Policy {
             max_restarts: if has("limit") { 1 } else { 3 },
             park_at_limit: true,
             prevent: ExitSet { codes: vec![78], signals: vec![] },
+        },
+        ready: match (has("ready"), has("told")) {
+            (true, _) => Some(ReadyPolicy::Asked { timeout: Duration::from_secs(5) }),
+            (false, true) => Some(ReadyPolicy::Told),
+            (false, false) => None,
         },
         health: has("health").then(|| HealthPolicy {
             interval: Duration::from_secs(30),
@@ -109,10 +114,12 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
-        let to = |restart, health| {
-            let policy = Policy { health, ..self.policy.clone() };
-            Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
+        let to = |restart, policy: Policy| Event::Redefine {
+            service,
+            to: Box::new(Redefinition { policy, restart }),
         };
+        let with_health = |health| Policy { health, ..self.policy.clone() };
+        let with_ready = |ready| Policy { ready, ..self.policy.clone() };
         match word {
             "define" => define(true, false),
             "define0" => define(false, false),
@@ -135,10 +142,14 @@ impl Bench {
             "recorded" => Event::CrashRecorded { service, generation },
             "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
             "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
-            "live" => to(false, self.policy.health.clone()),
-            "redefine" => to(true, self.policy.health.clone()),
-            "nohealth" => to(false, None),
-            "health" => to(false, policy(&["health"]).health),
+            "says" => Event::Ready { service, generation },
+            "live" => to(false, self.policy.clone()),
+            "redefine" => to(true, self.policy.clone()),
+            "nohealth" => to(false, with_health(None)),
+            "health" => to(false, with_health(policy(&["health"]).health)),
+            "noready" => to(false, with_ready(None)),
+            "ready" => to(false, with_ready(policy(&["ready"]).ready)),
+            "told" => to(false, with_ready(policy(&["told"]).ready)),
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -159,6 +170,7 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
+                Event::Ready { service, generation },
                 Event::Probed { service, generation, probe: self.probe, ok: false },
                 Event::Probed { service, generation, probe: self.probe, ok: true },
             ]
@@ -182,7 +194,8 @@ impl Bench {
         let mut text = match view.state {
             StateView::Down(why) => format!("down({})", down(why)),
             StateView::Spawning => "spawning".to_owned(),
-            StateView::Starting => "starting".to_owned(),
+            StateView::Starting(Awaited::Health) => "starting".to_owned(),
+            StateView::Starting(Awaited::Ready) => "unready".to_owned(),
             StateView::Up => "up".to_owned(),
             StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
             StateView::Ending { .. } => "ending".to_owned(),
@@ -266,7 +279,8 @@ fn show(action: &Action) -> Option<String> {
             format!("report({} {})", failed(crash.failure), follows(crash.decision))
         }
         Action::Forget { .. } => "forget".to_owned(),
-        Action::Probe { probe, .. } => format!("probe{probe}"),
+        Action::Probe { probe, of: Probing::Health, .. } => format!("probe{probe}"),
+        Action::Probe { probe, of: Probing::Ready, .. } => format!("ready{probe}"),
         Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
         Action::Note(_) => return None,
         Action::Removed { .. } => "removed".to_owned(),
@@ -306,7 +320,7 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill"];
+const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill", "ready", "told"];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

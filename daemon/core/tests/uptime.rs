@@ -24,6 +24,7 @@ fn a_run_begins_when_its_process_does() {
         stop_signal: 15,
         success: ExitSet::default(),
         restart,
+        ready: None,
         health: None,
     };
     let service = ServiceId(0);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_core::action::Probing;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
@@ -24,10 +25,14 @@ pub(super) struct Entry {
     pub(super) origin: Option<String>,
     /// The health check, ready to be asked, when it is an HTTP one.
     pub(super) check: Option<Arc<HttpCheck>>,
+    /// The same for readiness.
+    pub(super) ready_check: Option<Arc<HttpCheck>>,
     /// Why its program could not be found when the configuration was read.
     pub(super) missing: Option<String>,
     /// The newest verdicts of the present run, oldest first.
     pub(super) verdicts: VecDeque<HealthVerdict>,
+    /// Those of the question whether it is ready.
+    pub(super) ready_verdicts: VecDeque<HealthVerdict>,
     pub(super) run: Option<Run>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
@@ -57,8 +62,10 @@ impl Entry {
             spec,
             origin,
             check: None,
+            ready_check: None,
             missing: None,
             verdicts: VecDeque::new(),
+            ready_verdicts: VecDeque::new(),
             run: None,
             spawn_error: None,
             program: None,
@@ -72,11 +79,15 @@ impl Entry {
         self.run.as_mut().filter(|run| run.generation == generation)
     }
 
-    pub(super) fn remember(&mut self, verdict: HealthVerdict) {
-        if self.verdicts.len() == VERDICTS {
-            self.verdicts.pop_front();
+    pub(super) fn remember(&mut self, of: Probing, verdict: HealthVerdict) {
+        let verdicts = match of {
+            Probing::Ready => &mut self.ready_verdicts,
+            Probing::Health => &mut self.verdicts,
+        };
+        if verdicts.len() == VERDICTS {
+            verdicts.pop_front();
         }
-        self.verdicts.push_back(verdict);
+        verdicts.push_back(verdict);
     }
 
     /// Program and arguments, the program as it was found.

@@ -9,7 +9,8 @@
 //! | `entry` | what is known of a service besides its state? |
 //! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
-//! | `probe` | how is a health check carried out? |
+//! | `probe` | how is a check carried out? |
+//! | `ready` | what has to be seen before a service counts as up? |
 
 mod commands;
 mod entry;
@@ -18,6 +19,7 @@ pub mod message;
 mod perform;
 mod policy;
 mod probe;
+mod ready;
 mod reload;
 mod report;
 mod status;

@@ -35,7 +35,9 @@ impl Shell {
                     self.owners.remove(&run.key);
                 }
             }
-            Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
+            Action::Probe { service, generation, probe, of } => {
+                self.probe(service, generation, probe, of);
+            }
             Action::Reply { request, service, outcome } => self.replied(request, service, &outcome),
             Action::Note(note) => {
                 if note.kind == NoteKind::SpawnSlow {
@@ -72,6 +74,7 @@ impl Shell {
             return;
         };
         entry.verdicts.clear();
+        entry.ready_verdicts.clear();
         entry.spawn_error = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
@@ -120,6 +123,7 @@ impl Shell {
         let Some(entry) = self.entries.get_mut(&crash.service) else { return };
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
         let verdicts = entry.verdicts.iter().cloned().collect();
+        let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
@@ -131,6 +135,7 @@ impl Shell {
             spec: entry.spec.clone(),
             command,
             verdicts,
+            ready_verdicts,
             tails: tails.unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use mcpd_config::spec::Probe;
 use mcpd_core::ServiceId;
+use mcpd_core::action::Probing;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::message::Message;
+use super::ready::asks;
 use super::take::run_id_of;
 use super::{Owner, Shell};
 use crate::probe::{self, Verdict};
@@ -27,17 +29,21 @@ pub(super) struct Helper {
 }
 
 impl Shell {
-    pub(super) fn probe(&mut self, service: ServiceId, generation: u64, number: u64) {
+    pub(super) fn probe(&mut self, service: ServiceId, generation: u64, number: u64, of: Probing) {
         let Some(entry) = self.entries.get(&service) else { return };
-        let Some(health) = &entry.spec.health else { return };
-        let (spec, timeout) = (entry.spec.clone(), health.timeout);
+        let Some((asked, timeout)) = asks(&entry.spec, of) else { return };
+        let spec = entry.spec.clone();
         let outbox = self.outbox.clone();
-        let report = move |verdict| Message::Probed { service, generation, probe: number, verdict };
+        let report = move |verdict| Message::Probed { service, generation, probe: number, of, verdict };
         // Only while the daemon ends there is nobody to tell.
         let tell = move |outbox: mpsc::Sender<Message>, verdict| drop(outbox.blocking_send(report(verdict)));
-        match &health.probe {
+        match asked {
             Probe::Http(_) => {
-                let Some(check) = entry.check.clone() else { return };
+                let check = match of {
+                    Probing::Health => &entry.check,
+                    Probing::Ready => &entry.ready_check,
+                };
+                let Some(check) = check.clone() else { return };
                 tokio::task::spawn_blocking(move || tell(outbox, check.run()));
             }
             Probe::Tcp { address } => {

@@ -34,13 +34,14 @@ impl Shell {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
-            Message::Probed { service, generation, probe, verdict } => {
+            Message::SaidReady { service, generation } => self.said_ready(service, generation),
+            Message::Probed { service, generation, probe, of, verdict } => {
                 let ok = verdict.ok;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
+                    entry.remember(of, HealthVerdict { time, ok, detail: verdict.detail });
                 }
                 self.events.push_back(Event::Probed { service, generation, probe, ok });
             }
@@ -144,6 +145,7 @@ impl Shell {
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
+                self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });

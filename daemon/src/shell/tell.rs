@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind};
+use mcpd_core::action::{Note, NoteKind, UpBy};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -34,11 +34,13 @@ impl Shell {
                 put("pid", (*pid).into());
                 (Level::Info, "started", format!("started, pid {pid}"))
             }
-            NoteKind::Up { after } => {
+            NoteKind::Up { after, by } => {
                 let after = words::span(*after);
-                let healthy = entry.and_then(|entry| entry.verdicts.back()).is_some_and(|verdict| verdict.ok);
-                let how =
-                    if healthy { "up: healthy" } else { "up: not healthy yet, its start period is over" };
+                let how = match by {
+                    UpBy::Ready => "up: ready",
+                    UpBy::Health => "up: healthy",
+                    UpBy::StartPeriod => "up: not healthy yet, its start period is over",
+                };
                 (Level::Info, "up", format!("{how} after {after}"))
             }
             NoteKind::SpawnFailed => {
@@ -92,9 +94,7 @@ impl Shell {
             NoteKind::Healthy => {
                 (Level::Info, "healthy", format!("healthy: {}", verdict.unwrap_or("the check succeeded")))
             }
-            NoteKind::ProbeLost => {
-                (Level::Warn, "probe_lost", "a health check brought no verdict at all".into())
-            }
+            NoteKind::ProbeLost => (Level::Warn, "probe_lost", "a check brought no verdict at all".into()),
             NoteKind::Backoff { delay, attempt } => {
                 put("delay_seconds", delay.as_secs_f64().into());
                 put("attempt", (*attempt).into());

@@ -1,6 +1,6 @@
 //! One crash, told to somebody who has to do something about it.
 
-use mcpd_proto::crash::{CrashReport, Resources, RestartDecision};
+use mcpd_proto::crash::{CrashReport, HealthVerdict, Resources, RestartDecision};
 use mcpd_proto::log::LogLine;
 
 use super::what;
@@ -15,24 +15,31 @@ pub(crate) fn render(report: &CrashReport, look: &Look) -> String {
     let headline: Vec<String> = headline.iter().map(|line| look.paint(BAD, line)).collect();
     let mut text = headline.join("\n") + "\n\n";
     text.push_str(&look.facts(&facts(report, look)));
-    if !report.health.is_empty() {
-        text.push_str(&title("Health checks, the last one at the end:", look));
-        for verdict in &report.health {
-            let (word, style) = if verdict.ok { ("ok", GOOD) } else { ("failed", BAD) };
-            let time = look.clock.clock_precise(&verdict.time);
-            let detail = look.wrap(&text::safe(&verdict.detail), 2 + text::width(&time) + 1 + 7);
-            for (at, detail) in detail.iter().enumerate() {
-                let lead = if at == 0 {
-                    format!("{time} {}", look.paint(style, &format!("{word:<6}")))
-                } else {
-                    " ".repeat(text::width(&time) + 7)
-                };
-                text.push_str(&format!("  {lead} {detail}\n"));
-            }
-        }
-    }
+    text.push_str(&verdicts("Readiness checks", &report.ready, look));
+    text.push_str(&verdicts("Health checks", &report.health, look));
     text.push_str(&tail("stderr", &report.stderr_tail, look));
     text.push_str(&tail("stdout", &report.stdout_tail, look));
+    text
+}
+
+fn verdicts(what: &str, verdicts: &[HealthVerdict], look: &Look) -> String {
+    if verdicts.is_empty() {
+        return String::new();
+    }
+    let mut text = title(&format!("{what}, the last one at the end:"), look);
+    for verdict in verdicts {
+        let (word, style) = if verdict.ok { ("ok", GOOD) } else { ("failed", BAD) };
+        let time = look.clock.clock_precise(&verdict.time);
+        let detail = look.wrap(&text::safe(&verdict.detail), 2 + text::width(&time) + 1 + 7);
+        for (at, detail) in detail.iter().enumerate() {
+            let lead = if at == 0 {
+                format!("{time} {}", look.paint(style, &format!("{word:<6}")))
+            } else {
+                " ".repeat(text::width(&time) + 7)
+            };
+            text.push_str(&format!("  {lead} {detail}\n"));
+        }
+    }
     text
 }
 
@@ -166,6 +173,7 @@ mod tests {
                 ok: false,
                 detail: "503 after 4 ms: expected 200, and the body said something that takes long".into(),
             }],
+            ready: Vec::new(),
             resources: Resources {
                 max_rss_bytes: Some(47_395_635),
                 cpu_seconds: Some(1.2),

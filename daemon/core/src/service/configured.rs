@@ -15,8 +15,12 @@ impl Service {
     pub(crate) fn redefine(&mut self, cx: &mut Cx<'_>, to: Redefinition) {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
+        let ready_changed = policy.ready != self.policy.ready;
         self.policy = policy;
         self.note_asked(cx, NoteKind::Redefined { restart });
+        if ready_changed {
+            self.rearm_readiness(cx);
+        }
         if health_changed {
             self.rearm_health(cx);
         }
@@ -55,7 +59,11 @@ impl Service {
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
         };
-        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
+        if child.readiness.is_some() {
+            // It is armed once it is ready.
+            return;
+        }
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
             let child = child.clone();
             self.enter(cx, Actual::Up(child));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::{Exit, Policy};
 
@@ -78,7 +78,16 @@ impl Dice {
                 park_at_limit: self.percent(70),
                 prevent: ExitSet { codes: if self.percent(40) { vec![78] } else { vec![] }, signals: vec![] },
             },
+            ready: if self.percent(40) { Some(self.ready()) } else { None },
             health: if self.percent(60) { Some(self.health()) } else { None },
+        }
+    }
+
+    pub(crate) fn ready(&mut self) -> ReadyPolicy {
+        if self.percent(70) {
+            ReadyPolicy::Asked { timeout: Duration::from_millis(self.pick(&[100, 1_000, 5_000])) }
+        } else {
+            ReadyPolicy::Told
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::StopCause;
+use mcpd_core::action::{Probing, StopCause, UpBy};
 use mcpd_core::event::RECORD_LIMIT;
+use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::Failure;
 use mcpd_core::view::{NextView, StateView, View};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
@@ -84,8 +85,9 @@ pub(crate) fn judge(
         Action::Forget { generation, .. } => {
             a_run_is_forgotten_when_nothing_is_left(life, *generation, truth(service))
         }
-        Action::Probe { generation, probe, .. } => {
-            probes_are_for_the_living(life, *generation)?;
+        Action::Probe { generation, probe, of, .. } => {
+            probes_are_for_the_living(life, *generation, *of)?;
+            health_waits_for_readiness(life, *of)?;
             one_probe_at_a_time(life, *probe)
         }
         Action::Note(note) => match &note.kind {
@@ -99,6 +101,8 @@ pub(crate) fn judge(
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
             }
+            NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => unready_is_no_failure(life),
+            NoteKind::Up { by, .. } => up_means_ready(life, *by),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
             _ => Ok(()),
         },
@@ -320,19 +324,21 @@ fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
 /// Only a start can time out that is not over before; a clock that leaps does not change that.
 fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
     let period = life.policy.health.as_ref().map(|health| health.start_period);
+    let may = life.start.unready || period >= Some(life.policy.start_timeout);
     let since = life.spawned.map(|at| now.since(at));
-    if period >= Some(life.policy.start_timeout)
-        && since >= Some(life.policy.start_timeout)
-        && life.up.is_none()
-    {
+    if may && since >= Some(life.policy.start_timeout) && life.up.is_none() {
         Ok(())
     } else {
         broken!("a_start_may_time_out", "{life:?}")
     }
 }
 
-fn probes_are_for_the_living(life: &Life, generation: u64) -> Check {
-    if life.alive && life.stop.is_none() && life.generation == generation && life.policy.health.is_some() {
+fn probes_are_for_the_living(life: &Life, generation: u64, of: Probing) -> Check {
+    let asked = match of {
+        Probing::Health => life.policy.health.is_some(),
+        Probing::Ready => matches!(life.policy.ready, Some(ReadyPolicy::Asked { .. })),
+    };
+    if life.alive && life.stop.is_none() && life.generation == generation && asked {
         Ok(())
     } else {
         broken!("probes_are_for_the_living", "{life:?}")
@@ -341,7 +347,7 @@ fn probes_are_for_the_living(life: &Life, generation: u64) -> Check {
 
 fn one_probe_at_a_time(life: &Life, probe: u64) -> Check {
     match life.health {
-        Some(health) if health.out.is_none() && probe > health.asked => Ok(()),
+        Some(health) if health.out.is_none() && life.start.out.is_none() && probe > health.asked => Ok(()),
         health => broken!("one_probe_at_a_time", "{probe}: {health:?}"),
     }
 }
@@ -353,6 +359,41 @@ fn failures_count_after_the_start_period(life: &Life, failures: u32) -> Check {
     } else {
         broken!("failures_count_after_the_start_period", "{failures}, counted {counted:?}")
     }
+}
+
+// ---- readiness
+
+/// The health check is armed only once the service is ready, and readiness is asked for only before.
+fn health_waits_for_readiness(life: &Life, of: Probing) -> Check {
+    if life.start.unready == (of == Probing::Ready) {
+        Ok(())
+    } else {
+        broken!("health_waits_for_readiness", "{of:?}: {life:?}")
+    }
+}
+
+/// What has to be seen has been seen, in this run, since it was last said what that is.
+fn up_means_ready(life: &Life, by: UpBy) -> Check {
+    if life.start.unready == (by == UpBy::Ready) && life.start.unready == life.start.seen {
+        Ok(())
+    } else {
+        broken!("up_means_ready", "by {by:?}: {life:?}")
+    }
+}
+
+fn unready_is_no_failure(life: &Life) -> Check {
+    if life.start.unready { broken!("unready_is_no_failure", "{life:?}") } else { Ok(()) }
+}
+
+/// Nobody is told that it is up before.
+pub(crate) fn up_is_ready(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let unready = ledger.lives.get(&view.service).is_some_and(|life| life.start.unready);
+        if unready && view.state == StateView::Up {
+            return broken!("up_is_ready", "{view:?}");
+        }
+    }
+    Ok(())
 }
 
 // ---- clients
@@ -390,6 +431,7 @@ fn done_means_done(
         (Verb::Start, Outcome::Done | Outcome::Already) | (Verb::Restart, Outcome::Done) => {
             life.alive
                 && life.stop.is_none()
+                && !life.start.unready
                 && (asked.verb == Verb::Start || asked.had != Some(life.generation))
         }
         (Verb::Stop, Outcome::Done | Outcome::Already) if life.down_since.is_some() => {
@@ -496,7 +538,7 @@ pub(crate) fn deadlines_fit_the_states(
     for view in views {
         let needs = match view.state {
             StateView::Backoff { .. } | StateView::Stopping(_) => true,
-            StateView::Starting => {
+            StateView::Starting(_) => {
                 allowed = true;
                 false
             }
@@ -506,7 +548,7 @@ pub(crate) fn deadlines_fit_the_states(
             }
             StateView::Down(_) | StateView::Parked(_) => false,
         };
-        if view.state == StateView::Starting && deadline.is_none() {
+        if matches!(view.state, StateView::Starting(_)) && deadline.is_none() {
             return broken!("deadlines_fit_the_states", "none while {view:?}");
         }
         allowed |= needs;
@@ -549,7 +591,7 @@ pub(crate) fn calm_means_as_wanted(views: impl Iterator<Item = View>) -> Check {
             StateView::Up => view.wanted,
             StateView::Down(_) | StateView::Parked(_) => !view.wanted,
             StateView::Spawning
-            | StateView::Starting
+            | StateView::Starting(_)
             | StateView::Stopping(_)
             | StateView::Ending { .. }
             | StateView::Backoff { .. } => false,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
-use mcpd_core::policy::When;
+use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
 
@@ -67,6 +68,17 @@ pub(crate) struct Health {
     pub(crate) asked: u64,
 }
 
+/// The way to being ready.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Start {
+    /// Something has to be seen before it may be up.
+    pub(crate) unready: bool,
+    /// It has been seen.
+    pub(crate) seen: bool,
+    /// An answer to this probe is owed.
+    pub(crate) out: Option<u64>,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
@@ -98,6 +110,7 @@ pub(crate) struct Life {
     pub(crate) reset: bool,
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
+    pub(crate) start: Start,
     /// When it was told that it runs.
     pub(crate) spawned: Option<Mono>,
     /// Since when it is up.
@@ -130,6 +143,7 @@ impl Life {
             reset: true,
             last_note: None,
             health: None,
+            start: Start::default(),
             spawned: None,
             up: None,
             killed: false,
@@ -194,8 +208,16 @@ impl Ledger {
             Event::Redefine { service, to } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 let health_changed = life.policy.health != to.policy.health;
+                let ready_changed = life.policy.ready != to.policy.ready;
                 life.policy = Rc::new(to.policy.clone());
-                if health_changed {
+                let starts = life.alive && life.stop.is_none() && life.up.is_none();
+                if ready_changed && starts {
+                    let unready = life.policy.ready.is_some();
+                    life.start = Start { unready, ..Start::default() };
+                    life.rearm(if unready { life.spawned.unwrap_or(now) } else { now });
+                    life.up = (!unready && up_by_living(&life.policy)).then_some(now);
+                }
+                if health_changed && !life.start.unready {
                     life.rearm(now);
                     if life.alive && life.policy.health.is_none() {
                         life.up.get_or_insert(now);
@@ -232,7 +254,8 @@ impl Ledger {
                     life.alive = true;
                     life.rearm(*at);
                     life.spawned = Some(*at);
-                    life.up = up_by_living(&life.policy).then_some(now);
+                    life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
+                    life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
                 }
             }
             Event::SpawnFailed { service, generation } => {
@@ -255,9 +278,17 @@ impl Ledger {
                     end.recorded = true;
                 }
             }
+            Event::Ready { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                let told = life.policy.ready == Some(ReadyPolicy::Told);
+                life.start.seen |= told && life.start.unready && life.alive && life.stop.is_none();
+            }
             Event::Probed { service, generation, probe, ok } => {
                 let Some(life) = self.run(*service, *generation) else { return };
-                if life.alive && life.stop.is_none() {
+                if life.start.out == Some(*probe) {
+                    life.start.out = None;
+                    life.start.seen |= ok;
+                } else if life.alive && life.stop.is_none() {
                     life.judged(now, *probe, *ok);
                 }
             }
@@ -318,6 +349,7 @@ impl Ledger {
                 life.end = None;
                 life.wait = None;
                 life.health = None;
+                life.start = Start::default();
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
@@ -335,11 +367,14 @@ impl Ledger {
                     end.forgotten = true;
                 }
             }
-            Action::Probe { service, probe, .. } => {
+            Action::Probe { service, probe, of, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 if let Some(health) = &mut life.health {
-                    health.out = Some(*probe);
                     health.asked = *probe;
+                    match of {
+                        Probing::Ready => life.start.out = Some(*probe),
+                        Probing::Health => health.out = Some(*probe),
+                    }
                 }
             }
             Action::Reply { request, .. } => {
@@ -444,12 +479,16 @@ impl Life {
                 self.wait = Some(wait);
             }
             NoteKind::Parked(_) => self.parked = true,
-            NoteKind::Up { .. } => self.up = Some(now),
+            NoteKind::Up { .. } => {
+                self.up = Some(now);
+                self.start = Start::default();
+            }
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {
                     end.noted = true;
                 }
             }
+            NoteKind::ProbeLost if self.start.unready => self.start.out = None,
             NoteKind::ProbeLost => {
                 if let Some(probe) = self.health.and_then(|health| health.out) {
                     self.judged(now, probe, false);

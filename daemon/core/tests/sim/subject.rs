@@ -1,5 +1,6 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
+use mcpd_core::action::Probing;
 use mcpd_core::view::{StateView, View};
 use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
 
@@ -46,6 +47,10 @@ pub(crate) enum Flaw {
     IgnoresTree,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Takes every answer for a good one.
+    TakesAnyAnswer,
+    /// Asks for health before it is ready.
+    ArmsEarly,
 }
 
 /// The core or a broken one.
@@ -76,6 +81,9 @@ impl Subject {
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
+            }
+            (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
+                Event::Probed { service, generation, probe, ok: true }
             }
             (_, event) => event,
         };
@@ -154,6 +162,7 @@ impl Subject {
                 (Action::Signal { signal, .. }, Flaw::KillsAtOnce) => *signal = 9,
                 (Action::Ready, Flaw::ReadyTwice) => copies = 2,
                 (Action::Probe { .. }, Flaw::ProbesTwice) => copies = 2,
+                (Action::Probe { of, .. }, Flaw::ArmsEarly) => *of = Probing::Health,
                 (Action::Note(_), Flaw::DropsNote) => {
                     self.count += 1;
                     copies = usize::from(!self.count.is_multiple_of(7));

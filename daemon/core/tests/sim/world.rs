@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use mcpd_core::action::Probing;
 use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
+use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::{Action, Event, Exit, Mono, Policy, RequestId, ServiceId, Verb, Whom};
 
 use super::dice::Dice;
@@ -265,7 +267,9 @@ impl World {
                 };
                 self.tell(late, Event::CrashRecorded { service, generation });
             }
-            Action::Probe { service, generation, probe } => self.probe(*service, *generation, *probe),
+            Action::Probe { service, generation, probe, of } => {
+                self.probe(*service, *generation, *probe, *of);
+            }
             Action::Removed { service } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.removed = true;
@@ -314,6 +318,17 @@ impl World {
         }
         let pid = u32::try_from(generation + 100).unwrap();
         self.tell(late, Event::Spawned { service, generation, pid, at: self.now });
+        // Whether anybody waits for it or not, and perhaps after its end.
+        let says = match self.dice.below(10) {
+            _ if self.calm => Some(100),
+            0..=4 => Some(2_000),
+            5..=7 => Some(100_000),
+            _ => None,
+        };
+        if let Some(most) = says {
+            let after = self.dice.ms(most);
+            self.tell(late + after, Event::Ready { service, generation });
+        }
         let life = match self.dice.below(20) {
             _ if self.calm => return,
             // It may be over before the answer is there.
@@ -367,14 +382,20 @@ impl World {
         self.plan(look, Plan::Look { service, generation });
     }
 
-    fn probe(&mut self, service: ServiceId, generation: u64, probe: u64) {
+    fn probe(&mut self, service: ServiceId, generation: u64, probe: u64, of: Probing) {
         let now = self.now;
-        let health = self.services.get(&service).and_then(|service| service.policy.health.clone());
-        let (Some(health), Some(process)) = (health, self.process(service, generation)) else { return };
+        let timeout = self.services.get(&service).and_then(|service| match of {
+            Probing::Health => service.policy.health.as_ref().map(|health| health.timeout),
+            Probing::Ready => match service.policy.ready {
+                Some(ReadyPolicy::Asked { timeout }) => Some(timeout),
+                Some(ReadyPolicy::Told) | None => None,
+            },
+        });
+        let (Some(timeout), Some(process)) = (timeout, self.process(service, generation)) else { return };
         let (endpoint, alive) = (process.endpoint, process.alive);
         let flap = self.dice.percent(50);
         let (ok, mut late) = match endpoint {
-            Endpoint::Hangs => (false, health.timeout),
+            Endpoint::Hangs => (false, timeout),
             Endpoint::Bad => (false, self.dice.ms(20)),
             Endpoint::Good => (alive, self.dice.ms(5)),
             Endpoint::Flaps => (alive && flap, self.dice.ms(20)),
@@ -384,7 +405,7 @@ impl World {
             if self.dice.percent(50) {
                 return;
             }
-            late = health.timeout + PROBE_GRACE + self.dice.ms(2_000);
+            late = timeout + PROBE_GRACE + self.dice.ms(2_000);
         }
         self.tell(late, Event::Probed { service, generation, probe, ok });
     }
@@ -459,7 +480,12 @@ impl World {
         let policy = match self.services.get(&service) {
             Some(known) if self.dice.percent(40) => {
                 let mut policy = known.policy.clone();
-                policy.health = if self.dice.percent(70) { Some(self.dice.health()) } else { None };
+                if self.dice.percent(60) {
+                    policy.health = if self.dice.percent(70) { Some(self.dice.health()) } else { None };
+                }
+                if self.dice.percent(60) {
+                    policy.ready = if self.dice.percent(60) { Some(self.dice.ready()) } else { None };
+                }
                 policy
             }
             Some(_) | None => self.dice.policy(),
