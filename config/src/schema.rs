@@ -30,6 +30,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "start_timeout",
         "success_exit_status",
         "restart",
+        "watchdog",
         "ready",
         "health",
         "log",
@@ -56,7 +57,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "resources",
         "sandbox",
         "instances",
-        "watchdog",
         "remain_after_exit",
         "on_keeper_death",
     ],
@@ -101,13 +101,14 @@ pub(crate) const READY: Schema = Schema {
         "tcp",
         "exec",
         "log",
+        "notify",
         "expect_status",
         "expect_json",
         "expect_body",
         "headers",
         "timeout",
     ],
-    planned: &["notify", "mcp"],
+    planned: &["mcp"],
 };
 
 pub(crate) const LOG: Schema =

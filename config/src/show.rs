@@ -142,7 +142,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         name,
         description,
         exec,
-        kind: ServiceType::Simple,
+        kind,
         working_directory,
         environment,
         environment_files,
@@ -152,6 +152,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         start_timeout,
         success_exit_status,
         restart,
+        watchdog,
         ready,
         health,
         log,
@@ -161,7 +162,12 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     let mut entries: Vec<(&str, Value)> = Vec::new();
     entries.extend(description.as_ref().map(|text| ("description", text.clone().into())));
     entries.push(("exec", exec.clone().into()));
-    entries.push(("type", "simple".into()));
+    let kind = match kind {
+        ServiceType::Simple => "simple",
+        ServiceType::Exec => "exec",
+        ServiceType::Notify => "notify",
+    };
+    entries.push(("type", kind.into()));
     entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
     let files = environment_files
         .iter()
@@ -172,6 +178,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
     entries.push(("start_timeout", duration::format(*start_timeout).into()));
     entries.push(("success_exit_status", exits(success_exit_status)));
+    entries.extend(watchdog.map(|every| ("watchdog", duration::format(every).into())));
     let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let mut tables = Vec::new();
     if !environment.is_empty() {
@@ -265,6 +272,7 @@ fn ready_block(path: Vec<String>, ready: &ReadySpec) -> Block {
         ReadySpec::Log { pattern } => {
             Block { path, entries: vec![("log", pattern.clone().into())], tables: Vec::new() }
         }
+        ReadySpec::Notify => Block { path, entries: vec![("notify", true.into())], tables: Vec::new() },
     }
 }
 

@@ -20,7 +20,7 @@ use crate::shell::{Parts, Shell};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::systemd::Systemd;
-use crate::{shell, sys};
+use crate::{notify, shell, sys};
 
 /// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
 const INBOX: usize = 4096;
@@ -126,9 +126,10 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         source,
     })?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
+    let notify = notify::listen(daemon.notify_socket(), outbox.clone());
     let spawner = {
         let outbox = outbox.clone();
-        Spawner::start(std::env::vars_os().collect(), move |answer| {
+        Spawner::start(std::env::vars_os().collect(), notify, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));
         })

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -82,15 +82,17 @@ struct State {
 }
 
 impl Spawner {
-    /// Starts the threads. `inherited` is the daemon's own environment; `answer` is called on one of the threads.
+    /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say things
+    /// about themselves, or why there is none; `answer` is called on one of the threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
     pub fn start(
         inherited: Vec<(OsString, OsString)>,
+        notify: Result<PathBuf, String>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::with(move |job| run(job, &inherited), answer)
+        Self::with(move |job| run(job, &inherited, &notify), answer)
     }
 
     fn with(
@@ -158,12 +160,19 @@ impl Pool {
     }
 }
 
-fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String> {
+fn run(
+    job: &Job,
+    inherited: &[(OsString, OsString)],
+    notify: &Result<PathBuf, String>,
+) -> Result<Started, String> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
         .map_err(|error| error.to_string())?;
     env.push(("MCPD_SERVICE".into(), spec.name.clone().into()));
     env.push(("MCPD_RUN_ID".into(), job.run_id.clone().into()));
+    if spec.notifies() && job.probe.is_none() {
+        notifying(&mut env, spec, notify.as_deref().map_err(Clone::clone)?);
+    }
     let argv = job.probe.as_ref().unwrap_or(&spec.exec);
     let Some(first) = argv.first() else { return Err("exec is empty".into()) };
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
@@ -192,6 +201,16 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
     Ok(Started { spawned, program, began, secrets })
 }
 
+/// What a service needs to say things about itself. There is no WATCHDOG_PID: the pid is not known before the process is
+/// there, and without that variable WATCHDOG_USEC is for whoever reads it (`sd_watchdog_enabled(3)`).
+fn notifying(env: &mut Vec<(OsString, OsString)>, spec: &ServiceSpec, socket: &Path) {
+    env.retain(|(name, _)| name != "NOTIFY_SOCKET" && name != "WATCHDOG_USEC" && name != "WATCHDOG_PID");
+    env.push(("NOTIFY_SOCKET".into(), socket.into()));
+    if let Some(every) = spec.watchdog {
+        env.push(("WATCHDOG_USEC".into(), every.as_micros().to_string().into()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -200,11 +219,7 @@ mod tests {
 
     fn job(key: sys::Key) -> Job {
         let text = "[daemon]\nstate_dir = \"/s\"\n[service.a]\nexec = [\"a\"]\n";
-        let loaded = mcpd_config::load_text(
-            std::path::Path::new("/a.toml"),
-            text,
-            &mcpd_config::Environment::default(),
-        );
+        let loaded = mcpd_config::load_text(Path::new("/a.toml"), text, &mcpd_config::Environment::default());
         let spec = Arc::new(loaded.unwrap().config.services["a"].clone());
         Job { key, spec, run_id: String::new(), probe: None }
     }

@@ -42,6 +42,7 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         stdout_tail: Vec::new(),
         health: Vec::new(),
         ready: Vec::new(),
+        status_text: None,
         resources: Resources::default(),
         changed: Vec::new(),
         previous: None,

@@ -119,6 +119,9 @@ pub struct CrashReport {
     /// The last answers to whether it is ready, oldest first.
     #[serde(default)]
     pub ready: Vec<HealthVerdict>,
+    /// What it last said of itself with `STATUS=`; null when it said nothing.
+    #[serde(default)]
+    pub status_text: Option<String>,
     /// What the run used.
     pub resources: Resources,
     /// Configuration and files that changed since the last good run.

@@ -64,6 +64,16 @@ fn what_is_shown_reads_back_the_same() {
     assert_eq!(Config { files: loaded.config.files.clone(), ..again }, loaded.config, "{shown}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_says_things_about_itself_reads_back_the_same() {
+    let text = "[daemon]\nstate_dir = '/s'\n[service.h]\nexec = 'c'\ntype = 'notify'\nwatchdog = '10s'\n\
+        [service.i]\nexec = 'c'\ntype = 'exec'\nready.notify = true\n";
+    let loaded = load(text, &[]).unwrap();
+    let again = reread(&loaded.show());
+    assert_eq!(Config { files: loaded.config.files.clone(), ..again }, loaded.config, "{}", loaded.show());
+}
+
 #[test]
 fn every_value_is_shown_with_its_origin() {
     let text = "[service.x]\nexec = ['a', '${P}']\nrestart.delay = '${D:-2}'\n";

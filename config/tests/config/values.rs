@@ -34,6 +34,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
             on_limit: OnLimit::Park,
             prevent_exit_status: vec![],
         },
+        watchdog: None,
         ready: None,
         health: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
@@ -158,6 +159,19 @@ fn what_says_that_it_is_ready() {
     // On bytes: what is no UTF-8 can be looked for.
     let log = service(r"ready.log = '(?-u)\xff up$$'", &[]).ready;
     assert_eq!(log, Some(ReadySpec::Log { pattern: r"(?-u)\xff up$".into() }));
+}
+
+#[cfg(unix)]
+#[test]
+fn who_says_things_about_itself() {
+    let spec = service("type = 'notify'", &[]);
+    assert_eq!((spec.kind, &spec.ready), (ServiceType::Notify, &Some(ReadySpec::Notify)));
+    assert!(spec.notifies());
+    let spec = service("type = 'exec'\nready.notify = '${V}'", &[("V", "yes")]);
+    assert_eq!((spec.kind, &spec.ready), (ServiceType::Exec, &Some(ReadySpec::Notify)));
+    let spec = service("watchdog = '1.5s'", &[]);
+    assert_eq!((spec.watchdog, &spec.ready), (Some(Duration::from_millis(1500)), &None));
+    assert!(spec.notifies() && !service("ready.tcp = 'h:1'", &[]).notifies());
 }
 
 #[test]

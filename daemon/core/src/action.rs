@@ -249,6 +249,12 @@ pub enum NoteKind {
     Parked(ParkReason),
     /// It is down.
     Down(DownReason),
+    /// It says that it reloads its configuration.
+    Reloading,
+    /// It says that this is done.
+    Reloaded,
+    /// It has not said so within `start_timeout`: it counts as done.
+    ReloadSlow,
     /// A stable run started the counters again.
     CountersReset,
     /// The spawn has not been answered in time.
@@ -292,6 +298,8 @@ pub enum StopCause {
     Removed,
     /// The daemon is on its way down.
     Shutdown,
+    /// It said so itself, `STOPPING=1`: an end that nobody asked for.
+    Announced,
     /// It failed while its process lived.
     Failure(Failure),
 }

@@ -97,6 +97,9 @@ impl Core {
             Event::Ready { service, generation } => {
                 self.with_run(now, service, generation, out, Service::said_ready);
             }
+            Event::Notified { service, generation, said } => {
+                self.with_run(now, service, generation, out, |s, cx| s.notified(cx, said));
+            }
             Event::Probed { service, generation, probe, ok } => {
                 self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
             }
@@ -299,6 +302,7 @@ fn view(service: &Service) -> View {
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
         health: health_view(service, health),
+        reloading: child.is_some_and(|child| child.reloading.is_some()),
         next: service.next(),
     }
 }

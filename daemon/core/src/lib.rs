@@ -14,7 +14,8 @@
 //!   (`left: 0`).
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it.
-//! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`].
+//! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`], one of
+//!   [`policy::ReadyPolicy::Notified`] with [`event::Said::Ready`].
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls
 //!   [`Core::handle_timeout`]. `now` never goes back.
 //!
@@ -42,6 +43,6 @@ pub mod view;
 
 pub use action::{Action, Note, NoteId, NoteKind, Outcome, Whom};
 pub use brain::Core;
-pub use event::{Event, Exit, RequestId, ServiceId, Verb};
+pub use event::{Event, Exit, RequestId, Said, ServiceId, Verb};
 pub use policy::Policy;
 pub use time::Mono;

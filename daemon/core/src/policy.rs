@@ -19,6 +19,8 @@ pub struct Policy {
     pub ready: Option<ReadyPolicy>,
     /// How to tell that it hangs. With `ready` it is asked only once that is so.
     pub health: Option<HealthPolicy>,
+    /// How often, while it is up, it has to say that it is alive; longer silence is a failure of kind `watchdog`.
+    pub watchdog: Option<Duration>,
 }
 
 /// `[service.NAME.ready]`
@@ -31,6 +33,8 @@ pub enum ReadyPolicy {
     },
     /// It says so by itself: [`crate::Event::Ready`].
     Told,
+    /// It says so with `READY=1`: [`crate::event::Said::Ready`].
+    Notified,
 }
 
 /// A set of ends, as `success_exit_status` lists them.

@@ -30,6 +30,8 @@ pub struct View {
     pub restarts_total: u64,
     /// What the health check says.
     pub health: HealthView,
+    /// It says that it reloads its configuration.
+    pub reloading: bool,
     /// What happens next and when.
     pub next: Option<(NextView, Mono)>,
 }

@@ -271,6 +271,7 @@ impl Loop {
             restart,
             ready: None,
             health: None,
+            watchdog: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
         this.tell(Event::Define {
@@ -395,6 +396,7 @@ fn people_start_the_counters_again() {
         restart: defaults(),
         ready: None,
         health: None,
+        watchdog: None,
     };
     run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });
     assert_eq!(run.core.view(ID).unwrap().restarts, 0);

@@ -102,9 +102,10 @@ fn worlds_reach_everything() {
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
+        Note.Reloading Note.Reloaded Note.ReloadSlow
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
-        Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
+        Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
@@ -151,5 +152,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
+    noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);
+    noticed(Flaw::TakesAnyWord, &["up_means_ready", "the_watchdog_waits_its_time"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
 }

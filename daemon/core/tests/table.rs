@@ -10,13 +10,14 @@ use mcpd_core::event::{Redefinition, Verb};
 use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
-use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, Said, ServiceId};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail says timeout live redefine remove shutdown stale";
+                      fail says \
+                      sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -45,11 +46,13 @@ fn policy(words: &[&str]) -> Policy {
             park_at_limit: true,
             prevent: ExitSet { codes: vec![78], signals: vec![] },
         },
-        ready: match (has("ready"), has("told")) {
-            (true, _) => Some(ReadyPolicy::Asked { timeout: Duration::from_secs(5) }),
-            (false, true) => Some(ReadyPolicy::Told),
-            (false, false) => None,
+        ready: match words.iter().find(|word| ["ready", "told", "notify"].contains(word)) {
+            Some(&"ready") => Some(ReadyPolicy::Asked { timeout: Duration::from_secs(5) }),
+            Some(&"told") => Some(ReadyPolicy::Told),
+            Some(_) => Some(ReadyPolicy::Notified),
+            None => None,
         },
+        watchdog: has("watchdog").then(|| Duration::from_secs(10)),
         health: has("health").then(|| HealthPolicy {
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
@@ -114,6 +117,7 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
+        let said = |said| Event::Notified { service, generation, said };
         let to = |restart, policy: Policy| Event::Redefine {
             service,
             to: Box::new(Redefinition { policy, restart }),
@@ -143,6 +147,17 @@ impl Bench {
             "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
             "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
             "says" => Event::Ready { service, generation },
+            "sready" => said(Said::Ready),
+            "sreloading" => said(Said::Reloading),
+            "sstopping" => said(Said::Stopping),
+            "salive" => said(Said::Alive),
+            "strigger" => said(Said::Trigger),
+            "sextend" => said(Said::Extend(Duration::from_secs(5))),
+            "sextend100" => said(Said::Extend(Duration::from_secs(100))),
+            "nowatchdog" => to(false, Policy { watchdog: None, ..self.policy.clone() }),
+            "watchdog" => {
+                to(false, Policy { watchdog: policy(&["watchdog"]).watchdog, ..self.policy.clone() })
+            }
             "live" => to(false, self.policy.clone()),
             "redefine" => to(true, self.policy.clone()),
             "nohealth" => to(false, with_health(None)),
@@ -171,6 +186,9 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
                 Event::Ready { service, generation },
+                Event::Notified { service, generation, said: Said::Ready },
+                Event::Notified { service, generation, said: Said::Stopping },
+                Event::Notified { service, generation, said: Said::Trigger },
                 Event::Probed { service, generation, probe: self.probe, ok: false },
                 Event::Probed { service, generation, probe: self.probe, ok: true },
             ]
@@ -233,6 +251,7 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::Changed => "changed",
         StopCause::Removed => "removed",
         StopCause::Shutdown => "shutdown",
+        StopCause::Announced => "announced",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
     }
@@ -243,6 +262,7 @@ fn failed(failure: Failure) -> &'static str {
         Failure::Exit => "exit",
         Failure::Signal => "signal",
         Failure::Health => "health",
+        Failure::Watchdog => "watchdog",
         Failure::StartTimeout => "starttimeout",
         Failure::Spawn => "spawn",
     }
@@ -320,7 +340,8 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill", "ready", "told"];
+const POLICIES: &[&str] =
+    &["never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog"];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

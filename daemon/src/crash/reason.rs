@@ -78,6 +78,17 @@ pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthV
     sentence(&end, last.map(|verdict| verdict.detail.as_str()))
 }
 
+/// The reason for a service that did not say `WATCHDOG=1` for longer than `silent`; `None`: it said `WATCHDOG=trigger`.
+/// `status` is what it last said of itself.
+#[must_use]
+pub fn watchdog(silent: Option<Duration>, status: Option<&str>) -> String {
+    let end = match silent {
+        Some(silent) => format!("watchdog: it did not say for {} that it is alive", words::duration(silent)),
+        None => "watchdog: it said WATCHDOG=trigger".to_owned(),
+    };
+    sentence(&end, status.map(|status| format!("its last STATUS was \"{status}\"")).as_deref())
+}
+
 /// The reason for a service whose process could not be started; `message` says what was tried and why it failed.
 #[must_use]
 pub fn spawn(message: &str) -> String {

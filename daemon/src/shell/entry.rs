@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) verdicts: VecDeque<HealthVerdict>,
     /// Those of the question whether it is ready.
     pub(super) ready_verdicts: VecDeque<HealthVerdict>,
+    /// What it last said of itself, STATUS=.
+    pub(super) status_text: Option<String>,
     pub(super) run: Option<Run>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
@@ -48,6 +50,12 @@ pub(super) struct Entry {
 pub(super) struct Run {
     pub(super) key: sys::Key,
     pub(super) generation: u64,
+    /// The main process.
+    pub(super) pid: u32,
+    /// That MAINPID= is not followed has been said.
+    pub(super) told_main_pid: bool,
+    /// It said WATCHDOG=trigger.
+    pub(super) triggered: bool,
     pub(super) exit: Option<sys::Exit>,
     pub(super) tails: Option<Tails>,
     pub(super) secrets: Secrets,
@@ -66,6 +74,7 @@ impl Entry {
             missing: None,
             verdicts: VecDeque::new(),
             ready_verdicts: VecDeque::new(),
+            status_text: None,
             run: None,
             spawn_error: None,
             program: None,

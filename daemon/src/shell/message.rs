@@ -37,6 +37,8 @@ pub enum Message {
         /// What it says.
         recorded: Recorded,
     },
+    /// Somebody wrote to the notification socket.
+    Notified(sys::Datagram),
     /// A line of output said that a service is ready.
     SaidReady {
         /// Which one.

@@ -75,6 +75,7 @@ impl Shell {
         };
         entry.verdicts.clear();
         entry.ready_verdicts.clear();
+        entry.status_text = None;
         entry.spawn_error = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
@@ -126,6 +127,7 @@ impl Shell {
         let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
+        let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
@@ -136,6 +138,8 @@ impl Shell {
             command,
             verdicts,
             ready_verdicts,
+            status_text: entry.status_text.clone(),
+            triggered,
             tails: tails.unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),

@@ -36,7 +36,9 @@ pub(super) fn policy(spec: &ServiceSpec) -> Policy {
         ready: spec.ready.as_ref().map(|ready| match ready {
             ReadySpec::Probe { timeout, .. } => ReadyPolicy::Asked { timeout: *timeout },
             ReadySpec::Log { .. } => ReadyPolicy::Told,
+            ReadySpec::Notify => ReadyPolicy::Notified,
         }),
+        watchdog: spec.watchdog,
         health: spec.health.as_ref().map(|health| HealthPolicy {
             interval: health.interval,
             timeout: health.timeout,

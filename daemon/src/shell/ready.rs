@@ -20,7 +20,7 @@ pub(super) fn asks(spec: &ServiceSpec, of: Probing) -> Option<(&Probe, Duration)
         Probing::Health => spec.health.as_ref().map(|health| (&health.probe, health.timeout)),
         Probing::Ready => match &spec.ready {
             Some(ReadySpec::Probe { probe, timeout }) => Some((probe, *timeout)),
-            Some(ReadySpec::Log { .. }) | None => None,
+            Some(ReadySpec::Log { .. } | ReadySpec::Notify) | None => None,
         },
     }
 }
@@ -34,6 +34,7 @@ pub(super) fn awaited(ready: &ReadySpec) -> String {
             format!("{:?} to end with 0", argv.first().map_or("", String::as_str))
         }
         ReadySpec::Log { pattern } => format!("a line of output that matches {pattern:?}"),
+        ReadySpec::Notify => "READY=1 on its notification socket".into(),
     }
 }
 
@@ -56,7 +57,7 @@ impl Shell {
         // Known to be good since the configuration was read.
         let pattern = match &entry.spec.ready {
             Some(ReadySpec::Log { pattern }) if starts => Regex::new(pattern).ok(),
-            Some(ReadySpec::Log { .. } | ReadySpec::Probe { .. }) | None => None,
+            Some(ReadySpec::Log { .. } | ReadySpec::Probe { .. } | ReadySpec::Notify) | None => None,
         };
         let Some(pattern) = pattern else { return self.logs.unwatch(service.0) };
         let outbox = self.outbox.clone();

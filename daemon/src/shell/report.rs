@@ -25,6 +25,8 @@ pub(super) struct Case {
     pub(super) command: Vec<String>,
     pub(super) verdicts: Vec<HealthVerdict>,
     pub(super) ready_verdicts: Vec<HealthVerdict>,
+    pub(super) status_text: Option<String>,
+    pub(super) triggered: bool,
     pub(super) tails: Tails,
     pub(super) exit: Option<sys::Exit>,
     pub(super) spawn_error: Option<String>,
@@ -51,6 +53,8 @@ pub(super) fn report(case: Case) -> CrashReport {
         command,
         verdicts,
         ready_verdicts,
+        status_text,
+        triggered,
         mut tails,
         exit,
         spawn_error,
@@ -84,6 +88,7 @@ pub(super) fn report(case: Case) -> CrashReport {
             let retries = spec.health.as_ref().map_or(0, |health| health.retries);
             reason::health(retries, &verdicts)
         }
+        Failure::Watchdog => reason::watchdog(spec.watchdog.filter(|_| !triggered), status_text.as_deref()),
         Failure::StartTimeout => {
             let awaited = spec.ready.as_ref().map(awaited);
             let seen = if awaited.is_some() { &ready_verdicts } else { &verdicts };
@@ -124,6 +129,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         stdout_tail: tails.stdout,
         health: verdicts,
         ready: ready_verdicts,
+        status_text,
         resources: Resources {
             max_rss_bytes: exit.as_ref().and_then(|exit| exit.max_rss_bytes),
             cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),

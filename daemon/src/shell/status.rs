@@ -116,6 +116,7 @@ impl Shell {
                 HealthView::Failing(_) => Health::Failing,
                 HealthView::Unhealthy(_) => Health::Unhealthy,
             },
+            status_text: entry.status_text.clone().filter(|_| view.pid.is_some()),
             ready_detail: entry.ready_verdicts.back().map(|verdict| verdict.detail.clone()),
             health_detail: entry.verdicts.back().map(|verdict| verdict.detail.clone()),
             pid: view.pid,
@@ -160,7 +161,9 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             let detail = entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
             let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
             let reason = match view.health {
-                HealthView::None | HealthView::Starting | HealthView::Healthy => None,
+                HealthView::None | HealthView::Starting | HealthView::Healthy => {
+                    view.reloading.then(|| "it reloads its configuration".into())
+                }
                 HealthView::Failing(times) => {
                     Some(format!("health check failed {times} of {of} times: {detail}"))
                 }

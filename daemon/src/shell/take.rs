@@ -34,6 +34,7 @@ impl Shell {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
+            Message::Notified(datagram) => self.notified(datagram),
             Message::SaidReady { service, generation } => self.said_ready(service, generation),
             Message::Probed { service, generation, probe, of, verdict } => {
                 let ok = verdict.ok;
@@ -115,6 +116,7 @@ impl Shell {
             // Every key is owned until its answer is here.
             None => {}
         }
+        self.hear_unclaimed();
         // It may have ended already, and its end been left alone while its name was not known.
         self.collect();
     }
@@ -138,6 +140,9 @@ impl Shell {
                     entry.run = Some(Run {
                         key,
                         generation,
+                        pid,
+                        told_main_pid: false,
+                        triggered: false,
                         exit: None,
                         tails: None,
                         secrets: started.secrets,

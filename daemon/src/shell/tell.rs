@@ -105,6 +105,13 @@ impl Shell {
                 (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, missing)))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
+            NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
+            NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
+            NoteKind::ReloadSlow => (
+                Level::Warn,
+                "reload_slow",
+                "has not said within start_timeout that it has reloaded: going on without".into(),
+            ),
             NoteKind::CountersReset => {
                 (Level::Info, "counters_reset", "a stable run: the restart counters start again".into())
             }

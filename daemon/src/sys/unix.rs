@@ -8,6 +8,7 @@ mod descendants;
 mod explain;
 mod files;
 mod limits;
+mod notify;
 mod proc_files;
 mod spawn;
 
@@ -17,6 +18,7 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use limits::raise_open_files_limit;
+pub use notify::{Barrier, NotifySocket};
 pub use spawn::{Process, spawn};
 
 #[cfg(not(target_os = "linux"))]

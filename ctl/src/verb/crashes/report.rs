@@ -79,6 +79,7 @@ fn facts(report: &CrashReport, look: &Look) -> Vec<Fact> {
     facts.push(Fact::new("ran", ran));
     facts.push(Fact::new("then", decision(&report.restart, look)));
     facts.push(Fact::new("command", command(&report.command)));
+    facts.extend(report.status_text.as_ref().map(|text| Fact::new("said", text)));
     facts.extend(report.working_directory.as_ref().map(|path| Fact::new("ran in", path)));
     facts.extend(used(&report.resources).map(|used| Fact::new("used", used)));
     if !report.changed.is_empty() {
@@ -174,6 +175,7 @@ mod tests {
                 detail: "503 after 4 ms: expected 200, and the body said something that takes long".into(),
             }],
             ready: Vec::new(),
+            status_text: None,
             resources: Resources {
                 max_rss_bytes: Some(47_395_635),
                 cpu_seconds: Some(1.2),

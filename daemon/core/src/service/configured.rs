@@ -16,6 +16,7 @@ impl Service {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
         let ready_changed = policy.ready != self.policy.ready;
+        let watchdog_changed = policy.watchdog != self.policy.watchdog;
         self.policy = policy;
         self.note_asked(cx, NoteKind::Redefined { restart });
         if ready_changed {
@@ -23,6 +24,9 @@ impl Service {
         }
         if health_changed {
             self.rearm_health(cx);
+        }
+        if watchdog_changed {
+            self.rearm_watchdog(cx);
         }
         if !restart {
             return;
@@ -65,7 +69,8 @@ impl Service {
         }
         child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
-            let child = child.clone();
+            let mut child = child.clone();
+            self.arm_watchdog(cx, &mut child);
             self.enter(cx, Actual::Up(child));
         }
     }

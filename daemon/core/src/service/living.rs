@@ -8,7 +8,16 @@ impl Service {
         let outdated = spawning.outdated;
         let started = at.min(cx.now);
         self.note(cx, NoteKind::Started { pid });
-        let child = Child { pid, started, probes: 0, readiness: None, health: None };
+        let child = Child {
+            pid,
+            started,
+            probes: 0,
+            readiness: None,
+            health: None,
+            watchdog: None,
+            extended: None,
+            reloading: None,
+        };
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed

@@ -9,6 +9,7 @@
 //! | `asked` | what do people ask? |
 //! | `ready` | is the start over? |
 //! | `living` | is it well? |
+//! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
 //! | `due` | what does time bring? |
 
@@ -17,6 +18,7 @@ mod configured;
 mod due;
 mod ending;
 mod living;
+mod notify;
 mod ready;
 
 use std::time::Duration;
@@ -26,13 +28,15 @@ use crate::action::{
     Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
 };
 use crate::event::{
-    DRAIN_LIMIT, Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
+    DRAIN_LIMIT, Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, Said, ServiceId, Verb,
 };
 use crate::health::{Health, Meaning};
 use crate::policy::Policy;
 use crate::time::{Chance, Mono};
 use crate::verdict::{Decision, Failure, ParkReason, What, is_crash_signal};
 
+/// `signal(7)`: systemd's `WatchdogSignal=`, so that whatever hangs can say where (a core, a stack).
+const SIGABRT: i32 = 6;
 /// `signal(7)`
 const SIGKILL: i32 = 9;
 /// `signal(7)`: a stopped process cannot act on SIGTERM before it.
@@ -93,6 +97,12 @@ pub(crate) struct Child {
     pub(crate) readiness: Option<Readiness>,
     /// Armed only once it is ready.
     pub(crate) health: Option<Health>,
+    /// By when it has to say that it is alive, while it is up.
+    watchdog: Option<Mono>,
+    /// It asked for its start to end no earlier.
+    extended: Option<Mono>,
+    /// It says that it reloads, and is believed until then.
+    pub(crate) reloading: Option<Mono>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -281,7 +291,8 @@ impl Service {
             }
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
-                earliest([probe, self.counts_until(child), self.patience_ends(child)])
+                let patience = self.patience_ends(child);
+                earliest([probe, self.counts_until(child), patience, child.watchdog, child.reloading])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -299,12 +310,11 @@ impl Service {
     /// Without `[ready]` a start is over at the end of the start period, for then the liveness check takes over; it has
     /// failed at `start_timeout`, if that comes first.
     pub(crate) fn start_ends(&self, child: &Child) -> Mono {
-        let span = if child.readiness.is_some() {
-            self.policy.start_timeout
+        if self.start_may_time_out(child) {
+            child.extended.unwrap_or_default().max(child.started + self.policy.start_timeout)
         } else {
-            self.start_period().min(self.policy.start_timeout)
-        };
-        child.started + span
+            child.started + self.start_period()
+        }
     }
 
     fn start_period(&self) -> Duration {
@@ -431,7 +441,8 @@ impl Service {
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
         self.note(cx, NoteKind::Stopping { why: cause });
         let (service, generation) = (self.id, self.generation);
-        let signal = self.policy.stop_signal;
+        let hangs = cause == StopCause::Failure(Failure::Watchdog);
+        let signal = if hangs { SIGABRT } else { self.policy.stop_signal };
         cx.out.push(Action::Signal { service, generation, signal, whom: Whom::Group });
         if signal != SIGKILL {
             // What is stopped (SIGSTOP, a debugger) would sleep through the request: as systemd, wake it.

@@ -25,6 +25,8 @@ enum Phase {
     Asked { probe: u64, until: Mono },
     /// It says so by itself.
     Told,
+    /// It says so with `READY=1`.
+    Notified,
 }
 
 impl Readiness {
@@ -33,6 +35,7 @@ impl Readiness {
         let phase = match policy {
             ReadyPolicy::Asked { .. } => Phase::Due(now),
             ReadyPolicy::Told => Phase::Told,
+            ReadyPolicy::Notified => Phase::Notified,
         };
         Self { phase, tries: 0 }
     }
@@ -41,7 +44,7 @@ impl Readiness {
     pub(crate) fn deadline(&self) -> Option<Mono> {
         match self.phase {
             Phase::Due(at) | Phase::Asked { until: at, .. } => Some(at),
-            Phase::Told => None,
+            Phase::Told | Phase::Notified => None,
         }
     }
 
@@ -80,6 +83,7 @@ impl Service {
         if child.readiness.is_some() || !self.start_period().is_zero() {
             self.enter(cx, Actual::Starting(child));
         } else {
+            self.arm_watchdog(cx, &mut child);
             self.enter(cx, Actual::Up(child));
         }
     }
@@ -116,9 +120,19 @@ impl Service {
         }
     }
 
+    /// By a line of output.
     pub(crate) fn said_ready(&mut self, cx: &mut Cx<'_>) {
+        self.ready_by(cx, Phase::Told);
+    }
+
+    /// With `READY=1`.
+    pub(super) fn notified_ready(&mut self, cx: &mut Cx<'_>) {
+        self.ready_by(cx, Phase::Notified);
+    }
+
+    fn ready_by(&mut self, cx: &mut Cx<'_>, phase: Phase) {
         let Actual::Starting(child) = &self.actual else { return };
-        if child.readiness.as_ref().is_some_and(|readiness| readiness.phase == Phase::Told) {
+        if child.readiness.as_ref().is_some_and(|readiness| readiness.phase == phase) {
             self.become_up(cx, UpBy::Ready);
             self.answer_up(cx);
         }
@@ -140,7 +154,7 @@ impl Service {
                 readiness.failed(cx.now);
                 self.note(cx, NoteKind::ProbeLost);
             }
-            Phase::Due(_) | Phase::Asked { .. } | Phase::Told => {}
+            Phase::Due(_) | Phase::Asked { .. } | Phase::Told | Phase::Notified => {}
         }
     }
 
@@ -152,6 +166,7 @@ impl Service {
             // What is left of the start period is still forgiven.
             child.health = self.health(&child, child.started, cx.now);
         }
+        self.arm_watchdog(cx, &mut child);
         self.note(cx, NoteKind::Up { after: cx.now.since(child.started), by });
         self.enter(cx, Actual::Up(child));
     }

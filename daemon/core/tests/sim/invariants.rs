@@ -102,6 +102,9 @@ pub(crate) fn judge(
                 a_start_may_time_out(life, now)
             }
             NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => unready_is_no_failure(life),
+            NoteKind::Stopping { why: StopCause::Failure(Failure::Watchdog) } => {
+                the_watchdog_waits_its_time(life, now)
+            }
             NoteKind::Up { by, .. } => up_means_ready(life, *by),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
             _ => Ok(()),
@@ -326,7 +329,8 @@ fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
     let period = life.policy.health.as_ref().map(|health| health.start_period);
     let may = life.start.unready || period >= Some(life.policy.start_timeout);
     let since = life.spawned.map(|at| now.since(at));
-    if may && since >= Some(life.policy.start_timeout) && life.up.is_none() {
+    let asked_for_more = life.extended.is_some_and(|until| now < until);
+    if may && since >= Some(life.policy.start_timeout) && life.up.is_none() && !asked_for_more {
         Ok(())
     } else {
         broken!("a_start_may_time_out", "{life:?}")
@@ -378,6 +382,24 @@ fn up_means_ready(life: &Life, by: UpBy) -> Check {
         Ok(())
     } else {
         broken!("up_means_ready", "by {by:?}: {life:?}")
+    }
+}
+
+/// Only silence for as long as the policy allows, or longer where it asked for that, or its own word.
+fn the_watchdog_waits_its_time(life: &Life, now: Mono) -> Check {
+    match life.watchdog {
+        Some(due) if now >= due || life.triggered => Ok(()),
+        due => broken!("the_watchdog_waits_its_time", "now {now:?}, due {due:?}: {life:?}"),
+    }
+}
+
+/// Nobody who hangs is missed.
+pub(crate) fn the_watchdog_is_watched(ledger: &Ledger, deadline: Option<Mono>) -> Check {
+    match ledger.lives.values().filter_map(|life| life.watchdog.filter(|_| life.alive)).min() {
+        Some(due) if deadline.is_none_or(|at| at > due) => {
+            broken!("the_watchdog_is_watched", "at {deadline:?}, due {due:?}")
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
 use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
-use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
+use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +111,14 @@ pub(crate) struct Life {
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
     pub(crate) start: Start,
+    /// Its start ends no earlier.
+    pub(crate) extended: Option<Mono>,
+    /// Its time to end was over.
+    pub(crate) time_is_up: bool,
+    /// By when it has to say that it is alive.
+    pub(crate) watchdog: Option<Mono>,
+    /// It wants to be treated as if it had not.
+    pub(crate) triggered: bool,
     /// When it was told that it runs.
     pub(crate) spawned: Option<Mono>,
     /// Since when it is up.
@@ -144,10 +152,21 @@ impl Life {
             last_note: None,
             health: None,
             start: Start::default(),
+            extended: None,
+            time_is_up: false,
+            watchdog: None,
+            triggered: false,
             spawned: None,
             up: None,
             killed: false,
             person_signals: false,
+        }
+    }
+
+    fn asked_down(&mut self, now: Mono) {
+        self.down_since.get_or_insert(now);
+        if let Some((_, cause @ StopCause::Announced, _)) = &mut self.stop {
+            *cause = StopCause::Asked;
         }
     }
 
@@ -209,6 +228,7 @@ impl Ledger {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 let health_changed = life.policy.health != to.policy.health;
                 let ready_changed = life.policy.ready != to.policy.ready;
+                let watchdog_changed = life.policy.watchdog != to.policy.watchdog;
                 life.policy = Rc::new(to.policy.clone());
                 let starts = life.alive && life.stop.is_none() && life.up.is_none();
                 if ready_changed && starts {
@@ -216,12 +236,17 @@ impl Ledger {
                     life.start = Start { unready, ..Start::default() };
                     life.rearm(if unready { life.spawned.unwrap_or(now) } else { now });
                     life.up = (!unready && up_by_living(&life.policy)).then_some(now);
+                    life.arm_watchdog(now);
                 }
                 if health_changed && !life.start.unready {
                     life.rearm(now);
-                    if life.alive && life.policy.health.is_none() {
-                        life.up.get_or_insert(now);
+                    if life.alive && life.policy.health.is_none() && life.up.is_none() {
+                        life.up = Some(now);
+                        life.arm_watchdog(now);
                     }
+                }
+                if watchdog_changed {
+                    life.arm_watchdog(now);
                 }
                 if to.restart {
                     life.counters_reset();
@@ -235,7 +260,7 @@ impl Ledger {
             Event::Remove { service } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 life.removing = true;
-                life.down_since.get_or_insert(now);
+                life.asked_down(now);
                 life.parked = false;
             }
             Event::Begun => {}
@@ -243,7 +268,7 @@ impl Ledger {
             Event::Shutdown => {
                 self.shutdowns += 1;
                 for life in self.lives.values_mut() {
-                    life.down_since.get_or_insert(now);
+                    life.asked_down(now);
                     life.parked = false;
                 }
             }
@@ -256,6 +281,7 @@ impl Ledger {
                     life.spawned = Some(*at);
                     life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
                     life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
+                    life.arm_watchdog(now);
                 }
             }
             Event::SpawnFailed { service, generation } => {
@@ -282,6 +308,12 @@ impl Ledger {
                 let Some(life) = self.run(*service, *generation) else { return };
                 let told = life.policy.ready == Some(ReadyPolicy::Told);
                 life.start.seen |= told && life.start.unready && life.alive && life.stop.is_none();
+            }
+            Event::Notified { service, generation, said } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.alive {
+                    life.said(now, *said);
+                }
             }
             Event::Probed { service, generation, probe, ok } => {
                 let Some(life) = self.run(*service, *generation) else { return };
@@ -323,7 +355,7 @@ impl Ledger {
                 life.counters_reset();
             }
             Verb::Stop => {
-                life.down_since.get_or_insert(now);
+                life.asked_down(now);
                 life.asked = false;
                 life.parked = false;
             }
@@ -350,6 +382,10 @@ impl Ledger {
                 life.wait = None;
                 life.health = None;
                 life.start = Start::default();
+                life.extended = None;
+                life.time_is_up = false;
+                life.watchdog = None;
+                life.triggered = false;
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
@@ -412,6 +448,40 @@ fn up_by_living(policy: &Policy) -> bool {
 }
 
 impl Life {
+    fn arm_watchdog(&mut self, now: Mono) {
+        let runs = self.alive && self.stop.is_none() && self.up.is_some();
+        self.watchdog = self.policy.watchdog.filter(|_| runs).map(|every| now + every);
+    }
+
+    fn said(&mut self, now: Mono, said: Said) {
+        match said {
+            Said::Ready => {
+                let waited_for = self.policy.ready == Some(ReadyPolicy::Notified);
+                self.start.seen |= waited_for && self.start.unready && self.stop.is_none();
+            }
+            Said::Reloading | Said::Stopping => {}
+            Said::Alive => {
+                if self.watchdog.is_some() {
+                    self.arm_watchdog(now);
+                }
+            }
+            Said::Trigger => self.triggered = self.watchdog.is_some(),
+            Said::Extend(by) => {
+                let at = now + by;
+                if self.time_is_up {
+                    return;
+                }
+                if let Some((since, _, patience)) = &mut self.stop {
+                    *patience = at.since(*since).max(*patience);
+                } else if self.up.is_none() {
+                    self.extended = self.extended.max(Some(at));
+                } else if let Some(watchdog) = &mut self.watchdog {
+                    *watchdog = at.max(*watchdog);
+                }
+            }
+        }
+    }
+
     fn rearm(&mut self, now: Mono) {
         let asked = self.health.map_or(0, |health| health.asked);
         self.health =
@@ -435,11 +505,13 @@ impl Life {
 
     fn ended(&mut self, now: Mono, exit: Option<Exit>) {
         let cause = self.stop.map(|(_, cause, _)| cause);
-        let unexpected = matches!(cause, None | Some(StopCause::Failure(_)));
+        let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
-            (Some(exit), None) => {
-                !self.policy.success.holds(exit) || self.policy.restart.when == When::Always
+            (Some(exit), None | Some(StopCause::Announced)) => {
+                // Who says that it stops and is asked to start again meanwhile may end well.
+                let meant = cause.is_some() && self.asked;
+                !self.policy.success.holds(exit) || (self.policy.restart.when == When::Always && !meant)
             }
             (Some(Exit::Signal { signal, .. }), Some(_)) => {
                 is_crash_signal(signal) && signal != self.policy.stop_signal
@@ -463,6 +535,7 @@ impl Life {
         match kind {
             NoteKind::Stopping { why } => {
                 self.stop = Some((now, *why, self.policy.stop_timeout));
+                self.watchdog = None;
             }
             NoteKind::CountersReset | NoteKind::Asked(Verb::Start) => self.counters_reset(),
             NoteKind::Backoff { delay, attempt } => {
@@ -478,10 +551,12 @@ impl Life {
                 self.previous = Some(wait.clone());
                 self.wait = Some(wait);
             }
+            NoteKind::Killing => self.time_is_up = true,
             NoteKind::Parked(_) => self.parked = true,
             NoteKind::Up { .. } => {
                 self.up = Some(now);
                 self.start = Start::default();
+                self.arm_watchdog(now);
             }
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {

@@ -2,7 +2,7 @@
 
 use mcpd_core::action::Probing;
 use mcpd_core::view::{StateView, View};
-use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
+use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub(crate) enum Flaw {
     TakesAnyAnswer,
     /// Asks for health before it is ready.
     ArmsEarly,
+    /// Does not hear that a service is alive.
+    DeafWatchdog,
+    /// Takes any service for one that said that it is ready.
+    TakesAnyWord,
 }
 
 /// The core or a broken one.
@@ -84,6 +88,12 @@ impl Subject {
             }
             (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
                 Event::Probed { service, generation, probe, ok: true }
+            }
+            (Flaw::DeafWatchdog, Event::Notified { service, generation, said: Said::Alive }) => {
+                Event::Notified { service, generation, said: Said::Extend(std::time::Duration::ZERO) }
+            }
+            (Flaw::TakesAnyWord, Event::Notified { service, generation, .. }) => {
+                Event::Notified { service, generation, said: Said::Ready }
             }
             (_, event) => event,
         };

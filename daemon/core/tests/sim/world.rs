@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcpd_core::action::Probing;
 use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
 use mcpd_core::policy::ReadyPolicy;
-use mcpd_core::{Action, Event, Exit, Mono, Policy, RequestId, ServiceId, Verb, Whom};
+use mcpd_core::{Action, Event, Exit, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
 use super::dice::Dice;
 use super::invariants::Truth;
@@ -22,6 +22,8 @@ pub(crate) enum Plan {
     Shrinks { service: ServiceId, generation: u64 },
     /// Somebody looks at the tree.
     Look { service: ServiceId, generation: u64 },
+    /// It says that it is alive, again and again.
+    Feeds { service: ServiceId, generation: u64 },
     /// A person, a reload or a fault.
     Someone,
 }
@@ -194,6 +196,17 @@ impl World {
                 process.watched = left > 0;
                 self.news(Event::TreeLeft { service, generation, left })
             }
+            Plan::Feeds { service, generation } => {
+                let every = self.services.get(&service).and_then(|service| service.policy.watchdog);
+                let alive = self.process(service, generation).is_some_and(|process| process.alive);
+                let Some(every) = every.filter(|_| alive) else { return Next::Nothing };
+                // Now and then it hangs.
+                if !self.calm && self.dice.percent(10) {
+                    return Next::Nothing;
+                }
+                self.plan(every / 2, Plan::Feeds { service, generation });
+                self.news(Event::Notified { service, generation, said: Said::Alive })
+            }
             Plan::Someone => {
                 self.someones = self.someones.saturating_sub(1);
                 if self.someones > 0 {
@@ -328,6 +341,13 @@ impl World {
         if let Some(most) = says {
             let after = self.dice.ms(most);
             self.tell(late + after, Event::Ready { service, generation });
+            self.tell(late + after, Event::Notified { service, generation, said: Said::Ready });
+        }
+        self.plan(late, Plan::Feeds { service, generation });
+        for _ in 0..if self.calm { 0 } else { self.dice.below(4) } {
+            let after = self.dice.ms(60_000);
+            let said = self.dice.said();
+            self.tell(late + after, Event::Notified { service, generation, said });
         }
         let life = match self.dice.below(20) {
             _ if self.calm => return,
@@ -388,7 +408,7 @@ impl World {
             Probing::Health => service.policy.health.as_ref().map(|health| health.timeout),
             Probing::Ready => match service.policy.ready {
                 Some(ReadyPolicy::Asked { timeout }) => Some(timeout),
-                Some(ReadyPolicy::Told) | None => None,
+                Some(ReadyPolicy::Told | ReadyPolicy::Notified) | None => None,
             },
         });
         let (Some(timeout), Some(process)) = (timeout, self.process(service, generation)) else { return };
@@ -482,6 +502,9 @@ impl World {
                 let mut policy = known.policy.clone();
                 if self.dice.percent(60) {
                     policy.health = if self.dice.percent(70) { Some(self.dice.health()) } else { None };
+                }
+                if self.dice.percent(30) {
+                    policy.watchdog = if self.dice.percent(60) { Some(self.dice.watchdog()) } else { None };
                 }
                 if self.dice.percent(60) {
                     policy.ready = if self.dice.percent(60) { Some(self.dice.ready()) } else { None };
