@@ -100,8 +100,8 @@ impl Core {
             Event::Notified { service, generation, said } => {
                 self.with_run(now, service, generation, out, |s, cx| s.notified(cx, said));
             }
-            Event::Probed { service, generation, probe, ok } => {
-                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
+            Event::Probed { service, generation, probe, finding } => {
+                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, finding));
             }
         }
         self.conclude(now, out);

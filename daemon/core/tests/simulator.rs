@@ -100,6 +100,7 @@ fn worlds_reach_everything() {
     let everything = "
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
+        Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
         Note.Reloading Note.Reloaded Note.ReloadSlow
@@ -155,4 +156,6 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);
     noticed(Flaw::TakesAnyWord, &["up_means_ready", "the_watchdog_waits_its_time"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
+    let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
+    noticed(Flaw::CountsUnknown, &unknown);
 }

@@ -10,13 +10,13 @@ use mcpd_core::event::{Redefinition, Verb};
 use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
-use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, Said, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail says \
+                      fail unknown says \
                       sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
@@ -117,6 +117,7 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
+        let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let said = |said| Event::Notified { service, generation, said };
         let to = |restart, policy: Policy| Event::Redefine {
             service,
@@ -144,8 +145,9 @@ impl Bench {
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
             "tree2" => Event::TreeLeft { service, generation, left: 2 },
             "recorded" => Event::CrashRecorded { service, generation },
-            "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
-            "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
+            "ok" => probed(Finding::Good),
+            "fail" => probed(Finding::Bad),
+            "unknown" => probed(Finding::Unknown),
             "says" => Event::Ready { service, generation },
             "sready" => said(Said::Ready),
             "sreloading" => said(Said::Reloading),
@@ -189,8 +191,9 @@ impl Bench {
                 Event::Notified { service, generation, said: Said::Ready },
                 Event::Notified { service, generation, said: Said::Stopping },
                 Event::Notified { service, generation, said: Said::Trigger },
-                Event::Probed { service, generation, probe: self.probe, ok: false },
-                Event::Probed { service, generation, probe: self.probe, ok: true },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Bad },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Good },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Unknown },
             ]
         };
         let mut events: Vec<Event> = of(newest + 1).into();

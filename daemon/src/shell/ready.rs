@@ -75,7 +75,8 @@ impl Shell {
             && entry.run.as_ref().is_some_and(|run| run.generation == generation)
         {
             let detail = format!("a line matched {pattern:?}");
-            let verdict = HealthVerdict { time: stamp(jiff::Timestamp::now()), ok: true, detail };
+            let verdict =
+                HealthVerdict { time: stamp(jiff::Timestamp::now()), ok: true, unknown: false, detail };
             entry.remember(Probing::Ready, verdict);
         }
         self.events.push_back(Event::Ready { service, generation });

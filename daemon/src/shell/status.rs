@@ -158,7 +158,8 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             (State::Starting, Some(format!("waits for {what}{}", last.unwrap_or_default())))
         }
         StateView::Up => {
-            let detail = entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
+            let known = entry.verdicts.iter().rev().find(|verdict| !verdict.unknown);
+            let detail = known.map_or("no verdict yet", |verdict| verdict.detail.as_str());
             let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
             let reason = match view.health {
                 HealthView::None | HealthView::Starting | HealthView::Healthy => {

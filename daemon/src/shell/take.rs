@@ -1,7 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
-use mcpd_core::{Event, Exit, Mono, ServiceId};
+use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
@@ -37,14 +37,20 @@ impl Shell {
             Message::Notified(datagram) => self.notified(datagram),
             Message::SaidReady { service, generation } => self.said_ready(service, generation),
             Message::Probed { service, generation, probe, of, verdict } => {
-                let ok = verdict.ok;
+                let finding = verdict.finding;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(of, HealthVerdict { time, ok, detail: verdict.detail });
+                    let verdict = HealthVerdict {
+                        time,
+                        ok: finding == Finding::Good,
+                        unknown: finding == Finding::Unknown,
+                        detail: verdict.detail,
+                    };
+                    entry.remember(of, verdict);
                 }
-                self.events.push_back(Event::Probed { service, generation, probe, ok });
+                self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),

@@ -29,7 +29,7 @@ use windows as platform;
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, host_name, is_pipe,
-    is_root, make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit,
+    is_root, is_shortage, make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit,
     remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
 };
 

@@ -53,16 +53,7 @@ impl Service {
 
     pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
         let policy = self.policy.health.clone();
-        let (child, starting) = match &mut self.actual {
-            Actual::Starting(child) => (child, true),
-            Actual::Up(child) => (child, false),
-            Actual::Down(_)
-            | Actual::Spawning(_)
-            | Actual::Stopping(_)
-            | Actual::Ending(_)
-            | Actual::Backoff { .. }
-            | Actual::Parked(_) => return,
-        };
+        let Some((child, starting)) = self.running() else { return };
         if child.readiness.is_some() {
             // It is armed once it is ready.
             return;

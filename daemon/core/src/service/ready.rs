@@ -108,9 +108,9 @@ impl Service {
         matches!(phase, Some(Phase::Asked { probe: asked, .. }) if asked == probe)
     }
 
-    /// The answer that is owed.
-    pub(super) fn ready_probed(&mut self, cx: &mut Cx<'_>, ok: bool) {
-        if ok {
+    /// The answer that is owed. What could not even be asked is asked again, like anything that was not good.
+    pub(super) fn ready_probed(&mut self, cx: &mut Cx<'_>, finding: Finding) {
+        if finding == Finding::Good {
             self.become_up(cx, UpBy::Ready);
             self.answer_up(cx);
         } else if let Actual::Starting(child) = &mut self.actual

@@ -8,7 +8,9 @@ use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
 use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
-use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb};
+use mcpd_core::{
+    Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb,
+};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +68,10 @@ pub(crate) struct Health {
     pub(crate) failed: Option<Mono>,
     pub(crate) out: Option<u64>,
     pub(crate) asked: u64,
+    /// The newest probe could not be carried out.
+    pub(crate) blind: bool,
+    /// That was said.
+    pub(crate) said_blind: bool,
 }
 
 /// The way to being ready.
@@ -315,13 +321,13 @@ impl Ledger {
                     life.said(now, *said);
                 }
             }
-            Event::Probed { service, generation, probe, ok } => {
+            Event::Probed { service, generation, probe, finding } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.start.out == Some(*probe) {
                     life.start.out = None;
-                    life.start.seen |= ok;
+                    life.start.seen |= *finding == Finding::Good;
                 } else if life.alive && life.stop.is_none() {
-                    life.judged(now, *probe, *ok);
+                    life.judged(now, *probe, *finding);
                 }
             }
             Event::Drained { .. } | Event::TreeLeft { .. } => {}
@@ -484,22 +490,35 @@ impl Life {
 
     fn rearm(&mut self, now: Mono) {
         let asked = self.health.map_or(0, |health| health.asked);
-        self.health =
-            Some(Health { started: now, seen_ok: false, failures: 0, failed: None, out: None, asked });
+        self.health = Some(Health {
+            started: now,
+            seen_ok: false,
+            failures: 0,
+            failed: None,
+            out: None,
+            asked,
+            blind: false,
+            said_blind: false,
+        });
     }
 
-    fn judged(&mut self, now: Mono, probe: u64, ok: bool) {
+    fn judged(&mut self, now: Mono, probe: u64, finding: Finding) {
         let (Some(health), Some(policy)) = (&mut self.health, &self.policy.health) else { return };
         if health.out != Some(probe) {
             return;
         }
         health.out = None;
-        if ok {
-            health.seen_ok = true;
-            health.failures = 0;
-        } else if health.seen_ok || now >= health.started + policy.start_period {
-            health.failures += 1;
-            health.failed = Some(now);
+        health.blind = finding == Finding::Unknown;
+        match finding {
+            Finding::Good => {
+                health.seen_ok = true;
+                health.failures = 0;
+            }
+            Finding::Bad if health.seen_ok || now >= health.started + policy.start_period => {
+                health.failures += 1;
+                health.failed = Some(now);
+            }
+            Finding::Bad | Finding::Unknown => {}
         }
     }
 
@@ -558,6 +577,11 @@ impl Life {
                 self.start = Start::default();
                 self.arm_watchdog(now);
             }
+            NoteKind::ProbeUnknown | NoteKind::ProbeKnown => {
+                if let Some(health) = &mut self.health {
+                    health.said_blind = *kind == NoteKind::ProbeUnknown;
+                }
+            }
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {
                     end.noted = true;
@@ -566,7 +590,7 @@ impl Life {
             NoteKind::ProbeLost if self.start.unready => self.start.out = None,
             NoteKind::ProbeLost => {
                 if let Some(probe) = self.health.and_then(|health| health.out) {
-                    self.judged(now, probe, false);
+                    self.judged(now, probe, Finding::Unknown);
                 }
             }
             _ => {}

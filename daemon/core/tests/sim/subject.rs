@@ -2,7 +2,7 @@
 
 use mcpd_core::action::Probing;
 use mcpd_core::view::{StateView, View};
-use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Said, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub(crate) enum Flaw {
     DeafWatchdog,
     /// Takes any service for one that said that it is ready.
     TakesAnyWord,
+    /// Takes a probe that could not be carried out for one that failed.
+    CountsUnknown,
 }
 
 /// The core or a broken one.
@@ -82,12 +84,16 @@ impl Subject {
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
             }
+            (
+                Flaw::CountsUnknown,
+                Event::Probed { service, generation, probe, finding: Finding::Unknown },
+            ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
             }
             (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
-                Event::Probed { service, generation, probe, ok: true }
+                Event::Probed { service, generation, probe, finding: Finding::Good }
             }
             (Flaw::DeafWatchdog, Event::Notified { service, generation, said: Said::Alive }) => {
                 Event::Notified { service, generation, said: Said::Extend(std::time::Duration::ZERO) }
