@@ -33,6 +33,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "health",
         "log",
         "crash",
+        "instances",
     ],
     planned: &[
         "exec_start_pre",
@@ -55,7 +56,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "watch",
         "resources",
         "sandbox",
-        "instances",
         "watchdog",
         "remain_after_exit",
         "on_keeper_death",

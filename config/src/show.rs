@@ -64,7 +64,7 @@ impl Loaded {
 
     /// The same for programs: `{schema, files, daemon, services, origins, warnings}`. `daemon` and `services` (by name) have
     /// the keys of the file with settled values, durations and sizes as text; `origins` maps dotted paths to
-    /// `{from: "file", file, line, column, variables}`, `{from: "default"}` or `{from: "environment", variable}`.
+    /// `{from: "file", file, line, column, variables}` (with `template` when the value stands in one), `{from: "default"}` or `{from: "environment", variable}`.
     #[must_use]
     pub fn show_json(&self) -> Value {
         let services: serde_json::Map<_, _> = self
@@ -111,8 +111,14 @@ fn object(block: Block) -> serde_json::Map<String, Value> {
 
 fn origin_json(origin: &Origin) -> Value {
     match origin {
-        Origin::File { file, line, column, variables } => {
-            json!({ "from": "file", "file": path_text(file), "line": line, "column": column, "variables": variables })
+        Origin::File { file, line, column, variables, template } => {
+            let mut origin = json!({
+                "from": "file", "file": path_text(file), "line": line, "column": column, "variables": variables,
+            });
+            if let Some(template) = template {
+                origin["template"] = template.clone().into();
+            }
+            origin
         }
         Origin::Default => json!({ "from": "default" }),
         Origin::Environment { variable } => json!({ "from": "environment", "variable": variable }),

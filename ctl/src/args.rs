@@ -69,13 +69,15 @@ pub(crate) enum Verb {
     #[command(after_help = "\
 Without a name: one line per service and a summary. With names: state, health, what happens next, the last crash and
 the last log lines of each; the exit code is then LSB's: 0 running, 3 not running, 4 no such service (the worst of all).
+With a pattern: one line for each service that fits.
 
 Examples:
   mcpctl status
   mcpctl status web
+  mcpctl status 'worker@*'
   mcpctl status web --json | jq .state")]
     Status {
-        /// Services
+        /// Services; * ? [] {} make a pattern
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
@@ -96,7 +98,8 @@ A service that is down is started. When one does not come up, the reason and its
 
 Examples:
   mcpctl restart web
-  mcpctl restart web db --timeout 1m")]
+  mcpctl restart web db --timeout 1m
+  mcpctl restart 'worker@*'")]
     Restart(Names),
     /// Forget restarts and failures, so that a parked service may start again
     #[command(after_help = "Examples:\n  mcpctl reset web")]
@@ -113,7 +116,7 @@ Examples:
   mcpctl signal web SIGTERM --all"
     )]
     Signal {
-        /// Services, and the signal last unless -s gives it
+        /// Services or patterns, and the signal last unless -s gives it
         #[arg(value_name = "NAME", required = true)]
         words: Vec<String>,
         /// The signal
@@ -167,7 +170,7 @@ Examples:
 /// `start`, `stop`, `restart`, `reset`
 #[derive(Debug, Args)]
 pub(crate) struct Names {
-    /// Services; none is touched when one does not exist
+    /// Services, * ? [] {} make a pattern; none is touched when one does not exist
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
     /// Return as soon as mcpd has taken the order
@@ -178,7 +181,7 @@ pub(crate) struct Names {
 /// `crashes`
 #[derive(Debug, Args)]
 pub(crate) struct Crashes {
-    /// A service, or "show"
+    /// A service, a pattern, or "show"
     #[arg(value_name = "NAME")]
     pub(crate) target: Option<String>,
     /// With "show": the report's ID
@@ -234,7 +237,7 @@ impl std::str::FromStr for Lines {
 /// `events`
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// Only this service's
+    /// Only this service's; * ? [] {} make a pattern
     pub(crate) name: Option<String>,
     /// Go on with what happens, until Ctrl-C
     #[arg(short, long)]

@@ -21,6 +21,7 @@ pub mod crash;
 pub mod demo;
 pub mod instance;
 pub mod log;
+mod pattern;
 pub mod probe;
 pub mod recorder;
 pub mod run;

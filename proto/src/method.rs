@@ -6,7 +6,7 @@
 //! | `daemon.status` | none | [`crate::status::DaemonStatus`] |
 //! | `daemon.reload` | none | [`Reloaded`] |
 //! | `daemon.shutdown` | none | `{}`, once every service is down |
-//! | `service.list` | none | [`crate::status::StatusDocument`] |
+//! | `service.list` | [`ListParams`] | [`crate::status::StatusDocument`] |
 //! | `service.status` | [`NameParams`] | [`crate::status::ServiceStatus`], with `log_tail` |
 //! | `service.start` `service.stop` `service.restart` `service.reset` | [`NamesParams`] | [`Outcomes`]: one per name, when all are done |
 //! | `service.signal` | [`SignalParams`] | [`Outcomes`] |
@@ -44,6 +44,14 @@ pub struct Hello {
     pub methods: Vec<String>,
 }
 
+/// `service.list`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListParams {
+    /// Only these, by name or pattern (`worker@*`); all when empty.
+    pub names: Vec<String>,
+}
+
 /// A method on one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +64,7 @@ pub struct NameParams {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamesParams {
-    /// The services; none of them is touched when one does not exist.
+    /// The services, by name or pattern (`worker@*`); none of them is touched when one does not exist or fits nothing.
     pub names: Vec<String>,
     /// Wait until it is done (default), or only until it is taken.
     #[serde(default = "yes")]
@@ -71,7 +79,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignalParams {
-    /// The services.
+    /// The services, by name or pattern.
     pub names: Vec<String>,
     /// `SIGHUP`, `HUP` or a number.
     pub signal: String,
@@ -80,12 +88,12 @@ pub struct SignalParams {
     pub all: bool,
 }
 
-/// What became of a command, one entry per name in the order asked for.
+/// What became of a command, one entry per service in the order asked for; those of a pattern by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcomes {
     /// [`crate::SCHEMA`]
     pub schema: u32,
-    /// One per name.
+    /// One per service.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -130,7 +138,7 @@ pub struct Reloaded {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrashListParams {
-    /// Only this service's.
+    /// Only this service's, or those that fit a pattern.
     pub name: Option<String>,
     /// The newest so many; all when absent.
     pub last: Option<usize>,
@@ -169,7 +177,7 @@ pub struct LogReadDone {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SubscribeParams {
-    /// Only this service's events.
+    /// Only this service's events, or those that fit a pattern.
     pub name: Option<String>,
     /// First the last so many events that the daemon remembers.
     pub backlog: usize,

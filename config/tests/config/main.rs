@@ -9,4 +9,5 @@ mod examples;
 mod files;
 mod robust;
 mod show;
+mod templates;
 mod values;

@@ -8,8 +8,8 @@ use mcpd_proto::error::{ErrorObject, Kind};
 use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Request, Response};
 use mcpd_proto::method::{
-    CancelParams, CrashListParams, Hello, HelloParams, IdParams, LogReadParams, NameParams, NamesParams,
-    SignalParams, SubscribeParams,
+    CancelParams, CrashListParams, Hello, HelloParams, IdParams, ListParams, LogReadParams, NameParams,
+    NamesParams, SignalParams, SubscribeParams,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::{Out, Streams};
 use super::{Desk, stream};
 use crate::crash::GetError;
+use crate::pattern::Named;
 use crate::shell::message::{Ask, Message, Reply};
 
 /// What `daemon.hello` says that this daemon has.
@@ -67,7 +68,7 @@ pub(super) async fn answer(
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
         "daemon.reload" => asked(desk, Ask::Reload).await.and_then(|done| value(&done)),
         "daemon.shutdown" => asked(desk, Ask::Shutdown).await.map(|()| json!({})),
-        "service.list" => asked(desk, Ask::Status).await.and_then(|document| value(&document)),
+        "service.list" => list(desk, params).await,
         "service.status" => service_status(desk, params).await,
         "service.start" => command(desk, Verb::Start, params).await,
         "service.stop" => command(desk, Verb::Stop, params).await,
@@ -162,6 +163,11 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|error| ErrorObject::new(Kind::Internal, format!("a worker failed: {error}")))
 }
 
+async fn list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let ListParams { names } = parsed(params)?;
+    value(&asked(desk, |reply| Ask::Status(names, reply)).await?)
+}
+
 async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let NameParams { name } = parsed(params)?;
     let (service, mut status) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
@@ -191,13 +197,22 @@ async fn signal(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
 async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let CrashListParams { name, last } = parsed(params)?;
     let store = desk.store.clone();
-    let wanted = name.clone();
-    let crashes = blocking(move || store.list(wanted.as_deref(), last)).await?.map_err(|error| {
+    let named = name.as_deref().map(Named::parse).transpose()?;
+    let crashes = blocking(move || match named {
+        None => store.list(None, last),
+        Some(Named::One(name)) => store.list(Some(&name), last),
+        Some(pattern @ Named::Fitting(_)) => store.list(None, None).map(|mut crashes| {
+            crashes.retain(|crash| pattern.means(&crash.service));
+            crashes.truncate(last.unwrap_or(usize::MAX));
+            crashes
+        }),
+    });
+    let crashes = crashes.await?.map_err(|error| {
         ErrorObject::new(Kind::Internal, format!("the crash reports cannot be read: {error}"))
     })?;
     // A service that is gone may have left reports; one that never was has none.
     if let (Some(name), true) = (name, crashes.is_empty()) {
-        asked(desk, |reply| Ask::Find(name, reply)).await?;
+        asked(desk, |reply| Ask::Known(name, reply)).await?;
     }
     value(&CrashList { schema: SCHEMA, crashes })
 }

@@ -1,5 +1,7 @@
 //! Commands of clients: from names to the core's requests, and from its outcomes to one answer.
 
+use std::collections::HashSet;
+
 use mcpd_core::action::Outcome as CoreOutcome;
 use mcpd_core::verdict::What;
 use mcpd_core::{Event, RequestId, ServiceId, Verb};
@@ -11,6 +13,7 @@ use serde_json::{Map, json};
 use super::Shell;
 use super::message::Reply;
 use super::report::redactor;
+use crate::pattern::Named;
 use crate::words;
 
 /// A client's command on several services, until each of them has an outcome.
@@ -23,8 +26,12 @@ pub(super) struct Pending {
 }
 
 impl Shell {
-    /// The error for a name that no service has, with the nearest one that is there.
+    /// The error for a name that no service has, with the nearest one that is there, or for a pattern that none fits.
     pub(super) fn no_such_service(&self, name: &str) -> ErrorObject {
+        if let Ok(Named::Fitting(_)) = Named::parse(name) {
+            let data = Map::from_iter([("name".to_owned(), name.into())]);
+            return ErrorObject::with(Kind::NoSuchService, format!("no service fits \"{name}\""), data);
+        }
         let nearest = self
             .names
             .keys()
@@ -39,17 +46,38 @@ impl Shell {
         ErrorObject::with(Kind::NoSuchService, format!("there is no service \"{name}\"{hint}"), data)
     }
 
-    pub(super) fn command(&mut self, names: Vec<String>, verb: Verb, wait: bool, reply: Reply<Outcomes>) {
-        let mut ids = Vec::with_capacity(names.len());
-        for name in &names {
-            match self.names.get(name) {
-                Some(id) => ids.push(*id),
-                None => {
-                    let _ = reply.send(Err(self.no_such_service(name)));
-                    return;
+    /// The services that names and patterns mean, each once, in the order in which they are named; those of a pattern
+    /// by name.
+    ///
+    /// # Errors
+    /// A name that no service has, a pattern that no service fits, or something that is no pattern.
+    pub(super) fn select(&self, asked: &[String]) -> Result<Vec<(String, ServiceId)>, ErrorObject> {
+        let mut seen = HashSet::new();
+        let mut selected = Vec::new();
+        for text in asked {
+            let found: Vec<(&String, &ServiceId)> = match Named::parse(text)? {
+                Named::One(name) => self.names.get_key_value(&name).into_iter().collect(),
+                pattern @ Named::Fitting(_) => {
+                    self.names.iter().filter(|(name, _)| pattern.means(name)).collect()
                 }
+            };
+            if found.is_empty() {
+                return Err(self.no_such_service(text));
             }
+            let fresh = found.into_iter().filter(|(_, id)| seen.insert(**id));
+            selected.extend(fresh.map(|(name, id)| (name.clone(), *id)));
         }
+        Ok(selected)
+    }
+
+    pub(super) fn command(&mut self, asked: &[String], verb: Verb, wait: bool, reply: Reply<Outcomes>) {
+        let (names, ids): (Vec<String>, Vec<ServiceId>) = match self.select(asked) {
+            Ok(selected) => selected.into_iter().unzip(),
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
         let batch = self.next_batch;
         self.next_batch += 1;
         let count = names.len();

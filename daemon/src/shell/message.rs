@@ -85,15 +85,17 @@ pub type Reply<T> = oneshot::Sender<Result<T, ErrorObject>>;
 pub enum Ask {
     /// The daemon as it is.
     DaemonStatus(Reply<DaemonStatus>),
-    /// Everything as it is.
-    Status(Reply<StatusDocument>),
+    /// These services as they are, by name or pattern; none named: everything.
+    Status(Vec<String>, Reply<StatusDocument>),
     /// One service as it is, and its number.
     ServiceStatus(String, Reply<(ServiceId, ServiceStatus)>),
+    /// Whether there is such a service, or one that fits the pattern.
+    Known(String, Reply<()>),
     /// Where a service's log is.
     Find(String, Reply<Found>),
     /// Something of services.
     Command {
-        /// Which ones.
+        /// Which ones, by name or pattern.
         names: Vec<String>,
         /// What.
         verb: Verb,
