@@ -8,7 +8,7 @@
 //! | `daemon.shutdown` | none | `{}`, once every service is down |
 //! | `service.list` | [`ListParams`] | [`crate::status::StatusDocument`] |
 //! | `service.status` | [`NameParams`] | [`crate::status::ServiceStatus`], with `log_tail` |
-//! | `service.start` `service.stop` `service.restart` `service.reset` | [`NamesParams`] | [`Outcomes`]: one per name, when all are done |
+//! | `service.start` `service.stop` `service.restart` `service.reset` | [`NamesParams`] | [`Outcomes`]: one per service, when all are done; with `each` after `service.outcome` notifications ([`EachOutcome`]) |
 //! | `service.signal` | [`SignalParams`] | [`Outcomes`] |
 //! | `crash.list` | [`CrashListParams`] | [`crate::crash::CrashList`] |
 //! | `crash.get` | [`IdParams`] | [`crate::crash::CrashReport`] |
@@ -69,6 +69,10 @@ pub struct NamesParams {
     /// Wait until it is done (default), or only until it is taken.
     #[serde(default = "yes")]
     pub wait: bool,
+    /// Say of each service what became of it as soon as that is known, as a `service.outcome` notification
+    /// ([`EachOutcome`]); the answer then only counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
 }
 
 fn yes() -> bool {
@@ -93,8 +97,27 @@ pub struct SignalParams {
 pub struct Outcomes {
     /// [`crate::SCHEMA`]
     pub schema: u32,
-    /// One per service.
+    /// One per service; empty when each was told by itself.
     pub outcomes: Vec<Outcome>,
+    /// So many went well.
+    #[serde(default)]
+    pub succeeded: usize,
+    /// So many did not.
+    #[serde(default)]
+    pub failed: usize,
+}
+
+/// The parameters of a `service.outcome` notification, besides `request`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EachOutcome {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// So many services have an outcome, this one included.
+    pub done: usize,
+    /// Of so many.
+    pub of: usize,
+    /// What became of this one.
+    pub outcome: Outcome,
 }
 
 /// What became of a command on one service.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use anstyle::Style;
 
-use super::{Context, decode};
+use super::{Context, decode, is_pattern};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::look::{BAD, BUSY, DIM, GOOD, Look, WARN};
@@ -71,8 +71,7 @@ fn explain(failure: &Failure, look: &Look) -> String {
 
 /// Everything about these.
 pub(crate) fn some(names: &[String], context: &mut Context) -> Result<Exit, Failure> {
-    // None of these can stand in a service's name.
-    if names.iter().any(|name| name.contains(['*', '?', '[', '{'])) {
+    if names.iter().any(|name| is_pattern(name)) {
         return fitting(names, context);
     }
     let link = context.question()?;

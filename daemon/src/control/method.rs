@@ -1,7 +1,6 @@
 //! The methods: from a request to its answer.
 
-use mcpd_config::spec::Signal;
-use mcpd_core::{Verb, Whom};
+use mcpd_core::Verb;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::CrashList;
 use mcpd_proto::error::{ErrorObject, Kind};
@@ -9,7 +8,7 @@ use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Request, Response};
 use mcpd_proto::method::{
     CancelParams, CrashListParams, Hello, HelloParams, IdParams, ListParams, LogReadParams, NameParams,
-    NamesParams, SignalParams, SubscribeParams,
+    SubscribeParams,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Out, Streams};
-use super::{Desk, stream};
+use super::{Desk, order, stream};
 use crate::crash::GetError;
 use crate::pattern::Named;
 use crate::shell::message::{Ask, Message, Reply};
@@ -70,11 +69,11 @@ pub(super) async fn answer(
         "daemon.shutdown" => asked(desk, Ask::Shutdown).await.map(|()| json!({})),
         "service.list" => list(desk, params).await,
         "service.status" => service_status(desk, params).await,
-        "service.start" => command(desk, Verb::Start, params).await,
-        "service.stop" => command(desk, Verb::Stop, params).await,
-        "service.restart" => command(desk, Verb::Restart, params).await,
-        "service.reset" => command(desk, Verb::Reset, params).await,
-        "service.signal" => signal(desk, params).await,
+        "service.start" => order::command(desk, out, id.as_ref(), Verb::Start, params).await,
+        "service.stop" => order::command(desk, out, id.as_ref(), Verb::Stop, params).await,
+        "service.restart" => order::command(desk, out, id.as_ref(), Verb::Restart, params).await,
+        "service.reset" => order::command(desk, out, id.as_ref(), Verb::Reset, params).await,
+        "service.signal" => order::signal(desk, params).await,
         "crash.list" => crash_list(desk, params).await,
         "crash.get" => crash_get(desk, params).await,
         "log.read" | "log.follow" | "event.subscribe" => {
@@ -142,7 +141,7 @@ pub(super) fn parsed<T: DeserializeOwned>(params: Value) -> Result<T, ErrorObjec
         .map_err(|error| ErrorObject::new(Kind::InvalidParams, format!("wrong parameters: {error}")))
 }
 
-fn value(document: &impl Serialize) -> Result<Value, ErrorObject> {
+pub(super) fn value(document: &impl Serialize) -> Result<Value, ErrorObject> {
     serde_json::to_value(document).map_err(|error| ErrorObject::new(Kind::Internal, error.to_string()))
 }
 
@@ -175,23 +174,6 @@ async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject
     desk.logs.tail(service.0, STATUS_LINES, Box::new(move |lines| drop(done.send(lines))));
     status.log_tail = tail.await.unwrap_or_default();
     value(&status)
-}
-
-async fn command(desk: &Desk, verb: Verb, params: Value) -> Result<Value, ErrorObject> {
-    let NamesParams { names, wait } = parsed(params)?;
-    let outcomes = asked(desk, |reply| Ask::Command { names, verb, wait, reply }).await?;
-    value(&outcomes)
-}
-
-async fn signal(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
-    let SignalParams { names, signal, all } = parsed(params)?;
-    let Some(number) = Signal::parse(&signal).map(Signal::number) else {
-        return Err(ErrorObject::new(Kind::InvalidParams, format!("there is no signal \"{signal}\"")));
-    };
-    let whom = if all { Whom::Group } else { Whom::Main };
-    let verb = Verb::Signal(number, whom);
-    let outcomes = asked(desk, |reply| Ask::Command { names, verb, wait: true, reply }).await?;
-    value(&outcomes)
 }
 
 async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {

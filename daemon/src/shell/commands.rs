@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use mcpd_core::action::Outcome as CoreOutcome;
 use mcpd_core::verdict::What;
 use mcpd_core::{Event, RequestId, ServiceId, Verb};
-use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
-use mcpd_proto::method::{Outcome, Outcomes};
+use mcpd_proto::method::Outcome;
 use serde_json::{Map, json};
+use tokio::sync::mpsc;
 
 use super::Shell;
-use super::message::Reply;
+use super::message::{Answers, Reply};
 use super::report::redactor;
 use crate::pattern::Named;
 use crate::words;
@@ -20,9 +20,9 @@ use crate::words;
 pub(super) struct Pending {
     names: Vec<String>,
     verb: Verb,
-    outcomes: Vec<Option<Outcome>>,
     left: usize,
-    reply: Option<Reply<Outcomes>>,
+    /// To whoever waits for them.
+    tell: Option<mpsc::Sender<(usize, Outcome)>>,
 }
 
 impl Shell {
@@ -70,7 +70,7 @@ impl Shell {
         Ok(selected)
     }
 
-    pub(super) fn command(&mut self, asked: &[String], verb: Verb, wait: bool, reply: Reply<Outcomes>) {
+    pub(super) fn command(&mut self, asked: &[String], verb: Verb, wait: bool, reply: Reply<Answers>) {
         let (names, ids): (Vec<String>, Vec<ServiceId>) = match self.select(asked) {
             Ok(selected) => selected.into_iter().unzip(),
             Err(error) => {
@@ -78,52 +78,52 @@ impl Shell {
                 return;
             }
         };
-        let batch = self.next_batch;
-        self.next_batch += 1;
-        let count = names.len();
-        let mut pending =
-            Pending { names, verb, outcomes: vec![None; count], left: count, reply: Some(reply) };
-        if count == 0 || !wait {
-            let taken = |name: &String| Outcome {
-                name: name.clone(),
-                ok: true,
-                message: format!("{} asked for", words::verb(verb)),
-                error: None,
-                status: None,
-            };
-            let outcomes = pending.names.iter().map(taken).collect();
-            if let Some(reply) = pending.reply.take() {
-                let _ = reply.send(Ok(Outcomes { schema: SCHEMA, outcomes }));
+        let of = names.len();
+        // There is room for every outcome, so that the loop never waits for whoever reads them.
+        let (tell, outcomes) = mpsc::channel(of.max(1));
+        let _ = reply.send(Ok(Answers { of, outcomes }));
+        if !wait {
+            for (place, name) in names.iter().enumerate() {
+                let outcome = Outcome {
+                    name: name.clone(),
+                    ok: true,
+                    message: format!("{} asked for", words::verb(verb)),
+                    error: None,
+                    status: None,
+                };
+                let _ = tell.try_send((place, outcome));
             }
         }
-        self.pending.insert(batch, pending);
+        if of == 0 {
+            return;
+        }
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.pending.insert(batch, Pending { names, verb, left: of, tell: wait.then_some(tell) });
         for (place, service) in ids.into_iter().enumerate() {
             let request = RequestId(self.next_request);
             self.next_request += 1;
             self.requests.insert(request, (batch, place));
             self.events.push_back(Event::Command { request, service, verb });
         }
-        if count == 0 {
-            self.pending.remove(&batch);
-        }
     }
 
     pub(super) fn replied(&mut self, request: RequestId, service: ServiceId, outcome: &CoreOutcome) {
         let Some((batch, place)) = self.requests.remove(&request) else { return };
         let Some(pending) = self.pending.get(&batch) else { return };
-        let name = pending.names.get(place).cloned().unwrap_or_default();
-        let outcome = self.outcome(name, pending.verb, service, outcome);
-        let Some(pending) = self.pending.get_mut(&batch) else { return };
-        if let Some(slot) = pending.outcomes.get_mut(place) {
-            *slot = Some(outcome);
-            pending.left -= 1;
-        }
-        if pending.left == 0
-            && let Some(done) = self.pending.remove(&batch)
-            && let Some(reply) = done.reply
+        if let Some(tell) = &pending.tell
+            && !tell.is_closed()
         {
-            let outcomes = done.outcomes.into_iter().flatten().collect();
-            let _ = reply.send(Ok(Outcomes { schema: SCHEMA, outcomes }));
+            let name = pending.names.get(place).cloned().unwrap_or_default();
+            let outcome = self.outcome(name, pending.verb, service, outcome);
+            // A client that went away does not care for its answer; the order stands.
+            let _ = tell.try_send((place, outcome));
+        }
+        if let Some(pending) = self.pending.get_mut(&batch) {
+            pending.left -= 1;
+            if pending.left == 0 {
+                self.pending.remove(&batch);
+            }
         }
     }
 

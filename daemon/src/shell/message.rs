@@ -4,9 +4,9 @@ use mcpd_core::{ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::log::LogLine;
-use mcpd_proto::method::{Outcomes, Reloaded};
+use mcpd_proto::method::{Outcome, Reloaded};
 use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::load::Loaded;
 use crate::log::{LogEvent, Tails};
@@ -102,12 +102,20 @@ pub enum Ask {
         /// Answer when it is done, not when it is taken.
         wait: bool,
         /// To whom.
-        reply: Reply<Outcomes>,
+        reply: Reply<Answers>,
     },
     /// Read the configuration again.
     Reload(Reply<Reloaded>),
     /// Stop everything and end; answered when all is down.
     Shutdown(Reply<()>),
+}
+
+/// What becomes of a command, service by service.
+pub struct Answers {
+    /// So many services are meant.
+    pub of: usize,
+    /// The outcomes as they come, each with the service's place in the order asked for. It ends early when the daemon does.
+    pub outcomes: mpsc::Receiver<(usize, Outcome)>,
 }
 
 /// Where a service's log is.
