@@ -1,5 +1,6 @@
 //! A settled configuration as text: every value, with where it came from.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -93,6 +94,22 @@ impl Loaded {
             "warnings": warnings,
         })
     }
+}
+
+/// Every value of the service by its key below the service's table.
+pub(crate) fn values(service: &ServiceSpec) -> BTreeMap<Vec<String>, Value> {
+    let mut values = BTreeMap::new();
+    for Block { path, entries, tables } in service_blocks(service) {
+        let below = |keys: &[&str]| {
+            let outer = path.iter().skip(2).cloned();
+            outer.chain(keys.iter().map(|&key| key.to_owned())).collect::<Vec<_>>()
+        };
+        values.extend(entries.into_iter().map(|(key, value)| (below(&[key]), value)));
+        for (table, entries) in tables {
+            values.extend(entries.into_iter().map(|(key, value)| (below(&[table, &key]), value)));
+        }
+    }
+    values
 }
 
 /// A comment ends at the end of its line, whatever a file's name holds.

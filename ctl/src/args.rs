@@ -155,7 +155,7 @@ Examples:
         after_help = "Examples:\n  mcpctl events -f\n  mcpctl events web -n 20\n  mcpctl events -f --json"
     )]
     Events(Events),
-    /// Check or show a configuration file, without the daemon
+    /// Check or show a configuration file, without the daemon; plan: what a reload would do
     Config {
         #[command(subcommand)]
         what: ConfigVerb,
@@ -262,15 +262,47 @@ pub(crate) enum ConfigVerb {
         /// The file [default: the one that mcpd would find]
         file: Option<PathBuf>,
     },
+    /// What a reload would start, stop, restart and change live, and why, key by key; nothing is touched
+    #[command(after_help = "\
+start, stop, restart: what happens to processes. pending: the process goes on with what it was started with, and the
+keys that are marked so wait for its next start. change: in force at once, no process is touched. add, remove: services
+without a process come and go.
+
+Examples:
+  mcpctl config plan
+  mcpctl config plan --restart")]
+    Plan {
+        /// As for: mcpctl daemon reload --restart
+        #[arg(long)]
+        restart: bool,
+    },
 }
 
 /// `daemon`
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DaemonVerb {
     /// Version, pid, files, how long it has been running
     Status,
-    /// Read the configuration again; only services whose definition changed are touched
-    Reload,
+    /// Read the configuration again and do exactly what the plan says, or nothing
+    #[command(after_help = "\
+New services start, those that are gone stop, settings change live. A process whose program, environment or the like
+changed goes on until its next start: it is \"pending\", and \"mcpctl status NAME\" says which keys.
+
+Examples:
+  mcpctl daemon reload --dry-run
+  mcpctl daemon reload
+  mcpctl daemon reload --restart")]
+    Reload {
+        /// Restart the processes that a change waits for, those of earlier reloads too
+        #[arg(long)]
+        restart: bool,
+        /// Only show the plan, as \"mcpctl config plan\" does
+        #[arg(long, conflicts_with = "plan")]
+        dry_run: bool,
+        /// Do what the plan with this id says (config plan --json shows it), or nothing
+        #[arg(long, value_name = "ID")]
+        plan: Option<String>,
+    },
     /// Stop every service, then mcpd itself
     Shutdown,
 }

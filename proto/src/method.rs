@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `daemon.hello` | [`HelloParams`] | [`Hello`] |
 //! | `daemon.status` | none | [`crate::status::DaemonStatus`] |
-//! | `daemon.reload` | none | [`Reloaded`] |
+//! | `config.plan` | [`crate::plan::PlanParams`] | [`crate::plan::Plan`] |
+//! | `daemon.reload` | [`ReloadParams`] | [`Reloaded`] |
 //! | `daemon.shutdown` | none | `{}`, once every service is down |
 //! | `service.list` | [`ListParams`] | [`crate::status::StatusDocument`] |
 //! | `service.status` | [`NameParams`] | [`crate::status::ServiceStatus`], with `log_tail` |
@@ -139,6 +140,18 @@ pub struct Outcome {
 
 /// `daemon.reload`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadParams {
+    /// Replace processes that changes wait for, those of earlier reloads too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
+    /// Do exactly what the plan with this id says ([`crate::plan::Plan`]), or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+}
+
+/// The answer to `daemon.reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// [`crate::SCHEMA`]
     pub schema: u32,
@@ -146,8 +159,11 @@ pub struct Reloaded {
     pub added: Vec<String>,
     /// Services that are no longer there.
     pub removed: Vec<String>,
-    /// Services that are restarted, if they run, for what they run changed.
+    /// Services that start or restart, for what they run or what kept them down changed.
     pub restarted: Vec<String>,
+    /// Services of which something waits for the next start, since this reload or an earlier one.
+    #[serde(default)]
+    pub pending: Vec<String>,
     /// Services whose settings changed without touching the process.
     pub updated: Vec<String>,
     /// Services that are as they were: a count.

@@ -7,6 +7,7 @@ mod daemon;
 mod events;
 mod logs;
 mod many;
+mod plan;
 mod signal;
 mod status;
 

@@ -177,6 +177,7 @@ mod tests {
             started_at: Some("2026-11-22T10:28:00Z".into()),
             since: "2026-11-22T10:28:01Z".into(),
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
+            pending: Vec::new(),
             reason: None,
             next: None,
             last_crash: None,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use mcpd_core::action::{DownReason, StopCause, Whom};
-use mcpd_core::event::{Redefinition, Verb};
+use mcpd_core::event::{Change, Redefinition, Verb};
 use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::StateView;
@@ -16,7 +16,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail timeout live redefine remove shutdown stale";
+                      fail timeout live pend redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -109,9 +109,9 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
-        let to = |restart, health| {
+        let to = |change, health| {
             let policy = Policy { health, ..self.policy.clone() };
-            Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
+            Event::Redefine { service, to: Box::new(Redefinition { live: policy.clone(), policy, change }) }
         };
         match word {
             "define" => define(true, false),
@@ -135,10 +135,17 @@ impl Bench {
             "recorded" => Event::CrashRecorded { service, generation },
             "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
             "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
-            "live" => to(false, self.policy.health.clone()),
-            "redefine" => to(true, self.policy.health.clone()),
-            "nohealth" => to(false, None),
-            "health" => to(false, policy(&["health"]).health),
+            "live" => to(Change::Settings, self.policy.health.clone()),
+            "redefine" => to(Change::Replace, self.policy.health.clone()),
+            "pend" => to(Change::Definition, self.policy.health.clone()),
+            // What runs has no health check, what is to run has one.
+            "pendhealth" => {
+                let policy = Policy { health: policy(&["health"]).health, ..self.policy.clone() };
+                let (live, change) = (self.policy.clone(), Change::Definition);
+                Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
+            }
+            "nohealth" => to(Change::Settings, None),
+            "health" => to(Change::Settings, policy(&["health"]).health),
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -171,7 +178,11 @@ impl Bench {
         events.push(Event::Exited { service: other, generation: newest, exit });
         events.push(Event::Redefine {
             service: other,
-            to: Box::new(Redefinition { policy: self.policy.clone(), restart: true }),
+            to: Box::new(Redefinition {
+                policy: self.policy.clone(),
+                live: self.policy.clone(),
+                change: Change::Replace,
+            }),
         });
         events.push(Event::Remove { service: other });
         events

@@ -8,8 +8,9 @@ use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Request, Response};
 use mcpd_proto::method::{
     CancelParams, CrashListParams, Hello, HelloParams, IdParams, ListParams, LogReadParams, NameParams,
-    SubscribeParams,
+    ReloadParams, SubscribeParams,
 };
+use mcpd_proto::plan::PlanParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -25,6 +26,7 @@ use crate::shell::message::{Ask, Message, Reply};
 /// What `daemon.hello` says that this daemon has.
 const METHODS: &[&str] = &[
     "cancel",
+    "config.plan",
     "crash.get",
     "crash.list",
     "daemon.hello",
@@ -65,7 +67,8 @@ pub(super) async fn answer(
         }),
         "daemon.hello" => parsed::<HelloParams>(params).and_then(|_| value(&hello())),
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
-        "daemon.reload" => asked(desk, Ask::Reload).await.and_then(|done| value(&done)),
+        "config.plan" => plan(desk, params).await,
+        "daemon.reload" => reload(desk, params).await,
         "daemon.shutdown" => asked(desk, Ask::Shutdown).await.map(|()| json!({})),
         "service.list" => list(desk, params).await,
         "service.status" => service_status(desk, params).await,
@@ -160,6 +163,16 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| ErrorObject::new(Kind::Internal, format!("a worker failed: {error}")))
+}
+
+async fn plan(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let params = parsed::<PlanParams>(params)?;
+    value(&asked(desk, |reply| Ask::Plan(params, reply)).await?)
+}
+
+async fn reload(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let params = parsed::<ReloadParams>(params)?;
+    value(&asked(desk, |reply| Ask::Reload(params, reply)).await?)
 }
 
 async fn list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {

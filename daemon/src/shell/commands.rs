@@ -201,7 +201,8 @@ impl Shell {
         data.insert("crash_id".into(), json!(crash.map(|crash| &crash.id)));
         let mut lines = entry.map_or_else(Vec::new, |entry| entry.last_lines.clone());
         if let Some(entry) = entry {
-            redactor(&entry.spec, entry.run.as_ref().map(|run| &run.secrets)).lines(&mut lines);
+            let secrets = entry.run.as_ref().map(|run| &run.secrets).or(entry.secrets.as_ref());
+            redactor(&entry.spec, secrets).lines(&mut lines);
         }
         data.insert("stderr_tail".into(), json!(lines));
         ErrorObject::with(Kind::StartFailed, format!("did not come up: {what}{then}"), data)

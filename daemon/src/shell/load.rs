@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mcpd_config::spec::Probe;
-use mcpd_config::{Config, Environment, Origin, ServiceSpec};
+use mcpd_config::{Config, Environment, Origin, Origins, ServiceSpec};
 
 use crate::probe::HttpCheck;
 
@@ -15,6 +15,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where each service is defined, `file:line`.
     pub origins: BTreeMap<String, String>,
+    /// Where each value came from.
+    pub places: Origins,
     /// Things that are no errors, in sentences.
     pub warnings: Vec<String>,
     /// Services whose program cannot be found, and why.
@@ -66,7 +68,7 @@ impl Source {
             }
         }
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        Ok(Loaded { config: loaded.config, origins, warnings, missing, programs })
+        Ok(Loaded { config: loaded.config, origins, places: loaded.origins, warnings, missing, programs })
     }
 }
 

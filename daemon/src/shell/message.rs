@@ -4,7 +4,8 @@ use mcpd_core::{ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::log::LogLine;
-use mcpd_proto::method::{Outcome, Reloaded};
+use mcpd_proto::method::{Outcome, ReloadParams, Reloaded};
+use mcpd_proto::plan::{Plan, PlanParams};
 use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
 use tokio::sync::{mpsc, oneshot};
 
@@ -104,8 +105,10 @@ pub enum Ask {
         /// To whom.
         reply: Reply<Answers>,
     },
+    /// What would a reload do?
+    Plan(PlanParams, Reply<Plan>),
     /// Read the configuration again.
-    Reload(Reply<Reloaded>),
+    Reload(ReloadParams, Reply<Reloaded>),
     /// Stop everything and end; answered when all is down.
     Shutdown(Reply<()>),
 }

@@ -132,6 +132,7 @@ impl Shell {
             started_at: view.started.map(wall),
             since: wall(view.since),
             command: entry.command(),
+            pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,
             next,
             last_crash: entry.last_crash.clone(),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::entry::Run;
 use super::message::{Ask, Found, Message, Recorded};
+use super::reload::Wanted;
 use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
@@ -95,7 +96,8 @@ impl Shell {
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
             Ask::Command { names, verb, wait, reply } => self.command(&names, verb, wait, reply),
-            Ask::Reload(reply) => self.reload(Some(reply)),
+            Ask::Plan(params, reply) => self.want_configuration(Wanted::Plan(params, reply)),
+            Ask::Reload(params, reply) => self.want_configuration(Wanted::Reload(params, Some(reply))),
             Ask::Shutdown(reply) => {
                 self.shutdowns.push(reply);
                 self.shut_down();

@@ -1,5 +1,6 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
+use mcpd_core::event::Change;
 use mcpd_core::view::{StateView, View};
 use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
 
@@ -44,6 +45,8 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Replaces a process that was to go on.
+    ReplacesAnyway,
     /// Takes the first failed probe for the last one.
     CountsEarly,
 }
@@ -76,6 +79,13 @@ impl Subject {
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
+            }
+            (Flaw::ReplacesAnyway, Event::Redefine { service, mut to }) => {
+                to.change = match to.change {
+                    Change::Settings => Change::Settings,
+                    Change::Definition | Change::Replace => Change::Replace,
+                };
+                Event::Redefine { service, to }
             }
             (_, event) => event,
         };
@@ -125,7 +135,8 @@ impl Subject {
                 service: view.service,
                 to: Box::new(mcpd_core::event::Redefinition {
                     policy: super::dice::Dice::new(0).policy(),
-                    restart: false,
+                    live: super::dice::Dice::new(0).policy(),
+                    change: Change::Settings,
                 }),
             };
             copy.core.handle(view.since, lost, &mut Vec::new());
