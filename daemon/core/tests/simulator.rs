@@ -100,6 +100,7 @@ fn worlds_reach_everything() {
     let everything = "
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
+        Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown
         Effect.Live Effect.Pending Effect.Restart Effect.Start
@@ -152,4 +153,6 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
+    let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
+    noticed(Flaw::CountsUnknown, &unknown);
 }

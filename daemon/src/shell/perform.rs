@@ -43,6 +43,9 @@ impl Shell {
                 if note.kind == NoteKind::SpawnSlow {
                     self.spawner.relieve();
                 }
+                if note.kind == NoteKind::ProbeLost {
+                    self.probe_lost(note.service);
+                }
                 self.tell(&note);
                 self.systemd.changed();
             }

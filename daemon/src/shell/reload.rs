@@ -90,9 +90,28 @@ impl Shell {
     fn read(&mut self) {
         self.reloads.reading = true;
         let (source, outbox) = (self.source.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let reading = self.workers.run(move || {
             let _ = outbox.blocking_send(Message::Loaded(Box::new(source.load(false))));
         });
+        if let Err(error) = reading {
+            self.unread(&error);
+        }
+    }
+
+    /// The system has no room for a thread that reads: whoever waits is told so, instead of waiting for room.
+    fn unread(&mut self, error: &std::io::Error) {
+        self.reloads.reading = false;
+        let message = format!("there is no thread to read the configuration: {error}; nothing was changed");
+        if std::mem::take(&mut self.reloads.told) {
+            self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+            self.tell_own(Level::Error, None, "reload_failed", message.clone(), json!({}));
+            let summary = self.summary();
+            self.systemd.ready(&summary);
+        }
+        let waiting = self.reloads.now.drain(..).chain(self.reloads.next.drain(..));
+        for wanted in waiting {
+            wanted.refuse(ErrorObject::new(Kind::DaemonBusy, message.clone()));
+        }
     }
 
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, String>) {
@@ -112,7 +131,7 @@ impl Shell {
                         Wanted::Reload(params, reply) => reloads.push((params, reply)),
                     }
                 }
-                self.carry_out(&loaded, reloads);
+                self.reload_for(&loaded, reloads);
             }
             Err(diagnostics) => self.refuse_all(wanted, &diagnostics),
         }
@@ -140,7 +159,7 @@ impl Shell {
     }
 
     /// One reload for all who asked for it; those who expected another plan are told so.
-    fn carry_out(&mut self, loaded: &Loaded, asked: Vec<(ReloadParams, Option<Reply<Reloaded>>)>) {
+    fn reload_for(&mut self, loaded: &Loaded, asked: Vec<(ReloadParams, Option<Reply<Reloaded>>)>) {
         let (mut restart, mut replies) = (None, Vec::new());
         for (params, reply) in asked {
             let expected = params.plan.as_deref();
@@ -154,6 +173,7 @@ impl Shell {
             }
         }
         let Some(restart) = restart else { return };
+        self.warn(&loaded.warnings);
         let planned = self.plan(loaded, restart);
         let done = self.apply(loaded, planned);
         self.drive();

@@ -1,7 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
-use mcpd_core::{Event, Exit, Mono, ServiceId};
+use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
@@ -36,14 +36,19 @@ impl Shell {
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
             Message::Probed { service, generation, probe, verdict } => {
-                let ok = verdict.ok;
+                let finding = verdict.finding;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
+                    entry.remember(HealthVerdict {
+                        time,
+                        ok: finding == Finding::Good,
+                        unknown: finding == Finding::Unknown,
+                        detail: verdict.detail,
+                    });
                 }
-                self.events.push_back(Event::Probed { service, generation, probe, ok });
+                self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),

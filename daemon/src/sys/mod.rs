@@ -28,9 +28,9 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_pipe, is_root, make_private_dir,
-    monotonic_ns, os_release, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn,
-    stderr_is_the_journal,
+    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_pipe, is_root, is_shortage,
+    make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit, remove_stale_socket,
+    set_socket_mode, spawn, stderr_is_the_journal,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are

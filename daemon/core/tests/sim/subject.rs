@@ -2,7 +2,7 @@
 
 use mcpd_core::event::Change;
 use mcpd_core::view::{StateView, View};
-use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) enum Flaw {
     ReplacesAnyway,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Takes a probe that could not be carried out for one that failed.
+    CountsUnknown,
 }
 
 /// The core or a broken one.
@@ -76,6 +78,10 @@ impl Subject {
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
             }
+            (
+                Flaw::CountsUnknown,
+                Event::Probed { service, generation, probe, finding: Finding::Unknown },
+            ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
