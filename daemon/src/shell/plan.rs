@@ -6,6 +6,7 @@ use mcpd_config::plan::{self, changes, diff, settle};
 use mcpd_config::{Origins, ServiceSpec, dotted};
 use mcpd_core::ServiceId;
 use mcpd_core::event::Change;
+use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::{Effect, StateView, View};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::plan::{KeyChange, Plan, Step, StepAction};
@@ -96,11 +97,13 @@ impl Shell {
         let waits = settled != *spec;
         // Its definition is the same, but what kept it down is gone.
         let appeared = at_rest && entry.missing.is_some() && !loaded.missing.contains_key(&spec.name);
+        // It is parked because starting it failed, for a reason that only a try can tell to be gone.
+        let tries = spec.enabled && view.state == StateView::Parked(ParkReason::CannotStart);
         // A parked service stays so until asked or changed; this is a change, whatever it is.
         let parked = matches!(view.state, StateView::Parked(_)) && spec.enabled && case.changed;
         let change = if case.restart && waits {
             Some(Change::Replace)
-        } else if appeared || parked || (case.definition && (at_rest || waits)) {
+        } else if appeared || tries || parked || (case.definition && (at_rest || waits)) {
             Some(Change::Definition)
         } else {
             case.changed.then_some(Change::Settings)
@@ -116,7 +119,11 @@ impl Shell {
             Effect::Live if waits => StepAction::Pending,
             Effect::Live => StepAction::Change,
         };
-        let why = why(action, &view, at_rest, appeared && !case.changed, case.changed);
+        let why = match action {
+            StepAction::Start if appeared && !case.changed => "its program can be found now",
+            StepAction::Start if tries && !case.changed => "it could not be started: a reload tries again",
+            _ => why(action, &view, at_rest, case.changed),
+        };
         let live = changes(&entry.spec, &settled).into_iter().map(|change| (change, false));
         let waiting = changes(&settled, spec).into_iter().map(|change| (change, true));
         let mut keys: Vec<KeyChange> = live
@@ -150,7 +157,7 @@ fn new_one(spec: &ServiceSpec, loaded: &Loaded) -> Step {
     }
 }
 
-fn why(action: StepAction, view: &View, at_rest: bool, appeared: bool, changed: bool) -> &'static str {
+fn why(action: StepAction, view: &View, at_rest: bool, changed: bool) -> &'static str {
     match action {
         StepAction::Restart if changed => "what it runs changed",
         StepAction::Restart => "what it runs changed in an earlier reload",
@@ -158,7 +165,6 @@ fn why(action: StepAction, view: &View, at_rest: bool, appeared: bool, changed: 
             "its process goes on with what it was started with until its next start"
         }
         StepAction::Pending => "changes of an earlier reload wait for its next start",
-        StepAction::Start if appeared => "its program can be found now",
         StepAction::Start => match view.state {
             StateView::Parked(_) => "it is parked, and its configuration changed",
             StateView::Backoff { .. } => "it waits for its restart, and what it runs changed",

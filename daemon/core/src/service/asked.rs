@@ -144,8 +144,10 @@ impl Service {
         self.attempt = 0;
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
-            // It was decided with the failures that are now forgotten.
-            Actual::Ending(ending) if ending.decision.what != What::AsAsked => {
+            // It was decided with the failures that are now forgotten; what time does not mend is none of them.
+            Actual::Ending(ending)
+                if !matches!(ending.decision.what, What::AsAsked | What::Park(ParkReason::CannotStart)) =>
+            {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
             }
             Actual::Down(_)

@@ -46,6 +46,8 @@ pub(crate) struct End {
     pub(crate) forgotten: bool,
     /// Nobody asked for this end.
     pub(crate) unexpected: bool,
+    /// There was no process, and another try would not mend that.
+    pub(crate) permanent: bool,
 }
 
 /// An announced restart.
@@ -274,11 +276,14 @@ impl Ledger {
                     life.up = up_by_living(&life.policy).then_some(now);
                 }
             }
-            Event::SpawnFailed { service, generation } => {
+            Event::SpawnFailed { service, generation, permanent } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
                     life.ended(now, None);
+                    if let Some(end) = &mut life.end {
+                        end.permanent = *permanent;
+                    }
                 }
             }
             Event::Exited { service, generation, exit } => {
@@ -477,6 +482,7 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
+            permanent: false,
         });
     }
 

@@ -282,6 +282,9 @@ impl Run {
                 if let NoteKind::Redefined { effect } = note.kind {
                     self.seen.insert(format!("Effect.{effect:?}"));
                 }
+                if let NoteKind::Parked(why) = &note.kind {
+                    self.seen.insert(format!("Parked.{}", name(why)));
+                }
             }
             Action::Reply { outcome, .. } => {
                 self.seen.insert(format!("Outcome.{}", name(outcome)));

@@ -47,6 +47,10 @@ pub(crate) enum Flaw {
     IgnoresTree,
     /// Replaces a process that was to go on.
     ReplacesAnyway,
+    /// Takes no start for the last one: what cannot start is tried again.
+    TriesAgain,
+    /// Takes every failed start for the last one.
+    GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Takes a probe that could not be carried out for one that failed.
@@ -82,6 +86,9 @@ impl Subject {
                 Flaw::CountsUnknown,
                 Event::Probed { service, generation, probe, finding: Finding::Unknown },
             ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
+            (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
+                Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
+            }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
