@@ -124,6 +124,9 @@ impl Shell {
             StepAction::Start if tries && !case.changed => "it could not be started: a reload tries again",
             _ => why(action, &view, at_rest, case.changed),
         };
+        let starts = matches!(action, StepAction::Start | StepAction::Restart | StepAction::Pending);
+        let missing = loaded.missing.get(&spec.name).filter(|_| starts);
+        let why = why.to_owned() + &missing.map_or_else(String::new, |missing| format!("; but {missing}"));
         let live = changes(&entry.spec, &settled).into_iter().map(|change| (change, false));
         let waiting = changes(&settled, spec).into_iter().map(|change| (change, true));
         let mut keys: Vec<KeyChange> = live
@@ -131,7 +134,7 @@ impl Shell {
             .map(|(change, needs_restart)| key(change, needs_restart, &spec.name, &loaded.places))
             .collect();
         keys.sort_by(|a, b| a.key.cmp(&b.key));
-        Some((Step { keys, ..step(&spec.name, action, why) }, change))
+        Some((Step { keys, ..step(&spec.name, action, &why) }, change))
     }
 }
 
