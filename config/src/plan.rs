@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::show::values;
-use crate::spec::{Config, DaemonSpec, HealthSpec, LogSpec, ServiceSpec};
+use crate::spec::{Config, DaemonSpec, HealthSpec, LogSpec, ReadySpec, ServiceSpec};
 
 /// What a reload has to do. Services are named; each is in at most one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,8 +66,9 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
 /// What of `new` holds for a process that was started with `running`: the settings that only the daemon looks at. The rest
 /// waits for the next start. Equal to `new` when nothing has to wait.
 ///
-/// What a health check asks is the daemon's business and in force at once, but not when something else has to wait: the
-/// new question is for the new program, and the old one would fail it. Then only the check's times and numbers are live.
+/// What a health check asks and how it is seen to be ready is the daemon's business and in force at once, but not when
+/// something else has to wait: the new question is for the new program, and the old one would fail it. Then only the health
+/// check's times and numbers are live.
 #[must_use]
 pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
     // Every field is named, so that a new one has to be put on one side or the other.
@@ -83,6 +84,7 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         supplementary_groups: _,
         umask: _,
         resources: _,
+        watchdog: _,
         log: LogSpec { target: _, format: _, max_size, max_files },
         // These are live.
         name,
@@ -93,6 +95,7 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         start_timeout,
         success_exit_status,
         restart,
+        ready,
         health,
         crash,
     } = new.clone();
@@ -108,17 +111,28 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         start_timeout,
         success_exit_status,
         restart,
+        // It has its notification socket from its start.
+        ready: if notifies(running.ready.as_ref()) == notifies(ready.as_ref()) {
+            ready
+        } else {
+            running.ready.clone()
+        },
         health,
         crash,
-        ..running
+        ..running.clone()
     };
     if settled != *new {
+        settled.ready = running.ready;
         settled.health = match (running.health, settled.health) {
             (Some(running), Some(new)) => Some(HealthSpec { probe: running.probe, ..new }),
             (running, _) => running,
         };
     }
     settled
+}
+
+fn notifies(ready: Option<&ReadySpec>) -> bool {
+    ready == Some(&ReadySpec::Notify)
 }
 
 /// One key whose value changes.
@@ -191,8 +205,18 @@ mod tests {
             "[service.a]\nexec = \"a\"\nlog.target = \"none\"",
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",
+            "[service.a]\nexec = \"a\"\ntype = \"exec\"",
         ] {
             let plan = diff(&config(BASE), &config(change));
+            assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_process_is_told_of_notification_needs_a_restart() {
+        for change in ["type = \"notify\"", "ready.notify = true", "watchdog = 1"] {
+            let plan = diff(&config(BASE), &config(&format!("{BASE}{change}")));
             assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
         }
     }
@@ -210,6 +234,7 @@ mod tests {
             "restart.delay = 2",
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
+            "ready.log = \"x\"",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",
@@ -275,6 +300,14 @@ mod tests {
         assert_eq!(told(&old, &service("exec = 'a'")).iter().filter(|key| key.starts_with('*')).count(), 0);
     }
 
+    #[test]
+    fn how_it_is_seen_to_be_ready_waits_for_the_program_that_it_is_for() {
+        let old = service("exec = 'a'\nready.log = 'x'");
+        assert_eq!(told(&old, &service("exec = 'a'\nready.log = 'y'")), ["ready.log"]);
+        assert_eq!(told(&old, &service("exec = 'b'\nready.log = 'y'")), ["*exec", "*ready.log"]);
+        assert_eq!(settle(&old, &service("exec = 'b'")).ready, old.ready);
+    }
+
     /// A key that is not shown would change without a word.
     #[test]
     fn whatever_differs_is_told() {
@@ -291,6 +324,7 @@ mod tests {
             "resources.oom_score_adjust = 1",
             "resources.cpu_affinity = 0",
             "resources.limit_nofile = 100",
+            "ready.tcp = 'h:1'",
             "enabled = false",
             "stop_signal = 'INT'",
             "stop_timeout = 1",
@@ -319,7 +353,7 @@ mod tests {
         ] {
             let new = service(&format!("exec = 'a'\nhealth.http = 'http://h/'\n{line}"));
             let told = changes(&base, &new);
-            assert_eq!(told.len(), 1, "{line}: {told:?}");
+            assert!(!told.is_empty(), "{line}: {told:?}");
             assert!(line.starts_with(&told[0].key[0]), "{line}: {told:?}");
         }
     }

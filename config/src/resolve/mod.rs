@@ -5,6 +5,7 @@
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod ready;
 mod resources;
 pub(crate) mod scalar;
 pub(crate) mod section;
@@ -28,7 +29,8 @@ pub(crate) struct Document {
 /// The configuration that the main file's tree and the assembled services make. It means something only if no error was
 /// reported.
 pub(crate) fn resolve(cx: &mut Context<'_>, main: Option<&Table>, assembled: Vec<Assembled>) -> Config {
-    let daemon = daemon::resolve(cx, main.unwrap_or(&EMPTY));
+    let main = main.unwrap_or(&EMPTY);
+    let daemon = daemon::resolve(cx, main);
     let mut services: BTreeMap<String, ServiceSpec> = BTreeMap::new();
     for Assembled { entry, instance } in assembled {
         cx.instance = instance;
@@ -37,6 +39,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, main: Option<&Table>, assembled: Vec
         }
         cx.instance = None;
     }
+    daemon::check_notify_socket(cx, main, &daemon, services.values());
     let files: Vec<PathBuf> = cx.sources.iter().map(|source| source.path.clone()).collect();
     Config { daemon, services, files }
 }

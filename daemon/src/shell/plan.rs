@@ -173,7 +173,7 @@ fn why(action: StepAction, view: &View, at_rest: bool, changed: bool) -> &'stati
             StateView::Backoff { .. } => "it waits for its restart, and what it runs changed",
             StateView::Down(_)
             | StateView::Spawning
-            | StateView::Starting
+            | StateView::Starting(_)
             | StateView::Up
             | StateView::Stopping(_)
             | StateView::Ending { .. } => "its process is ending, and what it runs changed",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::plan::settle;
+use mcpd_core::action::Probing;
 use mcpd_core::event::{Change, Redefinition};
 use mcpd_core::{Event, ServiceId};
 use mcpd_proto::SCHEMA;
@@ -19,6 +20,7 @@ use super::load::{Loaded, http_check};
 use super::message::{Message, Reply};
 use super::plan::{Planned, Work};
 use super::policy::policy;
+use super::ready::asks;
 use super::report::stamp;
 use crate::probe::HttpCheck;
 use crate::scribe::Level;
@@ -274,28 +276,36 @@ impl Shell {
             Next {
                 spec: Arc::new(spec.clone()),
                 keys: keys.into_iter().map(|change| mcpd_config::dotted(&change.key)).collect(),
-                check: self.check(spec),
+                check: self.check(spec, Probing::Health),
+                ready_check: self.check(spec, Probing::Ready),
                 program: program.clone(),
             }
         });
-        let check = self.check(&settled);
+        let check = self.check(&settled, Probing::Health);
+        let ready_check = self.check(&settled, Probing::Ready);
         let settled = Arc::new(settled);
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(settled.clone(), None));
         entry.spec = settled;
         entry.check = check;
+        entry.ready_check = ready_check;
         entry.origin = loaded.origins.get(name).cloned();
         entry.missing = loaded.missing.get(name).cloned();
         if next.is_none() && program.is_some() {
             entry.program = program;
         }
         entry.next = next;
+        self.watch(id);
         live
     }
 
-    fn check(&mut self, spec: &ServiceSpec) -> Option<Arc<HttpCheck>> {
-        http_check(spec).unwrap_or_else(|why| {
-            let why = format!("its health check cannot be carried out: {why}");
-            self.tell_own(Level::Error, Some(&spec.name), "health_unusable", why, json!({}));
+    fn check(&mut self, spec: &ServiceSpec, what: Probing) -> Option<Arc<HttpCheck>> {
+        http_check(asks(spec, what)).unwrap_or_else(|why| {
+            let what = match what {
+                Probing::Health => "health",
+                Probing::Ready => "ready",
+            };
+            let why = format!("its {what} check cannot be carried out: {why}");
+            self.tell_own(Level::Error, Some(&spec.name), &format!("{what}_unusable"), why, json!({}));
             None
         })
     }
@@ -303,10 +313,12 @@ impl Shell {
     /// Nothing is left of the run: what waited for that is in force.
     pub(super) fn take_next(&mut self, id: ServiceId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Some(Next { spec, keys: _, check, program }) = entry.next.take() else { return };
+        let Some(Next { spec, keys: _, check, ready_check, program }) = entry.next.take() else { return };
         self.logs.define(id.0, &spec.name, &spec.log, spec.crash.tail_lines);
         entry.spec = spec;
         entry.check = check;
+        entry.ready_check = ready_check;
         entry.program = program.or(entry.program.take());
+        self.watch(id);
     }
 }

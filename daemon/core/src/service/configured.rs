@@ -34,11 +34,19 @@ impl Service {
         let effect = self.foresee(change);
         let (now, next) = if self.is_at_rest() { (policy, None) } else { (live, Some(policy)) };
         let health_changed = now.health != self.policy.health;
+        let ready_changed = now.ready != self.policy.ready;
+        let watchdog_changed = now.watchdog != self.policy.watchdog;
         self.next_policy = next.filter(|next| *next != now);
         self.policy = now;
         self.note_asked(cx, NoteKind::Redefined { effect });
+        if ready_changed {
+            self.rearm_readiness(cx);
+        }
         if health_changed {
             self.rearm_health(cx);
+        }
+        if watchdog_changed {
+            self.rearm_watchdog(cx);
         }
         if change == Change::Settings {
             return;
@@ -71,9 +79,14 @@ impl Service {
     pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
         let policy = self.policy.health.clone();
         let Some((child, starting)) = self.running() else { return };
-        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
+        if child.readiness.is_some() {
+            // It is armed once it is ready.
+            return;
+        }
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
-            let child = child.clone();
+            let mut child = child.clone();
+            self.arm_watchdog(cx, &mut child);
             self.enter(cx, Actual::Up(child));
         }
     }
