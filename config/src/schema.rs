@@ -40,6 +40,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "log",
         "resources",
         "crash",
+        "instances",
     ],
     planned: &[
         "exec_start_pre",
@@ -56,7 +57,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "binds_to",
         "watch",
         "sandbox",
-        "instances",
         "remain_after_exit",
         "on_keeper_death",
     ],

@@ -69,6 +69,7 @@ impl Exit {
                 | Kind::DamagedCrash
                 | Kind::StartFailed
                 | Kind::Superseded
+                | Kind::PlanChanged
                 | Kind::DaemonBusy
                 | Kind::Internal,
             )
@@ -115,6 +116,7 @@ mod tests {
             (Kind::StartFailed, 1),
             (Kind::NotRunning, 7),
             (Kind::Superseded, 1),
+            (Kind::PlanChanged, 1),
             (Kind::ConfigInvalid, 6),
             (Kind::ShuttingDown, 10),
             (Kind::DaemonBusy, 1),

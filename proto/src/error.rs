@@ -42,6 +42,8 @@ pub enum Kind {
     NotRunning,
     /// Another command took over: a stop during a start, say.
     Superseded,
+    /// The plan that was to be carried out is not what a reload would do any more; nothing was changed.
+    PlanChanged,
     /// The configuration has errors; `data.diagnostics` is the text that `--check` prints.
     ConfigInvalid,
     /// The daemon is on its way down.
@@ -79,6 +81,7 @@ impl ErrorObject {
             | Kind::StartFailed
             | Kind::NotRunning
             | Kind::Superseded
+            | Kind::PlanChanged
             | Kind::ConfigInvalid
             | Kind::ShuttingDown
             | Kind::DaemonBusy

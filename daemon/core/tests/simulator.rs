@@ -104,6 +104,7 @@ fn worlds_reach_everything() {
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
         Note.Reloading Note.Reloaded Note.ReloadSlow
+        Effect.Live Effect.Pending Effect.Restart Effect.Start
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
@@ -145,7 +146,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::KillsAtOnce, &["sigkill_waits_for_stop_timeout"]);
     noticed(Flaw::Unparks, &["parked_stays_parked"]);
     noticed(Flaw::NeverSleeps, &["no_busy_loop"]);
-    // Which of the two comes first is the seed's: a wake-up that the core did not ask for finds work, too.
+    // Whoever is never told of a deadline takes every wake-up for an early one.
     noticed(Flaw::NeverWakes, &["deadlines_fit_the_states", "early_wakes_do_nothing"]);
     noticed(Flaw::ReadyTwice, &["ready_is_said_once"]);
     noticed(Flaw::FinishesEarly, &["finished_is_said_once_and_last"]);
@@ -153,6 +154,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
-use mcpd_core::event::{Redefinition, Verb};
+use mcpd_core::event::{Change, Redefinition, Verb};
 use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
@@ -17,7 +17,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
                       fail unknown says \
-                      sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
+                      sready sreloading sstopping salive strigger sextend timeout live pend redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -119,9 +119,9 @@ impl Bench {
         let exit = |exit| Event::Exited { service, generation, exit };
         let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let said = |said| Event::Notified { service, generation, said };
-        let to = |restart, policy: Policy| Event::Redefine {
+        let to = |change, policy: Policy| Event::Redefine {
             service,
-            to: Box::new(Redefinition { policy, restart }),
+            to: Box::new(Redefinition { live: policy.clone(), policy, change }),
         };
         let with_health = |health| Policy { health, ..self.policy.clone() };
         let with_ready = |ready| Policy { ready, ..self.policy.clone() };
@@ -157,17 +157,25 @@ impl Bench {
             "strigger" => said(Said::Trigger),
             "sextend" => said(Said::Extend(Duration::from_secs(5))),
             "sextend100" => said(Said::Extend(Duration::from_secs(100))),
-            "nowatchdog" => to(false, Policy { watchdog: None, ..self.policy.clone() }),
+            "nowatchdog" => to(Change::Settings, Policy { watchdog: None, ..self.policy.clone() }),
             "watchdog" => {
-                to(false, Policy { watchdog: policy(&["watchdog"]).watchdog, ..self.policy.clone() })
+                let watchdog = policy(&["watchdog"]).watchdog;
+                to(Change::Settings, Policy { watchdog, ..self.policy.clone() })
             }
-            "live" => to(false, self.policy.clone()),
-            "redefine" => to(true, self.policy.clone()),
-            "nohealth" => to(false, with_health(None)),
-            "health" => to(false, with_health(policy(&["health"]).health)),
-            "noready" => to(false, with_ready(None)),
-            "ready" => to(false, with_ready(policy(&["ready"]).ready)),
-            "told" => to(false, with_ready(policy(&["told"]).ready)),
+            "live" => to(Change::Settings, self.policy.clone()),
+            "redefine" => to(Change::Replace, self.policy.clone()),
+            "pend" => to(Change::Definition, self.policy.clone()),
+            // What runs has no health check, what is to run has one.
+            "pendhealth" => {
+                let (live, change) = (self.policy.clone(), Change::Definition);
+                let policy = with_health(policy(&["health"]).health);
+                Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
+            }
+            "nohealth" => to(Change::Settings, with_health(None)),
+            "health" => to(Change::Settings, with_health(policy(&["health"]).health)),
+            "noready" => to(Change::Settings, with_ready(None)),
+            "ready" => to(Change::Settings, with_ready(policy(&["ready"]).ready)),
+            "told" => to(Change::Settings, with_ready(policy(&["told"]).ready)),
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -206,7 +214,11 @@ impl Bench {
         events.push(Event::Exited { service: other, generation: newest, exit });
         events.push(Event::Redefine {
             service: other,
-            to: Box::new(Redefinition { policy: self.policy.clone(), restart: true }),
+            to: Box::new(Redefinition {
+                policy: self.policy.clone(),
+                live: self.policy.clone(),
+                change: Change::Replace,
+            }),
         });
         events.push(Event::Remove { service: other });
         events

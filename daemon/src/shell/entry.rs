@@ -21,7 +21,10 @@ const VERDICTS: usize = 5;
 /// One service.
 pub(super) struct Entry {
     pub(super) name: Arc<str>,
+    /// In force: of a run that is older than the configuration what it was started with, and the settings since then.
     pub(super) spec: Arc<ServiceSpec>,
+    /// In force once this run is over.
+    pub(super) next: Option<Next>,
     /// The file and line that define it.
     pub(super) origin: Option<String>,
     /// The health check, ready to be asked, when it is an HTTP one.
@@ -43,8 +46,20 @@ pub(super) struct Entry {
     pub(super) program: Option<PathBuf>,
     pub(super) last_crash: Option<CrashSummary>,
     pub(super) crash_count: u64,
+    /// What must not be seen of the last run's output.
+    pub(super) secrets: Option<Secrets>,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
+}
+
+/// A definition that waits for the end of a run.
+pub(super) struct Next {
+    pub(super) spec: Arc<ServiceSpec>,
+    /// The keys that wait, dotted.
+    pub(super) keys: Vec<String>,
+    pub(super) check: Option<Arc<HttpCheck>>,
+    pub(super) ready_check: Option<Arc<HttpCheck>>,
+    pub(super) program: Option<PathBuf>,
 }
 
 /// A run of the service, from the spawn until nothing is left of it.
@@ -69,6 +84,7 @@ impl Entry {
         Self {
             name: spec.name.as_str().into(),
             spec,
+            next: None,
             origin,
             check: None,
             ready_check: None,
@@ -81,6 +97,7 @@ impl Entry {
             program: None,
             last_crash: None,
             crash_count: 0,
+            secrets: None,
             last_lines: Vec::new(),
         }
     }

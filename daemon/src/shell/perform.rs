@@ -31,9 +31,11 @@ impl Shell {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
                 {
+                    entry.secrets = Some(run.secrets);
                     self.children.forget(run.key);
                     self.owners.remove(&run.key);
                 }
+                self.take_next(service);
             }
             Action::Probe { service, generation, probe, of } => {
                 self.probe(service, generation, probe, of);

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::entry::Run;
 use super::message::{Ask, Found, Message, Recorded};
+use super::reload::Wanted;
 use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
@@ -90,7 +91,8 @@ impl Shell {
         // A client that went away does not care for its answer.
         match ask {
             Ask::DaemonStatus(reply) => drop(reply.send(Ok(self.daemon_status()))),
-            Ask::Status(reply) => drop(reply.send(Ok(self.status_document()))),
+            Ask::Status(names, reply) => drop(reply.send(self.status_document(&names))),
+            Ask::Known(name, reply) => drop(reply.send(self.select(&[name]).map(drop))),
             Ask::ServiceStatus(name, reply) => {
                 let found = self.names.get(&name).and_then(|id| Some((*id, self.status_of(*id)?)));
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
@@ -102,8 +104,9 @@ impl Shell {
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
-            Ask::Command { names, verb, wait, reply } => self.command(names, verb, wait, reply),
-            Ask::Reload(reply) => self.reload(Some(reply)),
+            Ask::Command { names, verb, wait, reply } => self.command(&names, verb, wait, reply),
+            Ask::Plan(params, reply) => self.want_configuration(Wanted::Plan(params, reply)),
+            Ask::Reload(params, reply) => self.want_configuration(Wanted::Reload(params, Some(reply))),
             Ask::Shutdown(reply) => {
                 self.shutdowns.push(reply);
                 self.shut_down();

@@ -81,8 +81,10 @@ pub(crate) enum Actual {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawning {
     asked: Mono,
-    /// A reload changed what it runs meanwhile: replace it as soon as it is there.
+    /// A reload changed what it runs meanwhile: if nothing comes of this start, the new one is tried at once.
     outdated: bool,
+    /// And what comes of it is replaced as soon as it is there.
+    replace: bool,
     /// Said that the answer takes long.
     slow: bool,
 }
@@ -174,7 +176,10 @@ enum Goal {
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) id: ServiceId,
+    /// In force.
     pub(crate) policy: Policy,
+    /// In force from the next start on: the process was started before the configuration changed.
+    pub(crate) next_policy: Option<Policy>,
     pub(crate) want: Want,
     pub(crate) actual: Actual,
     pub(crate) since: Mono,
@@ -222,6 +227,7 @@ impl Service {
         Self {
             id,
             policy,
+            next_policy: None,
             want: Want::Down,
             actual: Actual::Down(DownReason::NeverStarted),
             since: now,
@@ -447,10 +453,16 @@ impl Service {
     }
 
     fn spawn(&mut self, cx: &mut Cx<'_>) {
+        if let Some(next) = self.next_policy.take() {
+            self.policy = next;
+        }
         self.generation += 1;
         self.note(cx, NoteKind::Spawning);
         cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
-        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: false, slow: false }));
+        self.enter(
+            cx,
+            Actual::Spawning(Spawning { asked: cx.now, outdated: false, replace: false, slow: false }),
+        );
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {

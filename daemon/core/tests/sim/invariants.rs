@@ -6,7 +6,7 @@ use mcpd_core::action::{Probing, StopCause, UpBy};
 use mcpd_core::event::RECORD_LIMIT;
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::{Failure, ParkReason};
-use mcpd_core::view::{NextView, StateView, View};
+use mcpd_core::view::{Effect, NextView, StateView, View};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
 use super::ledger::{Broken, Check, Ledger, Life};
@@ -104,6 +104,8 @@ pub(crate) fn judge(
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
             }
+            NoteKind::Stopping { why: StopCause::Changed } => a_process_is_replaced_when_that_was_asked(life),
+            NoteKind::Redefined { effect } => a_change_comes_to_what_was_foreseen(life, *effect),
             NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => {
                 unready_is_no_failure(life)?;
                 unknowns_never_kill(life)
@@ -138,6 +140,22 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         Action::RecordCrash(crash) => Some(crash.service),
         Action::Note(note) => note.service,
         Action::Ready | Action::Finished => None,
+    }
+}
+
+// ---- changes
+
+/// A reload that was not told to leaves processes alone.
+fn a_process_is_replaced_when_that_was_asked(life: &Life) -> Check {
+    if life.replaced { Ok(()) } else { broken!("a_process_is_replaced_when_that_was_asked", "{life:?}") }
+}
+
+fn a_change_comes_to_what_was_foreseen(life: &Life, effect: Effect) -> Check {
+    let again = life.foreseen.is_none();
+    if again || life.foreseen == Some(effect) {
+        Ok(())
+    } else {
+        broken!("a_change_comes_to_what_was_foreseen", "{effect:?}: {life:?}")
     }
 }
 

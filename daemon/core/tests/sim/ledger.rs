@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
+use mcpd_core::event::Change;
 use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
+use mcpd_core::view::Effect;
 use mcpd_core::{
     Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb,
 };
@@ -91,6 +93,8 @@ pub(crate) struct Start {
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
     pub(crate) policy: Rc<Policy>,
+    /// In force from the next start on.
+    pub(crate) next_policy: Option<Rc<Policy>>,
     pub(crate) removing: bool,
     pub(crate) removed: bool,
     pub(crate) generation: u64,
@@ -106,6 +110,10 @@ pub(crate) struct Life {
     pub(crate) asked: bool,
     /// What is being spawned is to be replaced at once.
     pub(crate) outdated: bool,
+    /// And whatever runs.
+    pub(crate) replaced: bool,
+    /// What the newest change of its configuration should come to.
+    pub(crate) foreseen: Option<Effect>,
     pub(crate) parked: bool,
     /// Since when down is wanted by somebody.
     pub(crate) down_since: Option<Mono>,
@@ -141,6 +149,7 @@ impl Life {
     fn new(policy: Policy) -> Self {
         Self {
             policy: Rc::new(policy),
+            next_policy: None,
             removing: false,
             removed: false,
             generation: 0,
@@ -151,6 +160,8 @@ impl Life {
             settled: true,
             asked: false,
             outdated: false,
+            replaced: false,
+            foreseen: None,
             parked: false,
             down_since: None,
             wait: None,
@@ -181,6 +192,19 @@ impl Life {
     fn want_up(&mut self) {
         self.down_since = None;
         self.parked = false;
+    }
+
+    fn effect(&self, change: Change) -> Effect {
+        let waits = self.wait.is_some() || self.parked;
+        let goes_on = self.owed || (self.alive && self.stop.is_none());
+        match change {
+            Change::Settings => Effect::Live,
+            _ if self.at_rest() && (self.parked || (waits && self.down_since.is_none())) => Effect::Start,
+            _ if self.at_rest() || self.down_since.is_some() => Effect::Live,
+            Change::Definition if goes_on => Effect::Pending,
+            Change::Replace if goes_on => Effect::Restart,
+            Change::Definition | Change::Replace => Effect::Start,
+        }
     }
 
     fn counters_reset(&mut self) {
@@ -222,7 +246,10 @@ impl Ledger {
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
                 life.outdated = life.owed;
+                life.replaced = true;
+                life.foreseen = None;
                 life.policy = Rc::new((**policy).clone());
+                life.next_policy = None;
                 life.counters_reset();
                 if *start && self.shutdowns == 0 {
                     life.want_up();
@@ -234,10 +261,16 @@ impl Ledger {
             }
             Event::Redefine { service, to } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
-                let health_changed = life.policy.health != to.policy.health;
-                let ready_changed = life.policy.ready != to.policy.ready;
-                let watchdog_changed = life.policy.watchdog != to.policy.watchdog;
-                life.policy = Rc::new(to.policy.clone());
+                life.foreseen = Some(life.effect(to.change));
+                life.replaced = to.change == Change::Replace || (life.replaced && !life.at_rest());
+                // A process, or the start of one, keeps what it was started with.
+                let runs = life.owed || life.alive || !life.settled;
+                let in_force = if runs { &to.live } else { &to.policy };
+                life.next_policy = runs.then(|| Rc::new(to.policy.clone()));
+                let health_changed = life.policy.health != in_force.health;
+                let ready_changed = life.policy.ready != in_force.ready;
+                let watchdog_changed = life.policy.watchdog != in_force.watchdog;
+                life.policy = Rc::new(in_force.clone());
                 let starts = life.alive && life.stop.is_none() && life.up.is_none();
                 if ready_changed && starts {
                     let unready = life.policy.ready.is_some();
@@ -256,10 +289,12 @@ impl Ledger {
                 if watchdog_changed {
                     life.arm_watchdog(now);
                 }
-                if to.restart {
+                if to.change != Change::Settings {
                     life.counters_reset();
-                    life.asked = true;
-                    life.outdated = life.owed;
+                    // Only a new definition that waits behind a living process starts nothing.
+                    let waits = to.change == Change::Definition && life.alive && life.stop.is_none();
+                    life.asked |= !waits;
+                    life.outdated |= life.owed;
                     if life.parked {
                         life.want_up();
                     }
@@ -285,6 +320,8 @@ impl Ledger {
                 if life.owed {
                     life.owed = false;
                     life.alive = true;
+                    // Had nothing come of this start, the new definition would have been tried; now it waits.
+                    life.asked &= life.replaced;
                     life.rearm(*at);
                     life.spawned = Some(*at);
                     life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
@@ -383,11 +420,15 @@ impl Ledger {
         match action {
             Action::Spawn { service, generation } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
+                if let Some(next) = life.next_policy.take() {
+                    life.policy = next;
+                }
                 life.generation = *generation;
                 life.owed = true;
                 life.settled = false;
                 life.asked = false;
                 life.outdated = false;
+                life.replaced = false;
                 life.stop = None;
                 life.end = None;
                 life.wait = None;

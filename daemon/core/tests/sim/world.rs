@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mcpd_core::action::Probing;
-use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
+use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, Redefinition};
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
@@ -520,11 +520,22 @@ impl World {
             }
             Some(_) | None => self.dice.policy(),
         };
+        // What asks a new question waits for the process that can answer it.
+        let mut live = policy.clone();
         if let Some(known) = self.services.get_mut(&service) {
+            if self.dice.percent(30) {
+                live.health = known.policy.health.clone();
+                live.ready = known.policy.ready;
+                live.watchdog = known.policy.watchdog;
+            }
             known.policy = policy.clone();
         }
-        let restart = self.dice.percent(50);
-        Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) })
+        let change = match self.dice.below(4) {
+            0 | 1 => Change::Settings,
+            2 => Change::Definition,
+            _ => Change::Replace,
+        };
+        Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) })
     }
 
     fn define_again(&mut self, service: ServiceId) -> Next {
