@@ -105,7 +105,7 @@ fn worlds_reach_everything() {
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
-        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
+        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart Parked.Lacking
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
@@ -152,5 +152,6 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
+    noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_core::Mono;
 use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
+use crate::crash::lack::Lack;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
@@ -32,6 +34,8 @@ pub(super) struct Entry {
     pub(super) run: Option<Run>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
+    /// What the last run lacked.
+    pub(super) lack: Option<Lack>,
     /// Where the program was found at the last start.
     pub(super) program: Option<PathBuf>,
     pub(super) last_crash: Option<CrashSummary>,
@@ -45,6 +49,8 @@ pub(super) struct Run {
     pub(super) key: sys::Key,
     pub(super) generation: u64,
     pub(super) exit: Option<sys::Exit>,
+    /// When its process was asked for.
+    pub(super) began: Mono,
     pub(super) tails: Option<Tails>,
     pub(super) secrets: Secrets,
     /// Processes were left after the main one ended: look again whenever one of them ends.
@@ -62,6 +68,7 @@ impl Entry {
             verdicts: VecDeque::new(),
             run: None,
             spawn_error: None,
+            lack: None,
             program: None,
             last_crash: None,
             crash_count: 0,
@@ -81,11 +88,12 @@ impl Entry {
     }
 
     /// What is known of the reason for which it is parked.
-    pub(super) fn park_detail(&self, why: ParkReason) -> Option<&str> {
+    pub(super) fn park_detail(&self, why: ParkReason) -> Option<String> {
         match why {
             ParkReason::Limit { .. } | ParkReason::Prevented(_) => None,
-            ParkReason::ProgramMissing => self.missing.as_deref(),
-            ParkReason::CannotStart => self.spawn_error.as_deref(),
+            ParkReason::ProgramMissing => self.missing.clone(),
+            ParkReason::CannotStart => self.spawn_error.clone(),
+            ParkReason::Lacking => self.lack.as_ref().map(Lack::text),
         }
     }
 

@@ -73,6 +73,7 @@ impl Shell {
         };
         entry.verdicts.clear();
         entry.spawn_error = None;
+        entry.lack = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);
@@ -134,6 +135,7 @@ impl Shell {
             tails: tails.unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),
+            lack: entry.lack.clone(),
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
             secrets,
             now,

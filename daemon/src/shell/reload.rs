@@ -153,11 +153,11 @@ impl Shell {
             .is_some_and(|entry| entry.missing.is_some() && !loaded.missing.contains_key(&spec.name))
     }
 
-    /// It is parked because starting it failed, for a reason that only a try can tell to be gone.
+    /// It is parked because starting it failed, or because it lacked something, for a reason that only a try can tell to be gone.
     fn cannot_start(&self, spec: &ServiceSpec) -> bool {
         let view = self.names.get(&spec.name).and_then(|id| self.core.view(*id));
-        let parked = StateView::Parked(ParkReason::CannotStart);
-        spec.enabled && view.is_some_and(|view| view.state == parked)
+        let parked = [ParkReason::CannotStart, ParkReason::Lacking].map(StateView::Parked);
+        spec.enabled && view.is_some_and(|view| parked.contains(&view.state))
     }
 
     /// A service that is new, or that was being removed and is wanted again.

@@ -1,6 +1,8 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
+use mcpd_config::ServiceSpec;
+use mcpd_config::spec::Probe;
 use mcpd_core::{Event, Exit, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
@@ -8,11 +10,12 @@ use serde_json::json;
 
 use super::entry::Run;
 use super::message::{Ask, Found, Message, Recorded};
-use super::report::stamp;
+use super::report::{redactor, stamp};
 use super::{Owner, Shell};
-use crate::log::LogEvent;
+use crate::crash::lack::{self, Holder, Lack};
+use crate::log::{LogEvent, Tails};
 use crate::scribe::Level;
-use crate::spawner::{Answer, NotStarted, Started};
+use crate::spawner::{Answer, NotStarted, Secrets, Started};
 use crate::sys;
 
 /// Lines kept of a failed run for whoever waits for a start.
@@ -22,14 +25,9 @@ impl Shell {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Spawned(answer) => self.spawned(answer),
-            Message::Drained { service, generation, tails } => {
-                if let Some(entry) = self.entries.get_mut(&service) {
-                    entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
-                    if let Some(run) = entry.run(generation) {
-                        run.tails = Some(tails);
-                    }
-                }
-                self.events.push_back(Event::Drained { service, generation });
+            Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
+            Message::Examined { service, generation, tails, lack } => {
+                self.examined(service, generation, tails, lack);
             }
             Message::CrashRecorded { service, generation, recorded } => {
                 self.recorded(service, generation, recorded);
@@ -59,6 +57,43 @@ impl Shell {
             }
             Message::Ask(ask) => self.ask(ask),
         }
+    }
+
+    /// A run that failed as soon as it began may say what it lacks. Finding that out takes reading and looking around,
+    /// which is not the loop's business.
+    fn drained(&mut self, service: ServiceId, generation: u64, tails: Tails) {
+        let examination = self.entries.get_mut(&service).and_then(|entry| {
+            let spec = entry.spec.clone();
+            let run = entry.run(generation)?;
+            let code = run.exit.as_ref()?.code.filter(|&code| code != 0)?;
+            let soon = Mono(sys::monotonic_ns()).since(run.began) <= lack::SOON;
+            soon.then(|| (spec, run.secrets.clone(), code))
+        });
+        let Some((spec, secrets, code)) = examination else {
+            self.examined(service, generation, tails, None);
+            return;
+        };
+        let outbox = self.outbox.clone();
+        tokio::task::spawn_blocking(move || {
+            let lack = examine(&spec, &secrets, code, &tails);
+            // Only while the daemon ends there is nobody to tell.
+            let _ = outbox.blocking_send(Message::Examined { service, generation, tails, lack });
+        });
+    }
+
+    fn examined(&mut self, service: ServiceId, generation: u64, tails: Tails, lack: Option<Lack>) {
+        let lacks = lack.is_some();
+        if let Some(entry) = self.entries.get_mut(&service) {
+            entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
+            if let Some(run) = entry.run(generation) {
+                run.tails = Some(tails);
+                entry.lack = lack;
+            }
+        }
+        if lacks {
+            self.events.push_back(Event::Lacks { service, generation });
+        }
+        self.events.push_back(Event::Drained { service, generation });
     }
 
     fn recorded(&mut self, service: ServiceId, generation: u64, recorded: Recorded) {
@@ -140,6 +175,7 @@ impl Shell {
                         generation,
                         exit: None,
                         tails: None,
+                        began: Mono(started.began),
                         secrets: started.secrets,
                         settling: false,
                     });
@@ -235,6 +271,24 @@ impl Shell {
                 self.tell_own(Level::Warn, Some(&name), "log_recovered", message, data);
             }
         }
+    }
+}
+
+/// What a run lacked that ended with `code`, without its secrets. A port that is held by something of the service itself
+/// is not lacking: that goes before the next start, or has outlived another mcpd.
+fn examine(spec: &ServiceSpec, secrets: &Secrets, code: i32, tails: &Tails) -> Option<Lack> {
+    let usual_port = spec.health.as_ref().and_then(|health| match &health.probe {
+        Probe::Http(http) => http.url.parse::<ureq::http::Uri>().ok()?.port_u16(),
+        Probe::Tcp { address } => address.rsplit_once(':')?.1.parse().ok(),
+        Probe::Exec { .. } => None,
+    });
+    let holder = |port| {
+        let found = sys::port_holder(port).filter(|found| found.service.as_deref() != Some(&spec.name))?;
+        Some(Holder { pid: found.pid, name: found.name })
+    };
+    match lack::lack(code, &tails.stderr, &tails.stdout, usual_port, holder)? {
+        Lack::Thing(words) => Some(Lack::Thing(redactor(spec, Some(secrets)).text(&words).into_owned())),
+        port @ Lack::Port(..) => Some(port),
     }
 }
 

@@ -11,6 +11,7 @@ mod explain;
 mod files;
 mod limits;
 mod proc_files;
+mod sockets;
 mod spawn;
 
 pub use children::Children;
@@ -21,6 +22,7 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use limits::raise_open_files_limit;
+pub use sockets::port_holder;
 pub use spawn::{Process, spawn};
 
 #[cfg(not(target_os = "linux"))]

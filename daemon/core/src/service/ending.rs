@@ -126,6 +126,19 @@ impl Service {
         }
     }
 
+    /// What was decided without knowing that is decided anew, while the report can still say so. That is a guess from
+    /// words, if a good one: who wants to go on at the limit wants to go on here.
+    pub(crate) fn lacks(&mut self) {
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        let (Report::Draining { .. }, What::Restart(_)) = (ending.report, ending.decision.what) else {
+            return;
+        };
+        if self.policy.restart.park_at_limit {
+            ending.decision.what = What::Park(ParkReason::Lacking);
+            ending.decision.attempt = 0;
+        }
+    }
+
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
         let (service, generation) = (self.id, self.generation);
         let Actual::Ending(ending) = &mut self.actual else { return };
