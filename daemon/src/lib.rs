@@ -10,6 +10,7 @@
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`control`] | clients on the control socket |
+//! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
 //! | [`run`] | the order in which all this starts |
@@ -33,3 +34,4 @@ pub mod sys;
 pub mod systemd;
 pub mod voice;
 pub mod words;
+pub mod workers;

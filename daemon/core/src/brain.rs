@@ -97,8 +97,8 @@ impl Core {
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
             }
-            Event::Probed { service, generation, probe, ok } => {
-                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
+            Event::Probed { service, generation, probe, finding } => {
+                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, finding));
             }
         }
         self.conclude(now, out);

@@ -10,13 +10,13 @@ use mcpd_core::event::{Redefinition, Verb};
 use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, ServiceId};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
-                      fail timeout live redefine remove shutdown stale";
+                      fail unknown timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -109,6 +109,7 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
+        let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let to = |restart, health| {
             let policy = Policy { health, ..self.policy.clone() };
             Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
@@ -135,8 +136,9 @@ impl Bench {
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
             "tree2" => Event::TreeLeft { service, generation, left: 2 },
             "recorded" => Event::CrashRecorded { service, generation },
-            "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
-            "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
+            "ok" => probed(Finding::Good),
+            "fail" => probed(Finding::Bad),
+            "unknown" => probed(Finding::Unknown),
             "live" => to(false, self.policy.health.clone()),
             "redefine" => to(true, self.policy.health.clone()),
             "nohealth" => to(false, None),
@@ -163,8 +165,9 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
-                Event::Probed { service, generation, probe: self.probe, ok: false },
-                Event::Probed { service, generation, probe: self.probe, ok: true },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Bad },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Good },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Unknown },
             ]
         };
         let mut events: Vec<Event> = of(newest + 1).into();

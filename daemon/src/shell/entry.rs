@@ -51,7 +51,8 @@ pub(super) struct Run {
     pub(super) exit: Option<sys::Exit>,
     /// When its process was asked for.
     pub(super) began: Mono,
-    pub(super) tails: Option<Tails>,
+    /// Shared with whoever examines them.
+    pub(super) tails: Option<Arc<Tails>>,
     pub(super) secrets: Secrets,
     /// Processes were left after the main one ended: look again whenever one of them ends.
     pub(super) settling: bool,
@@ -81,6 +82,10 @@ impl Entry {
     }
 
     pub(super) fn remember(&mut self, verdict: HealthVerdict) {
+        if verdict.unknown {
+            // Of those in a row the newest will do: what is known must not be pushed out by what says nothing.
+            self.verdicts.pop_back_if(|last| last.unknown);
+        }
         if self.verdicts.len() == VERDICTS {
             self.verdicts.pop_front();
         }

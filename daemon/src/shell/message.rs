@@ -34,8 +34,6 @@ pub enum Message {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
-        /// Its last lines.
-        tails: Tails,
         /// What it lacks.
         lack: Option<Lack>,
     },

@@ -47,8 +47,7 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
-
-pub use self::probe::IN_FLIGHT;
+use crate::workers::Workers;
 
 /// Messages taken in before time and signals get their turn.
 const BATCH: usize = 64;
@@ -86,6 +85,7 @@ pub struct Shell {
     logs: Logs,
     recorder: Recorder,
     scribe: Scribe,
+    workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
 
@@ -125,6 +125,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Writes down what happens.
     pub scribe: Scribe,
+    /// Run what waits for a disk.
+    pub workers: Workers,
     /// Tells systemd.
     pub systemd: Systemd,
     /// The clients' sessions.
@@ -137,8 +139,19 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } =
-            parts;
+        let Parts {
+            inbox,
+            outbox,
+            children,
+            spawner,
+            logs,
+            store,
+            recorder,
+            scribe,
+            workers,
+            systemd,
+            sessions,
+        } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -158,6 +171,7 @@ impl Shell {
             logs,
             recorder,
             scribe,
+            workers,
             systemd,
             sessions,
             pending: HashMap::new(),
@@ -179,10 +193,7 @@ impl Shell {
     }
 
     fn begin(&mut self, loaded: Loaded, store: &CrashStore) {
-        let warnings = loaded.warnings.clone();
-        for warning in warnings {
-            self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
-        }
+        self.warn(&loaded.warnings);
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
         for spec in specs {
             self.define(&spec, &loaded);
@@ -192,11 +203,11 @@ impl Shell {
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.
-    fn recall_crashes(&self, store: &CrashStore) {
+    fn recall_crashes(&mut self, store: &CrashStore) {
         let names: Vec<(ServiceId, Arc<str>)> =
             self.entries.iter().map(|(id, entry)| (*id, entry.name.clone())).collect();
         let (store, outbox) = (store.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let recalling = self.workers.run(move || {
             for (service, name) in names {
                 let count = store.count(&name);
                 if count == 0 {
@@ -209,6 +220,16 @@ impl Shell {
                 }
             }
         });
+        if let Err(error) = recalling {
+            let message = format!("earlier crashes are not counted: no thread to look for them: {error}");
+            self.tell_own(Level::Warn, None, "recall_failed", message, serde_json::Value::Null);
+        }
+    }
+
+    fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.tell_own(Level::Warn, None, "config_warning", warning.clone(), serde_json::Value::Null);
+        }
     }
 
     fn now(&self) -> (Mono, Timestamp) {
@@ -316,13 +337,15 @@ impl Shell {
         let logs = self.logs;
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
-        tokio::task::spawn_blocking(move || {
+        let last_words = move || {
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());
-        });
-        // Either they are written, or the disk hangs and nobody is served by waiting longer.
-        let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        };
+        if self.workers.run(last_words).is_ok() {
+            // Either they are written, or the disk hangs and nobody is served by waiting longer.
+            let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What does an action come to on this machine?
 
+use std::sync::Arc;
+
 use mcpd_core::action::Crash;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::CrashReport;
@@ -40,6 +42,9 @@ impl Shell {
             Action::Note(note) => {
                 if note.kind == NoteKind::SpawnSlow {
                     self.spawner.relieve();
+                }
+                if note.kind == NoteKind::ProbeLost {
+                    self.probe_lost(note.service);
                 }
                 self.tell(&note);
                 self.systemd.changed();
@@ -132,7 +137,7 @@ impl Shell {
             spec: entry.spec.clone(),
             command,
             verdicts,
-            tails: tails.unwrap_or_default(),
+            tails: tails.map(Arc::unwrap_or_clone).unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),
             lack: entry.lack.clone(),

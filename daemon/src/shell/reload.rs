@@ -56,9 +56,27 @@ impl Shell {
     fn read(&mut self) {
         self.reloads.reading = true;
         let (source, outbox) = (self.source.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let reading = self.workers.run(move || {
             let _ = outbox.blocking_send(Message::Loaded(Box::new(source.load(false))));
         });
+        if let Err(error) = reading {
+            self.unread(&error);
+        }
+    }
+
+    /// The system has no room for a thread that reads: whoever waits is told so, instead of waiting for room.
+    fn unread(&mut self, error: &std::io::Error) {
+        self.reloads.reading = false;
+        self.reloads.again = false;
+        let message = format!("there is no thread to read the configuration: {error}; nothing was changed");
+        self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+        self.tell_own(Level::Error, None, "reload_failed", message.clone(), json!({}));
+        let waiting = self.reloads.now.drain(..).chain(self.reloads.next.drain(..));
+        for reply in waiting {
+            let _ = reply.send(Err(ErrorObject::new(Kind::DaemonBusy, message.clone())));
+        }
+        let summary = self.summary();
+        self.systemd.ready(&summary);
     }
 
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, String>) {
@@ -66,7 +84,10 @@ impl Shell {
         // What is known by now is settled first and what is planned is carried out at once, so that no removal comes to
         // its end between the plan and its execution: a service that is wanted again would go with it.
         self.drive();
-        let result = loaded.map(|loaded| self.apply(&loaded));
+        let result = loaded.map(|loaded| {
+            self.warn(&loaded.warnings);
+            self.apply(&loaded)
+        });
         self.drive();
         let when = stamp(Timestamp::now());
         match &result {

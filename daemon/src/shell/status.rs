@@ -148,7 +148,8 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
         StateView::Spawning => (State::Spawning, None),
         StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
         StateView::Up => {
-            let detail = entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
+            let known = entry.verdicts.iter().rev().find(|verdict| !verdict.unknown);
+            let detail = known.map_or("no verdict yet", |verdict| verdict.detail.as_str());
             let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
             let reason = match view.health {
                 HealthView::None | HealthView::Starting | HealthView::Healthy => None,

@@ -1,9 +1,11 @@
 //! Which event is a message to the core?
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::Probe;
-use mcpd_core::{Event, Exit, Mono, ServiceId};
+use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
@@ -26,22 +28,25 @@ impl Shell {
         match message {
             Message::Spawned(answer) => self.spawned(answer),
             Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
-            Message::Examined { service, generation, tails, lack } => {
-                self.examined(service, generation, tails, lack);
-            }
+            Message::Examined { service, generation, lack } => self.examined(service, generation, lack),
             Message::CrashRecorded { service, generation, recorded } => {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
             Message::Probed { service, generation, probe, verdict } => {
-                let ok = verdict.ok;
+                let finding = verdict.finding;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
+                    entry.remember(HealthVerdict {
+                        time,
+                        ok: finding == Finding::Good,
+                        unknown: finding == Finding::Unknown,
+                        detail: verdict.detail,
+                    });
                 }
-                self.events.push_back(Event::Probed { service, generation, probe, ok });
+                self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),
@@ -62,35 +67,38 @@ impl Shell {
     /// A run that failed as soon as it began may say what it lacks. Finding that out takes reading and looking around,
     /// which is not the loop's business.
     fn drained(&mut self, service: ServiceId, generation: u64, tails: Tails) {
-        let examination = self.entries.get_mut(&service).and_then(|entry| {
-            let spec = entry.spec.clone();
-            let run = entry.run(generation)?;
-            let code = run.exit.as_ref()?.code.filter(|&code| code != 0)?;
-            let soon = Mono(sys::monotonic_ns()).since(run.began) <= lack::SOON;
-            soon.then(|| (spec, run.secrets.clone(), code))
-        });
-        let Some((spec, secrets, code)) = examination else {
-            self.examined(service, generation, tails, None);
-            return;
-        };
-        let outbox = self.outbox.clone();
-        tokio::task::spawn_blocking(move || {
-            let lack = examine(&spec, &secrets, code, &tails);
-            // Only while the daemon ends there is nobody to tell.
-            let _ = outbox.blocking_send(Message::Examined { service, generation, tails, lack });
-        });
+        if let Some(examination) = self.keep_tails(service, generation, tails) {
+            let outbox = self.outbox.clone();
+            let begun = self.workers.run(move || {
+                let lack = examination.run();
+                // Only while the daemon ends there is nobody to tell.
+                let _ = outbox.blocking_send(Message::Examined { service, generation, lack });
+            });
+            if begun.is_ok() {
+                return;
+            }
+            // Without room for a thread it is a failure like any other.
+        }
+        self.events.push_back(Event::Drained { service, generation });
     }
 
-    fn examined(&mut self, service: ServiceId, generation: u64, tails: Tails, lack: Option<Lack>) {
-        let lacks = lack.is_some();
-        if let Some(entry) = self.entries.get_mut(&service) {
-            entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
-            if let Some(run) = entry.run(generation) {
-                run.tails = Some(tails);
-                entry.lack = lack;
-            }
-        }
-        if lacks {
+    fn keep_tails(&mut self, service: ServiceId, generation: u64, tails: Tails) -> Option<Examination> {
+        let entry = self.entries.get_mut(&service)?;
+        entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
+        let spec = entry.spec.clone();
+        let run = entry.run(generation)?;
+        let tails = Arc::new(tails);
+        run.tails = Some(tails.clone());
+        let code = run.exit.as_ref()?.code.filter(|&code| code != 0)?;
+        let soon = Mono(sys::monotonic_ns()).since(run.began) <= lack::SOON;
+        soon.then(|| Examination { spec, secrets: run.secrets.clone(), code, tails })
+    }
+
+    fn examined(&mut self, service: ServiceId, generation: u64, lack: Option<Lack>) {
+        if let Some(entry) = self.entries.get_mut(&service).filter(|_| lack.is_some())
+            && entry.run(generation).is_some()
+        {
+            entry.lack = lack;
             self.events.push_back(Event::Lacks { service, generation });
         }
         self.events.push_back(Event::Drained { service, generation });
@@ -274,21 +282,35 @@ impl Shell {
     }
 }
 
-/// What a run lacked that ended with `code`, without its secrets. A port that is held by something of the service itself
-/// is not lacking: that goes before the next start, or has outlived another mcpd.
-fn examine(spec: &ServiceSpec, secrets: &Secrets, code: i32, tails: &Tails) -> Option<Lack> {
-    let usual_port = spec.health.as_ref().and_then(|health| match &health.probe {
-        Probe::Http(http) => http.url.parse::<ureq::http::Uri>().ok()?.port_u16(),
-        Probe::Tcp { address } => address.rsplit_once(':')?.1.parse().ok(),
-        Probe::Exec { .. } => None,
-    });
-    let holder = |port| {
-        let found = sys::port_holder(port).filter(|found| found.service.as_deref() != Some(&spec.name))?;
-        Some(Holder { pid: found.pid, name: found.name })
-    };
-    match lack::lack(code, &tails.stderr, &tails.stdout, usual_port, holder)? {
-        Lack::Thing(words) => Some(Lack::Thing(redactor(spec, Some(secrets)).text(&words).into_owned())),
-        port @ Lack::Port(..) => Some(port),
+/// A run that ended with `code`, to be examined for what it lacked.
+struct Examination {
+    spec: Arc<ServiceSpec>,
+    secrets: Secrets,
+    code: i32,
+    tails: Arc<Tails>,
+}
+
+impl Examination {
+    /// What it lacked, without its secrets. A port that is held by something of the service itself is not lacking: that
+    /// goes before the next start, or has outlived another mcpd.
+    fn run(self) -> Option<Lack> {
+        let Self { spec, secrets, code, tails } = self;
+        let usual_port = spec.health.as_ref().and_then(|health| match &health.probe {
+            Probe::Http(http) => http.url.parse::<ureq::http::Uri>().ok()?.port_u16(),
+            Probe::Tcp { address } => address.rsplit_once(':')?.1.parse().ok(),
+            Probe::Exec { .. } => None,
+        });
+        let holder = |port| {
+            let found =
+                sys::port_holder(port).filter(|found| found.service.as_deref() != Some(&spec.name))?;
+            Some(Holder { pid: found.pid, name: found.name })
+        };
+        match lack::lack(code, &tails.stderr, &tails.stdout, usual_port, holder)? {
+            Lack::Thing(words) => {
+                Some(Lack::Thing(redactor(&spec, Some(&secrets)).text(&words).into_owned()))
+            }
+            port @ Lack::Port(..) => Some(port),
+        }
     }
 }
 

@@ -94,6 +94,14 @@ impl Shell {
             NoteKind::ProbeLost => {
                 (Level::Warn, "probe_lost", "a health check brought no verdict at all".into())
             }
+            NoteKind::ProbeUnknown => {
+                let why = verdict.unwrap_or("no verdict");
+                (Level::Warn, "probe_unknown", format!("its health is unknown: {why}"))
+            }
+            NoteKind::ProbeKnown => {
+                let found = verdict.unwrap_or("the check was carried out");
+                (Level::Info, "probe_known", format!("its health is known again: {found}"))
+            }
             NoteKind::Backoff { delay, attempt } => {
                 put("delay_seconds", delay.as_secs_f64().into());
                 put("attempt", (*attempt).into());

@@ -31,7 +31,7 @@ use windows as platform;
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Children, LogPipe, Process, async_pipe, ctrl_c_helper, exec_step, host_name, is_pipe, is_root,
-    make_private_dir, monotonic_ns, os_release, port_holder, private, raise_open_files_limit,
+    is_shortage, make_private_dir, monotonic_ns, os_release, port_holder, private, raise_open_files_limit,
     remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal, unknown_account,
 };
 

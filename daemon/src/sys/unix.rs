@@ -21,7 +21,7 @@ pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
-pub use limits::raise_open_files_limit;
+pub use limits::{is_shortage, raise_open_files_limit};
 pub use sockets::port_holder;
 pub use spawn::{Process, spawn};
 

@@ -86,7 +86,8 @@ pub(crate) fn judge(
         }
         Action::Probe { generation, probe, .. } => {
             probes_are_for_the_living(life, *generation)?;
-            one_probe_at_a_time(life, *probe)
+            one_probe_at_a_time(life, *probe)?;
+            blindness_is_said(life)
         }
         Action::Note(note) => match &note.kind {
             NoteKind::Backoff { delay, attempt } => {
@@ -102,6 +103,9 @@ pub(crate) fn judge(
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
             }
+            NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => unknowns_never_kill(life),
+            NoteKind::ProbeUnknown => blindness_is_said_once(life, true),
+            NoteKind::ProbeKnown => blindness_is_said_once(life, false),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
             _ => Ok(()),
         },
@@ -378,6 +382,31 @@ fn failures_count_after_the_start_period(life: &Life, failures: u32) -> Check {
         Ok(())
     } else {
         broken!("failures_count_after_the_start_period", "{failures}, counted {counted:?}")
+    }
+}
+
+/// What could not be asked does not end a service: that takes enough failures, and the last word was one.
+fn unknowns_never_kill(life: &Life) -> Check {
+    let retries = life.policy.health.as_ref().map_or(u32::MAX, |health| health.retries);
+    match life.health {
+        Some(health) if health.failures >= retries && !health.blind => Ok(()),
+        health => broken!("unknowns_never_kill", "{health:?}"),
+    }
+}
+
+/// When the next probe goes out, it is known whether the last one could be carried out.
+fn blindness_is_said(life: &Life) -> Check {
+    match life.health {
+        Some(health) if health.blind == health.said_blind => Ok(()),
+        health => broken!("blindness_is_said", "{health:?}"),
+    }
+}
+
+/// Once when it begins, once when it is over.
+fn blindness_is_said_once(life: &Life, begins: bool) -> Check {
+    match life.health {
+        Some(health) if health.blind == begins && health.said_blind != begins => Ok(()),
+        health => broken!("blindness_is_said_once", "{begins}: {health:?}"),
     }
 }
 
