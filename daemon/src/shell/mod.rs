@@ -13,6 +13,7 @@
 
 mod commands;
 mod entry;
+mod examine;
 pub mod load;
 pub mod message;
 mod perform;
