@@ -146,12 +146,10 @@ impl Service {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten; what time does not mend is none of them.
             Actual::Ending(ending)
-                if !matches!(
-                    ending.decision.what,
-                    What::AsAsked | What::Park(ParkReason::CannotStart | ParkReason::Lacking)
-                ) =>
+                if !matches!(ending.decision.what, What::AsAsked | What::Park(ParkReason::CannotStart)) =>
             {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+                ending.mind_what_lacks();
             }
             Actual::Down(_)
             | Actual::Spawning(_)
