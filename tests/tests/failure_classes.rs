@@ -58,8 +58,10 @@ fn a_port_that_the_service_itself_still_holds_is_tried_again() {
          while [ ! -e @dir/port ]; do sleep 0.01; done; \
          echo 'bind {address}: address already in use' >&2; exit 1; fi; exec {fixture} http {address}"
     );
+    // What is left does not care for this signal: it still listens when the output is examined.
     sandbox.configure(&format!(
         "[service.a]\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\nrestart.delay = \"10ms\"\n\
+         stop_signal = \"SIGUSR1\"\nstop_timeout = \"500ms\"\n\
          health = {{ tcp = \"{address}\", start_period = \"30s\" }}\n"
     ));
     let daemon = sandbox.start();
