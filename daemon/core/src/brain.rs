@@ -85,6 +85,9 @@ impl Core {
             Event::Exited { service, generation, exit } => {
                 self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));
             }
+            Event::Lacks { service, generation } => {
+                self.with_run(now, service, generation, out, |s, _| s.lacks());
+            }
             Event::Drained { service, generation } => {
                 self.with_run(now, service, generation, out, Service::drained);
             }

@@ -150,6 +150,14 @@ pub enum Event {
         /// How.
         exit: Exit,
     },
+    /// What the dead process had written says that it lacks something which no restart brings: a port that another process
+    /// holds, a module, a program. To be told before [`Event::Drained`].
+    Lacks {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
     /// What the dead process had written is read.
     Drained {
         /// Which one.

@@ -107,7 +107,7 @@ fn worlds_reach_everything() {
         Effect.Live Effect.Pending Effect.Restart Effect.Start
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
-        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
+        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart Parked.Lacking
         Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
@@ -157,6 +157,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
+    noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);

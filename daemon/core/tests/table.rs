@@ -15,7 +15,7 @@ use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, Reque
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
-const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
                       fail unknown says \
                       sready sreloading sstopping salive strigger sextend timeout live pend redefine remove shutdown stale";
 
@@ -43,7 +43,7 @@ fn policy(words: &[&str]) -> Policy {
             jitter: 0.0,
             reset_after: Duration::from_secs(60),
             max_restarts: if has("limit") { 1 } else { 3 },
-            park_at_limit: true,
+            park_at_limit: !has("retry"),
             prevent: ExitSet { codes: vec![78], signals: vec![] },
         },
         ready: match words.iter().find(|word| ["ready", "told", "notify"].contains(word)) {
@@ -142,6 +142,7 @@ impl Bench {
             "exit78" => exit(Exit::Code(78)),
             "term" => exit(Exit::Signal { signal: 15, core_dumped: false }),
             "segv" => exit(Exit::Signal { signal: 11, core_dumped: true }),
+            "lacks" => Event::Lacks { service, generation },
             "drained" => Event::Drained { service, generation },
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
             "tree2" => Event::TreeLeft { service, generation, left: 2 },
@@ -193,6 +194,7 @@ impl Bench {
                 Event::SpawnFailed { service, generation, permanent: false },
                 Event::SpawnFailed { service, generation, permanent: true },
                 Event::Exited { service, generation, exit },
+                Event::Lacks { service, generation },
                 Event::Drained { service, generation },
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
@@ -239,6 +241,7 @@ impl Bench {
             StateView::Parked(ParkReason::Prevented(_)) => "parked(prevented)".to_owned(),
             StateView::Parked(ParkReason::ProgramMissing) => "parked(missing)".to_owned(),
             StateView::Parked(ParkReason::CannotStart) => "parked(cannotstart)".to_owned(),
+            StateView::Parked(ParkReason::Lacking) => "parked(lacking)".to_owned(),
         };
         text.push(if view.wanted { '+' } else { '-' });
         if let Some(at) = self.core.next_deadline() {
@@ -358,8 +361,10 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] =
-    &["never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog"];
+const POLICIES: &[&str] = &[
+    "never", "always", "limit", "health", "quick", "report", "kill", "retry", "ready", "told", "notify",
+    "watchdog",
+];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

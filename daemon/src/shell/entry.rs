@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_core::Mono;
 use mcpd_core::action::Probing;
 use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
+use crate::crash::lack::Lack;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
@@ -42,6 +44,8 @@ pub(super) struct Entry {
     pub(super) run: Option<Run>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
+    /// What the last run lacked.
+    pub(super) lack: Option<Lack>,
     /// Where the program was found at the last start.
     pub(super) program: Option<PathBuf>,
     pub(super) last_crash: Option<CrashSummary>,
@@ -73,7 +77,10 @@ pub(super) struct Run {
     /// It said WATCHDOG=trigger.
     pub(super) triggered: bool,
     pub(super) exit: Option<sys::Exit>,
-    pub(super) tails: Option<Tails>,
+    /// When its process was asked for.
+    pub(super) began: Mono,
+    /// Shared with whoever examines them.
+    pub(super) tails: Option<Arc<Tails>>,
     pub(super) secrets: Secrets,
     /// Processes were left after the main one ended: look again whenever one of them ends.
     pub(super) settling: bool,
@@ -94,6 +101,7 @@ impl Entry {
             status_text: None,
             run: None,
             spawn_error: None,
+            lack: None,
             program: None,
             last_crash: None,
             crash_count: 0,
@@ -122,11 +130,12 @@ impl Entry {
     }
 
     /// What is known of the reason for which it is parked.
-    pub(super) fn park_detail(&self, why: ParkReason) -> Option<&str> {
+    pub(super) fn park_detail(&self, why: ParkReason) -> Option<String> {
         match why {
             ParkReason::Limit { .. } | ParkReason::Prevented(_) => None,
-            ParkReason::ProgramMissing => self.missing.as_deref(),
-            ParkReason::CannotStart => self.spawn_error.as_deref(),
+            ParkReason::ProgramMissing => self.missing.clone(),
+            ParkReason::CannotStart => self.spawn_error.clone(),
+            ParkReason::Lacking => self.lack.as_ref().map(Lack::text),
         }
     }
 

@@ -11,6 +11,7 @@ use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
 use tokio::sync::{mpsc, oneshot};
 
 use super::load::Loaded;
+use crate::crash::lack::Lack;
 use crate::log::{LogEvent, Tails};
 use crate::probe::Verdict;
 use crate::spawner::Answer;
@@ -28,6 +29,15 @@ pub enum Message {
         generation: u64,
         /// Its last lines.
         tails: Tails,
+    },
+    /// Somebody has looked at what it had written, for something that it lacks.
+    Examined {
+        /// Whose.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// What it lacks.
+        lack: Option<Lack>,
     },
     /// A crash report is on disk, or not.
     CrashRecorded {

@@ -15,6 +15,7 @@
 
 mod commands;
 mod entry;
+mod examine;
 pub mod load;
 pub mod message;
 mod notify;

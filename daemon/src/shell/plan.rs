@@ -98,7 +98,8 @@ impl Shell {
         // Its definition is the same, but what kept it down is gone.
         let appeared = at_rest && entry.missing.is_some() && !loaded.missing.contains_key(&spec.name);
         // It is parked because starting it failed, for a reason that only a try can tell to be gone.
-        let tries = spec.enabled && view.state == StateView::Parked(ParkReason::CannotStart);
+        let parked = [ParkReason::CannotStart, ParkReason::Lacking].map(StateView::Parked);
+        let tries = spec.enabled && parked.contains(&view.state);
         // A parked service stays so until asked or changed; this is a change, whatever it is.
         let parked = matches!(view.state, StateView::Parked(_)) && spec.enabled && case.changed;
         let change = if case.restart && waits {

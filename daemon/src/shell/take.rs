@@ -23,15 +23,8 @@ impl Shell {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Spawned(answer) => self.spawned(answer),
-            Message::Drained { service, generation, tails } => {
-                if let Some(entry) = self.entries.get_mut(&service) {
-                    entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
-                    if let Some(run) = entry.run(generation) {
-                        run.tails = Some(tails);
-                    }
-                }
-                self.events.push_back(Event::Drained { service, generation });
-            }
+            Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
+            Message::Examined { service, generation, lack } => self.examined(service, generation, lack),
             Message::CrashRecorded { service, generation, recorded } => {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
@@ -155,6 +148,7 @@ impl Shell {
                         triggered: false,
                         exit: None,
                         tails: None,
+                        began: Mono(started.began),
                         secrets: started.secrets,
                         settling: false,
                     });

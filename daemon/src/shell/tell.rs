@@ -111,7 +111,7 @@ impl Shell {
             }
             NoteKind::Parked(why) => {
                 let detail = entry.and_then(|entry| entry.park_detail(*why));
-                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail)))
+                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail.as_deref())))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),

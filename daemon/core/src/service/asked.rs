@@ -149,6 +149,7 @@ impl Service {
                 if !matches!(ending.decision.what, What::AsAsked | What::Park(ParkReason::CannotStart)) =>
             {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+                ending.mind_what_lacks();
             }
             Actual::Down(_)
             | Actual::Spawning(_)

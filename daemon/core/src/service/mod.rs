@@ -139,6 +139,8 @@ pub(crate) struct Ending {
     /// The same for the decision that is taken already.
     start_now: bool,
     report: Report,
+    /// Its output says that it lacks something which no restart brings.
+    lacks: bool,
     /// What the last look found of its tree; `None`: not looked yet.
     left: Option<u32>,
     rung: Rung,

@@ -100,6 +100,7 @@ pub(crate) fn judge(
                 backoff_never_shrinks(life, *delay)
             }
             NoteKind::Parked(ParkReason::CannotStart) => only_what_time_does_not_mend_is_parked_so(life),
+            NoteKind::Parked(ParkReason::Lacking) => only_what_lacks_something_is_parked_so(life),
             NoteKind::CountersReset => counters_start_again_after_a_stable_run(life, now),
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
@@ -280,7 +281,9 @@ fn crash_is_reported_before_the_next_spawn(life: &Life, now: Mono) -> Check {
 
 fn what_time_does_not_mend_is_not_retried(life: &Life) -> Check {
     match &life.end {
-        Some(end) if end.permanent => broken!("what_time_does_not_mend_is_not_retried", "{life:?}"),
+        Some(end) if end.permanent || end.lacks == Some(true) => {
+            broken!("what_time_does_not_mend_is_not_retried", "{life:?}")
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -289,6 +292,13 @@ fn only_what_time_does_not_mend_is_parked_so(life: &Life) -> Check {
     match &life.end {
         Some(end) if end.permanent => Ok(()),
         end => broken!("only_what_time_does_not_mend_is_parked_so", "{end:?}"),
+    }
+}
+
+fn only_what_lacks_something_is_parked_so(life: &Life) -> Check {
+    match &life.end {
+        Some(end) if end.lacks == Some(true) => Ok(()),
+        end => broken!("only_what_lacks_something_is_parked_so", "{end:?}"),
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) struct End {
     pub(crate) unexpected: bool,
     /// There was no process, and another try would not mend that.
     pub(crate) permanent: bool,
+    /// Its output is read, or not waited for any more.
+    pub(crate) drained: bool,
+    /// It was told in time that it lacks something; whether the policy then wants it parked.
+    pub(crate) lacks: Option<bool>,
 }
 
 /// An announced restart.
@@ -372,7 +376,20 @@ impl Ledger {
                     life.judged(now, *probe, *finding);
                 }
             }
-            Event::Drained { .. } | Event::TreeLeft { .. } => {}
+            Event::Lacks { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                let parks = life.policy.restart.park_at_limit;
+                if let Some(end) = life.end.as_mut().filter(|end| !end.drained) {
+                    end.lacks = Some(end.lacks == Some(true) || parks);
+                }
+            }
+            Event::Drained { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if let Some(end) = &mut life.end {
+                    end.drained = true;
+                }
+            }
+            Event::TreeLeft { .. } => {}
         }
     }
 
@@ -594,6 +611,8 @@ impl Life {
             forgotten: false,
             unexpected,
             permanent: false,
+            drained: false,
+            lacks: None,
         });
     }
 
@@ -616,6 +635,11 @@ impl Life {
                 };
                 self.previous = Some(wait.clone());
                 self.wait = Some(wait);
+            }
+            NoteKind::DrainSlow => {
+                if let Some(end) = &mut self.end {
+                    end.drained = true;
+                }
             }
             NoteKind::Killing => self.time_is_up = true,
             NoteKind::Parked(_) => self.parked = true,

@@ -52,6 +52,8 @@ pub(crate) enum Flaw {
     TriesAgain,
     /// Takes every failed start for the last one.
     GivesUp,
+    /// Does not care for what a service says that it lacks.
+    HearsNothing,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Takes every answer for a good one.
@@ -98,6 +100,7 @@ impl Subject {
             (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
                 Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
             }
+            (Flaw::HearsNothing, Event::Lacks { .. }) => return,
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown

@@ -266,6 +266,10 @@ impl World {
                 }
                 let most = if self.calm || self.dice.percent(90) { 20 } else { 20_000 };
                 let drained = self.dice.ms(most);
+                if !self.calm && self.dice.percent(6) {
+                    // It comes before, or too late when nobody waits for the output any more.
+                    self.tell(drained, Event::Lacks { service, generation });
+                }
                 self.tell(drained, Event::Drained { service, generation });
             }
             Action::SignalTree { service, generation, signal } => {
