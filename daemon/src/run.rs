@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use mcpd_proto::run::RunRecord;
 use tokio::sync::mpsc;
 
 use crate::control::{self, Desk, Sessions};
 use crate::crash::CrashStore;
 use crate::instance::{self, LockError};
+use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
 use crate::recorder::Recorder;
+use crate::register::{self, Register};
 use crate::scribe::Scribe;
 use crate::shell::load::{Loaded, Source};
 use crate::shell::message::Message;
-use crate::shell::{Parts, Shell};
+use crate::shell::{Earlier, Parts, Shell};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::systemd::Systemd;
@@ -125,6 +129,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         key: "daemon.state_dir",
         source,
     })?;
+    let (life, register, earlier) = begin_life(&daemon.state_dir, &outbox)?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
     let spawner = {
         let outbox = outbox.clone();
@@ -145,8 +150,81 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     };
     control::listen(&daemon.control_socket, desk)?;
     let systemd = Systemd::from_environment();
-    let parts = Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions };
+    let parts = Parts {
+        inbox,
+        outbox,
+        children,
+        spawner,
+        logs,
+        store,
+        recorder,
+        life,
+        register,
+        earlier,
+        scribe,
+        systemd,
+        sessions,
+    };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
+}
+
+/// What is left of earlier lives, and the beginning of this one.
+fn begin_life(
+    state_dir: &Path,
+    outbox: &mpsc::Sender<Message>,
+) -> Result<(String, Register, Earlier), RunError> {
+    let now = Timestamp::now();
+    let life = format!("{:x}-{:x}", std::process::id(), now.as_microsecond());
+    // Where a start of the machine has no name nothing outlives the daemon.
+    let Some(boot_id) = sys::boot_id() else { return Ok((life, Register::none(), Earlier::default())) };
+    let path = register::path(state_dir);
+    let mut earlier = Earlier::default();
+    match register::read(&path, &boot_id) {
+        Ok(records) => earlier.records = records,
+        Err(error) => {
+            let path = path.display();
+            earlier.trouble = Some(format!(
+                "{path} cannot be read: {error}; what an earlier life of mcpd left is not recognised"
+            ));
+        }
+    }
+    // After an orderly end there is no record, and nothing to look for.
+    if !earlier.records.is_empty() {
+        let remains =
+            sys::Remains::new(known(&earlier.records)).map_err(system("cannot look for processes"))?;
+        earlier.found = remains.leftovers();
+        if earlier.found.is_empty() {
+            earlier.records.clear();
+        } else {
+            let outbox = outbox.clone();
+            // Nobody is there any more while the daemon ends.
+            let tell = move |told| drop(outbox.blocking_send(Message::Leftovers(told)));
+            let minder = Leftovers::mind(remains, tell).map_err(system("cannot start a thread"))?;
+            earlier.minder = Some(minder);
+        }
+    }
+    let this = register::Life { boot_id, life: life.clone(), began: format!("{now:.6}") };
+    let outbox = outbox.clone();
+    let trouble = move |path: &Path, error: &io::Error| {
+        let _ = outbox.blocking_send(Message::Register(path.to_path_buf(), error.to_string()));
+    };
+    let register = Register::start(path, this, earlier.records.clone(), trouble)
+        .map_err(system("cannot start a thread"))?;
+    Ok((life, register, earlier))
+}
+
+fn known(records: &[RunRecord]) -> sys::KnownLives {
+    let mut lives: Vec<String> = records.iter().map(|record| record.life.clone()).collect();
+    lives.sort();
+    lives.dedup();
+    let runs = records.iter().filter_map(|record| record.run.as_ref());
+    let runs = runs.map(|run| sys::KnownRun {
+        service: run.service.as_str().into(),
+        run_id: run.run_id.clone(),
+        pid: run.pid,
+        start_ticks: run.start_ticks,
+    });
+    sys::KnownLives { lives, runs: runs.collect() }
 }
 
 fn make_dir(path: &Path, key: &'static str) -> Result<(), RunError> {

@@ -10,6 +10,7 @@
 //! | [`error`] | what can go wrong, by `kind`? |
 //! | [`method`] | which methods are there, with which parameters and results? |
 //! | [`status`], [`crash`], [`event`], [`log`] | the documents |
+//! | [`run`] | what is written down of each run? |
 //! | [`socket`] | where is the control socket, as a name that both sides understand? |
 //! | [`client`] | a blocking client |
 
@@ -20,6 +21,7 @@ pub mod event;
 pub mod log;
 pub mod message;
 pub mod method;
+pub mod run;
 pub mod socket;
 pub mod status;
 

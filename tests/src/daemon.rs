@@ -25,6 +25,8 @@ pub struct Daemon<'s> {
     child: Child,
     ended: Option<ExitStatus>,
     watch: Watch,
+    /// What it started may live on.
+    abandoned: bool,
 }
 
 impl<'s> Daemon<'s> {
@@ -37,7 +39,7 @@ impl<'s> Daemon<'s> {
         let mut command = Self::command(sandbox);
         change(&mut command);
         let child = command.spawn().expect("mcpd can be started");
-        let mut daemon = Self { sandbox, child, ended: None, watch: Watch::default() };
+        let mut daemon = Self { sandbox, child, ended: None, watch: Watch::default(), abandoned: false };
         daemon.await_hello();
         daemon.watch = Watch::open(&sandbox.socket()).expect("a daemon that answered can be subscribed to");
         daemon
@@ -358,16 +360,29 @@ impl<'s> Daemon<'s> {
     ///
     /// # Panics
     /// When it cannot be killed.
-    pub fn kill(mut self) {
+    pub fn kill(self) {
+        let sandbox = self.sandbox;
+        self.kill_alone();
+        #[cfg(unix)]
+        crate::processes::kill_marked(sandbox.mark());
+    }
+
+    /// Ends it as a crash of its own would, and leaves its services alone.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill_alone(mut self) {
         self.child.kill().expect("a child can be killed");
         self.wait_end();
-        #[cfg(unix)]
-        crate::processes::kill_marked(self.sandbox.mark());
+        self.abandoned = true;
     }
 }
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         if self.ended.is_none() {
             self.ask_to_end();
         }

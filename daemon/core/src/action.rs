@@ -47,7 +47,7 @@ pub enum Action {
     SignalTree {
         /// Which one.
         service: ServiceId,
-        /// Which start of it.
+        /// Which start of it; 0: what an earlier life of the daemon left.
         generation: u64,
         /// The signal's number.
         signal: i32,
@@ -216,6 +216,11 @@ pub enum NoteKind {
     },
     /// The first health probe that failed after one that succeeded.
     ProbeFailed,
+    /// Processes of an earlier life of the daemon are there and are being ended.
+    Inherited {
+        /// So many.
+        left: u32,
+    },
     /// The health check failed so often in a row that it is a failure.
     Unhealthy {
         /// So often.
@@ -268,6 +273,8 @@ pub enum StopCause {
     Removed,
     /// The daemon is on its way down.
     Shutdown,
+    /// It was left by an earlier life of the daemon.
+    EarlierLife,
     /// It failed while its process lived.
     Failure(Failure),
 }

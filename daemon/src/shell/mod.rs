@@ -6,12 +6,14 @@
 //! | `message` | what can arrive? |
 //! | `take` | which event is that to the core? |
 //! | `perform` | what does an action come to on this machine? |
+//! | `earlier` | what did earlier lives of the daemon leave? |
 //! | `entry` | what is known of a service besides its state? |
 //! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a health check carried out? |
 
 mod commands;
+mod earlier;
 mod entry;
 pub mod load;
 pub mod message;
@@ -42,12 +44,14 @@ use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::log::Logs;
 use crate::recorder::Recorder;
+use crate::register::Register;
 use crate::scribe::{Level, Scribe};
 use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
 
+pub use self::earlier::Earlier;
 pub use self::probe::IN_FLIGHT;
 
 /// Messages taken in before time and signals get their turn.
@@ -85,6 +89,8 @@ pub struct Shell {
     spawner: Spawner,
     logs: Logs,
     recorder: Recorder,
+    register: Register,
+    inherited: earlier::Inheritance,
     scribe: Scribe,
     systemd: Systemd,
     sessions: Sessions,
@@ -123,6 +129,12 @@ pub struct Parts {
     pub store: CrashStore,
     /// Writes them.
     pub recorder: Recorder,
+    /// Part of every run's id: a different one at each start of mcpd.
+    pub life: String,
+    /// Writes down what runs.
+    pub register: Register,
+    /// What earlier lives of mcpd left.
+    pub earlier: Earlier,
     /// Writes down what happens.
     pub scribe: Scribe,
     /// Tells systemd.
@@ -137,8 +149,8 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } =
-            parts;
+        let Parts { inbox, outbox, children, spawner, logs, store, recorder, .. } = parts;
+        let Parts { life, register, earlier, scribe, systemd, sessions, .. } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -157,6 +169,8 @@ impl Shell {
             spawner,
             logs,
             recorder,
+            register,
+            inherited: earlier::Inheritance::default(),
             scribe,
             systemd,
             sessions,
@@ -166,7 +180,7 @@ impl Shell {
             next_request: 0,
             reloads: reload::Reloads::default(),
             shutdowns: Vec::new(),
-            boot: format!("{:x}-{:x}", std::process::id(), started_at.as_microsecond()),
+            boot: life,
             started: now,
             started_at,
             host: Arc::new(report::host()),
@@ -174,18 +188,24 @@ impl Shell {
             finished: false,
             ends_by: None,
         };
-        shell.begin(loaded, &store);
+        shell.begin(loaded, &store, earlier);
         shell
     }
 
-    fn begin(&mut self, loaded: Loaded, store: &CrashStore) {
+    fn begin(&mut self, loaded: Loaded, store: &CrashStore, mut earlier: Earlier) {
         let warnings = loaded.warnings.clone();
         for warning in warnings {
             self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
         }
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
+        let records = std::mem::take(&mut earlier.records);
+        let mut left = self.inherit(&records, earlier);
         for spec in specs {
-            self.define(&spec, &loaded);
+            let left = left.remove(spec.name.as_str()).unwrap_or_default();
+            self.define(&spec, &loaded, left);
+        }
+        for (name, left) in left {
+            self.define_ghost(name, left, &records);
         }
         self.events.push_back(Event::Begun);
         self.recall_crashes(store);
@@ -313,10 +333,11 @@ impl Shell {
         // Whoever still asks something is told that nobody answers any more.
         drop(self.inbox);
         self.sessions.close(LAST_ANSWERS).await;
-        let logs = self.logs;
+        let (logs, register) = (self.logs, self.register);
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
         tokio::task::spawn_blocking(move || {
+            register.close(LAST_WORDS);
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());

@@ -21,18 +21,21 @@ impl Shell {
                 self.signal(service, generation, signal, whom);
             }
             Action::Settle { service, generation } => self.settle(service, generation),
+            Action::SignalTree { service, generation: 0, signal } => self.signal_inherited(service, signal),
             Action::SignalTree { service, generation, signal } => {
                 if let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) {
                     self.children.signal_leftovers(run.key, signal);
                 }
             }
             Action::RecordCrash(crash) => self.record(*crash),
+            Action::Forget { service, generation: 0 } => self.inherited_gone(service),
             Action::Forget { service, generation } => {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
                 {
                     self.children.forget(run.key);
                     self.owners.remove(&run.key);
+                    self.register.ended(run_id_of(&self.boot, run.key));
                 }
             }
             Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
@@ -46,10 +49,11 @@ impl Shell {
             }
             Action::Removed { service } => {
                 self.logs.remove(service.0);
-                if let Some(entry) = self.entries.remove(&service)
-                    && self.names.get(&*entry.name) == Some(&service)
+                let name = self.entries.remove(&service).map(|entry| entry.name);
+                if let Some(name) = name.or_else(|| self.forget_ghost(service))
+                    && self.names.get(&*name) == Some(&service)
                 {
-                    self.names.remove(&*entry.name);
+                    self.names.remove(&*name);
                 }
             }
             // Nothing is left to wait for because all of it is being stopped.

@@ -20,6 +20,7 @@ use super::message::{Message, Reply};
 use super::policy::policy;
 use super::report::stamp;
 use crate::scribe::Level;
+use crate::sys::Leftover;
 
 /// Reloads that were asked for and not answered.
 #[derive(Default)]
@@ -118,7 +119,7 @@ impl Shell {
         for spec in loaded.config.services.values() {
             let name = &spec.name;
             if added.contains(name) {
-                self.define(spec, loaded);
+                self.define(spec, loaded, Vec::new());
             } else if restart.contains(name) {
                 self.redefine(spec, loaded, true);
             } else if update.contains(name) {
@@ -152,21 +153,30 @@ impl Shell {
             .is_some_and(|entry| entry.missing.is_some() && !loaded.missing.contains_key(&spec.name))
     }
 
-    /// A service that is new, or that was being removed and is wanted again.
-    pub(super) fn define(&mut self, spec: &ServiceSpec, loaded: &Loaded) {
-        let id = self.names.get(&spec.name).copied().unwrap_or_else(|| {
-            let id = ServiceId(self.next_service);
-            self.next_service += 1;
-            id
-        });
-        self.names.insert(spec.name.clone(), id);
+    /// A service that is new, or that was being removed and is wanted again. `left`: what an earlier life of the daemon
+    /// left of it.
+    pub(super) fn define(&mut self, spec: &ServiceSpec, loaded: &Loaded, left: Vec<Leftover>) {
+        let id = match self.names.get(&spec.name) {
+            Some(id) => *id,
+            None => self.new_service(&spec.name),
+        };
         self.set_entry(id, spec, loaded);
+        let left = self.inherits(id, spec.name.as_str().into(), left);
         self.events.push_back(Event::Define {
             service: id,
             policy: Box::new(policy(spec)),
             start: spec.enabled,
             program_missing: loaded.missing.contains_key(&spec.name),
+            left,
         });
+    }
+
+    /// A number for a name that has none.
+    pub(super) fn new_service(&mut self, name: &str) -> ServiceId {
+        let id = ServiceId(self.next_service);
+        self.next_service += 1;
+        self.names.insert(name.to_owned(), id);
+        id
     }
 
     fn redefine(&mut self, spec: &ServiceSpec, loaded: &Loaded, restart: bool) {

@@ -56,6 +56,14 @@ impl Shell {
                     }
                 }
             }
+            Message::Leftovers(told) => self.leftovers_told(told),
+            Message::Register(path, why) => {
+                let message = format!(
+                    "{} cannot be written: {why}; should mcpd be killed, what it leaves is not recognised by its next life",
+                    path.display()
+                );
+                self.tell_own(Level::Error, None, "register_failing", message, json!({ "path": path }));
+            }
             Message::Ask(ask) => self.ask(ask),
         }
     }
@@ -133,6 +141,19 @@ impl Shell {
                 let mut run_id = String::new();
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
+                    if let Some(start_ticks) = spawned.process.start_ticks() {
+                        let spec = &entry.spec;
+                        let run = mcpd_proto::run::Run {
+                            service: spec.name.clone(),
+                            run_id: run_id.clone(),
+                            generation,
+                            pid,
+                            start_ticks,
+                            stop_signal: spec.stop_signal.number(),
+                            stop_timeout_seconds: spec.stop_timeout.as_secs_f64(),
+                        };
+                        self.register.began(stamp(Timestamp::now()), run);
+                    }
                     entry.program = Some(started.program);
                     entry.run = Some(Run {
                         key,

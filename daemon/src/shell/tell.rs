@@ -15,6 +15,8 @@ impl Shell {
     /// Writes a note down.
     pub(super) fn tell(&self, note: &Note) {
         let entry = note.service.and_then(|id| self.entries.get(&id));
+        let name_of =
+            entry.map(|entry| &entry.name).or_else(|| note.service.and_then(|id| self.ghost_name(id)));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
         let missing = entry.and_then(|entry| entry.missing.as_deref());
         let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
@@ -22,6 +24,10 @@ impl Shell {
         if note.generation > 0 {
             data.insert("generation".into(), note.generation.into());
         }
+        let inherited = match note.kind {
+            NoteKind::Inherited { .. } => note.service.map(|id| self.inherited_words(id, &mut data)),
+            _ => None,
+        };
         let mut put = |key: &str, value: Value| drop(data.insert(key.into(), value));
         let (level, name, message) = match &note.kind {
             NoteKind::Asked(verb) => {
@@ -74,6 +80,10 @@ impl Shell {
                 put("left", (*left).into());
                 let them = if *left == 1 { "1 process" } else { &format!("{left} processes") };
                 (Level::Warn, "leftovers", format!("{them} outlived the main process and are ended now"))
+            }
+            NoteKind::Inherited { left } => {
+                put("left", (*left).into());
+                (Level::Warn, "leftovers", inherited.unwrap_or_default())
             }
             NoteKind::ProbeFailed => (
                 Level::Warn,
@@ -129,7 +139,7 @@ impl Shell {
             id: note.id.0,
             cause: note.cause.map(|cause| cause.0),
             time: stamp(self.wall(note.at)),
-            service: entry.map(|entry| entry.name.to_string()),
+            service: name_of.map(|name| name.to_string()),
             event: name.into(),
             message,
             data: Value::Object(data),

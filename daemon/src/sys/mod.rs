@@ -8,6 +8,7 @@
 //! * [`Children`] holds every process that was started and belongs to the loop's thread.
 //! * A process that ended is reported once, by [`Children::collect`]; what it leaves running is asked for with
 //!   [`Children::leftovers`].
+//! * [`Remains`] finds what earlier lives of the daemon have left; it may be used by any one thread.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -28,14 +29,59 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Children, LogPipe, Process, async_pipe, ctrl_c_helper, host_name, is_pipe, is_root, make_private_dir,
-    monotonic_ns, os_release, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn,
-    stderr_is_the_journal,
+    Children, LogPipe, Process, Remains, RemainsWaker, async_pipe, boot_id, ctrl_c_helper, host_name,
+    is_pipe, is_root, make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit,
+    remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
 /// recognised. The caller of [`spawn`] puts it into [`SpawnPlan::env`].
 pub const RUN_ID_VARIABLE: &str = "MCPD_RUN_ID";
+
+/// The environment variable that carries the service's name into it.
+pub const SERVICE_VARIABLE: &str = "MCPD_SERVICE";
+
+/// What was written down by earlier lives of the daemon that may have left something running.
+#[derive(Debug, Clone, Default)]
+pub struct KnownLives {
+    /// What their run ids begin with, before a dash.
+    pub lives: Vec<String>,
+    /// The runs that were not over when it was last written down.
+    pub runs: Vec<KnownRun>,
+}
+
+/// A run of an earlier life of the daemon.
+#[derive(Debug, Clone)]
+pub struct KnownRun {
+    /// Of which service.
+    pub service: Arc<str>,
+    /// The value of [`RUN_ID_VARIABLE`] in its environment.
+    pub run_id: String,
+    /// Its main process.
+    pub pid: u32,
+    /// When that started, as [`Process::start_ticks`] says.
+    pub start_ticks: u64,
+}
+
+impl KnownLives {
+    /// Whether a run id is one of theirs.
+    #[must_use]
+    pub fn owns(&self, run_id: &str) -> bool {
+        let of = |life: &String| run_id.strip_prefix(life.as_str()).is_some_and(|rest| rest.starts_with('-'));
+        self.lives.iter().any(of)
+    }
+}
+
+/// A process that an earlier life of the daemon left running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Of which service.
+    pub service: Arc<str>,
+    /// Its number.
+    pub pid: u32,
+    /// The name that the system has for it.
+    pub name: String,
+}
 
 /// Names one run of one service or one helper; chosen by the caller, never used twice.
 pub type Key = u64;

@@ -1,7 +1,8 @@
 //! Linux: processes by `posix_spawn`, reaped by the loop's thread, descendants found through `/proc`.
 //!
 //! Where to go next: [`spawn`](spawn::spawn) starts, `explain.rs` turns an errno of exec into its cause, `children.rs`
-//! reaps and signals, `descendants.rs` finds what a dead leader left behind, `proc_files.rs` reads `/proc`.
+//! reaps and signals, `descendants.rs` finds what a dead leader left behind, `remains.rs` what a killed daemon did,
+//! `proc_files.rs` reads `/proc`.
 
 mod children;
 mod descendants;
@@ -9,6 +10,7 @@ mod explain;
 mod files;
 mod limits;
 mod proc_files;
+mod remains;
 mod spawn;
 
 pub use children::Children;
@@ -17,6 +19,7 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use limits::raise_open_files_limit;
+pub use remains::{Remains, RemainsWaker};
 pub use spawn::{Process, spawn};
 
 #[cfg(not(target_os = "linux"))]
@@ -30,6 +33,12 @@ pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // The clock starts at 0 with the machine and its nanoseconds stay below 1e9: neither part is ever negative.
     now.tv_sec.unsigned_abs().saturating_mul(1_000_000_000).saturating_add(now.tv_nsec.unsigned_abs())
+}
+
+/// A different text after each start of the machine: process numbers and start times of another one mean nothing.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The machine's host name.

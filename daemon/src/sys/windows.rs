@@ -8,6 +8,7 @@ mod console;
 mod files;
 mod job;
 mod news;
+mod remains;
 mod spawn;
 
 pub use children::Children;
@@ -16,6 +17,7 @@ pub use files::{
     async_pipe, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
+pub use remains::{Remains, RemainsWaker};
 pub use spawn::{Process, spawn};
 
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
@@ -40,6 +42,11 @@ pub fn monotonic_ns() -> u64 {
         u128::from(ticks.unsigned_abs()) * 1_000_000_000 / u128::from(per_second.unsigned_abs().max(1));
     // It overflows after 584 years.
     u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+}
+
+/// Not needed here: a job ends with the daemon that holds it, so that nothing is left to be recognised.
+pub fn boot_id() -> Option<String> {
+    None
 }
 
 /// The machine's host name; empty when the system does not tell.

@@ -137,7 +137,8 @@ impl Service {
                 stopping.start_now = false;
                 match stopping.cause {
                     StopCause::Restart | StopCause::Changed => stopping.cause = cause,
-                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
+                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown => {}
+                    StopCause::Failure(_) | StopCause::EarlierLife => {}
                 }
             }
             Actual::Ending(ending) => ending.start_now = false,

@@ -44,6 +44,8 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Starts the process although an earlier life of the daemon left one.
+    IgnoresEarlierLife,
     /// Takes the first failed probe for the last one.
     CountsEarly,
 }
@@ -63,6 +65,11 @@ impl Subject {
         Self { core: Core::new(seed), flaw, count: 0 }
     }
 
+    /// A core that knows nothing, as broken as this one.
+    pub(crate) fn successor(&self) -> Self {
+        Self::new(self.count + 1, self.flaw)
+    }
+
     pub(crate) fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         let Some(flaw) = self.flaw else { return self.core.handle(now, event, out) };
         let event = match (flaw, event) {
@@ -72,6 +79,9 @@ impl Subject {
             }
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
+            }
+            (Flaw::IgnoresEarlierLife, Event::Define { service, policy, start, program_missing, .. }) => {
+                Event::Define { service, policy, start, program_missing, left: 0 }
             }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);

@@ -84,7 +84,7 @@ impl Children {
         for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
             earlier.number_reused = true;
         }
-        let Process { pid, began, rss_floor_bytes } = process;
+        let Process { pid, began, rss_floor_bytes, start_ticks: _ } = process;
         // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
         // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
         let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);

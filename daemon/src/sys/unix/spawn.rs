@@ -28,6 +28,8 @@ pub struct Process {
     pub(super) pid: libc::pid_t,
     /// When it was asked for, a moment before its pid was given out.
     pub(super) began: u64,
+    /// In clock ticks since the machine's start; `None`: it had ended and was reaped before anybody could look.
+    pub(super) start_ticks: Option<u64>,
     /// The daemon's own peak of resident memory when it started the child: the kernel counts that in, see
     /// [`Children::collect`](super::Children::collect).
     pub(super) rss_floor_bytes: u64,
@@ -37,6 +39,12 @@ impl Process {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.pid.unsigned_abs()
+    }
+
+    /// When it started, in the system's own unit: with the pid it names the process for good, until the machine starts
+    /// again. `None`: it had ended before it could be asked, or the system needs no such thing.
+    pub fn start_ticks(&self) -> Option<u64> {
+        self.start_ticks
     }
 }
 
@@ -87,8 +95,10 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         return Err(explain::failure(plan, directory.as_ref(), errno));
     }
     limits::restore_in(pid);
+    // It is a child that is not reaped, unless the loop has just done so: then there is nothing to be read.
+    let start_ticks = proc_files::stat(pid).map(|stat| stat.started);
     Ok(Spawned {
-        process: Process { pid, began, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
+        process: Process { pid, began, start_ticks, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
         stdout: stdout.map(|pipe| pipe.read),
         stderr: stderr.map(|pipe| pipe.read),
     })
