@@ -28,8 +28,6 @@ pub enum Told {
     },
     /// The ends of some are only noticed by looking now and then; why.
     Blind(String),
-    /// Nothing is left of any service.
-    Settled,
 }
 
 struct Order {
@@ -94,7 +92,6 @@ impl<T: Fn(Told)> Minder<T> {
             }
             self.say();
         }
-        (self.tell)(Told::Settled);
     }
 
     /// What has changed since it was said last.

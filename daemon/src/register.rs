@@ -16,6 +16,8 @@ use std::time::Duration;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::run::{Run, RunRecord};
 
+use crate::sys::Cgroup;
+
 /// Lines about runs that are over, before the file is written anew without them.
 const SPARE: usize = 1024;
 /// So much of the file is read: a line has some 300 bytes, so that this is room for more services than a machine has.
@@ -51,6 +53,8 @@ pub struct Life {
     pub boot_id: String,
     /// [`RunRecord::life`]
     pub life: String,
+    /// [`RunRecord::mcpd_start_ticks`]
+    pub mcpd_start_ticks: u64,
     /// [`RunRecord::time`] of the line with which it begins.
     pub began: String,
 }
@@ -62,6 +66,7 @@ impl Life {
             boot_id: self.boot_id.clone(),
             life: self.life.clone(),
             mcpd_pid: std::process::id(),
+            mcpd_start_ticks: self.mcpd_start_ticks,
             time,
             run,
         }
@@ -70,7 +75,7 @@ impl Life {
 
 enum Entry {
     Began(Box<RunRecord>),
-    Ended(String),
+    Ended(String, Option<Cgroup>),
     /// Nothing is left of earlier lives.
     Settled,
     Closed(mpsc::Sender<()>),
@@ -132,9 +137,9 @@ impl Register {
         }
     }
 
-    /// Nothing is left of a run.
-    pub fn ended(&self, run_id: String) {
-        self.send(Entry::Ended(run_id));
+    /// Nothing is left of a run: its cgroup goes.
+    pub fn ended(&self, run_id: String, cgroup: Option<Cgroup>) {
+        self.send(Entry::Ended(run_id, cgroup));
     }
 
     /// Nothing is left of earlier lives.
@@ -192,8 +197,10 @@ impl Book {
                 Ok(())
             }
             // Its line stays: who looks for the process will not find it.
-            Entry::Ended(run_id) => {
+            Entry::Ended(run_id, cgroup) => {
                 self.running.remove(&run_id);
+                // One that is not empty after all is removed at the end, or by the next life.
+                drop(cgroup.map(|cgroup| cgroup.remove()));
                 Ok(())
             }
             Entry::Settled => {
@@ -241,7 +248,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn life(name: &str) -> Life {
-        Life { boot_id: "boot".into(), life: name.into(), began: "then".into() }
+        Life { boot_id: "boot".into(), life: name.into(), mcpd_start_ticks: 1, began: "then".into() }
     }
 
     fn run(number: u32) -> Run {
@@ -253,6 +260,7 @@ mod tests {
             start_ticks: 7,
             stop_signal: 15,
             stop_timeout_seconds: 10.0,
+            cgroup: None,
         }
     }
 
@@ -274,7 +282,7 @@ mod tests {
         for number in 1..=3 {
             register.began("now".into(), run(number));
         }
-        register.ended("life-2".into());
+        register.ended("life-2".into(), None);
         register.close(SOON);
         assert_eq!(pids(&path), [1, 3]);
         // The next life keeps it until it is settled: it may be killed itself before that.
@@ -290,7 +298,7 @@ mod tests {
         assert_eq!(pids(&path), [9]);
         // Another start of the machine: nothing of it means anything.
         assert!(read(&path, "another boot").unwrap().is_empty());
-        register.ended("life-9".into());
+        register.ended("life-9".into(), None);
         register.close(SOON);
         assert!(!path.exists());
     }
@@ -323,7 +331,7 @@ mod tests {
         register.began("now".into(), run(0));
         for number in 1..5_000 {
             register.began("now".into(), run(number));
-            register.ended(format!("life-{number}"));
+            register.ended(format!("life-{number}"), None);
         }
         // Not closed, as after a SIGKILL: only what is queued is waited for.
         register.began("now".into(), run(5_000));

@@ -1,5 +1,6 @@
 //! The order in which everything starts.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,11 +130,13 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         key: "daemon.state_dir",
         source,
     })?;
-    let (life, register, earlier) = begin_life(&daemon.state_dir, &outbox)?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
+    // Before anything is started or looked for.
+    let cgroups = sys::Cgroups::claim(&daemon.state_dir);
+    let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
     let spawner = {
-        let outbox = outbox.clone();
-        Spawner::start(std::env::vars_os().collect(), move |answer| {
+        let (outbox, cgroups) = (outbox.clone(), cgroups.as_ref().ok().cloned());
+        Spawner::start(std::env::vars_os().collect(), cgroups, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));
         })
@@ -161,6 +164,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         life,
         register,
         earlier,
+        cgroups,
         scribe,
         systemd,
         sessions,
@@ -171,6 +175,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
 /// What is left of earlier lives, and the beginning of this one.
 fn begin_life(
     state_dir: &Path,
+    cgroups: Option<&sys::Cgroups>,
     outbox: &mpsc::Sender<Message>,
 ) -> Result<(String, Register, Earlier), RunError> {
     let now = Timestamp::now();
@@ -188,10 +193,13 @@ fn begin_life(
             ));
         }
     }
+    // A copy of another daemon's state directory: what that one runs is not left over while it lives.
+    let lives = |record: &RunRecord| sys::start_ticks(record.mcpd_pid) == Some(record.mcpd_start_ticks);
+    earlier.records.retain(|record| !lives(record));
+    let known = known(&earlier.records, cgroups.map(sys::Cgroups::inherited).unwrap_or_default());
     // After an orderly end there is no record, and nothing to look for.
-    if !earlier.records.is_empty() {
-        let remains =
-            sys::Remains::new(known(&earlier.records)).map_err(system("cannot look for processes"))?;
+    if !known.lives.is_empty() || !known.cgroups.is_empty() {
+        let remains = sys::Remains::new(known).map_err(system("cannot look for processes"))?;
         earlier.found = remains.leftovers();
         if earlier.found.is_empty() {
             earlier.records.clear();
@@ -203,7 +211,9 @@ fn begin_life(
             earlier.minder = Some(minder);
         }
     }
-    let this = register::Life { boot_id, life: life.clone(), began: format!("{now:.6}") };
+    let mcpd_start_ticks = sys::start_ticks(std::process::id()).unwrap_or(0);
+    let began = format!("{now:.6}");
+    let this = register::Life { boot_id, life: life.clone(), mcpd_start_ticks, began };
     let outbox = outbox.clone();
     let trouble = move |path: &Path, error: &io::Error| {
         let _ = outbox.blocking_send(Message::Register(path.to_path_buf(), error.to_string()));
@@ -213,18 +223,29 @@ fn begin_life(
     Ok((life, register, earlier))
 }
 
-fn known(records: &[RunRecord]) -> sys::KnownLives {
+/// `inherited`: what lives in the daemon's own part of the cgroup tree. A life that was started elsewhere in the tree had
+/// its own there.
+fn known(records: &[RunRecord], inherited: Vec<(String, sys::Cgroup)>) -> sys::KnownLives {
     let mut lives: Vec<String> = records.iter().map(|record| record.life.clone()).collect();
     lives.sort();
     lives.dedup();
-    let runs = records.iter().filter_map(|record| record.run.as_ref());
-    let runs = runs.map(|run| sys::KnownRun {
+    let runs = || records.iter().filter_map(|record| record.run.as_ref());
+    let mut cgroups: Vec<(Arc<str>, sys::Cgroup)> =
+        inherited.into_iter().map(|(service, cgroup)| (service.into(), cgroup)).collect();
+    let mut seen: HashSet<sys::Cgroup> = cgroups.iter().map(|(_, cgroup)| cgroup.clone()).collect();
+    for run in runs() {
+        let elsewhere =
+            run.cgroup.as_ref().and_then(|path| sys::Cgroup::of_a_run(Path::new(path), &run.run_id));
+        let elsewhere = elsewhere.filter(|cgroup| seen.insert(cgroup.clone()));
+        cgroups.extend(elsewhere.map(|cgroup| (run.service.as_str().into(), cgroup)));
+    }
+    let runs = runs().map(|run| sys::KnownRun {
         service: run.service.as_str().into(),
         run_id: run.run_id.clone(),
         pid: run.pid,
         start_ticks: run.start_ticks,
     });
-    sys::KnownLives { lives, runs: runs.collect() }
+    sys::KnownLives { lives, runs: runs.collect(), cgroups }
 }
 
 fn make_dir(path: &Path, key: &'static str) -> Result<(), RunError> {

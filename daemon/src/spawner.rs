@@ -49,6 +49,10 @@ pub struct Started {
     pub began: u64,
     /// What of its environment must not be told.
     pub secrets: Secrets,
+    /// The directory of its cgroup.
+    pub cgroup: Option<PathBuf>,
+    /// Why it has none although there are some.
+    pub cgroup_trouble: Option<String>,
 }
 
 /// The queue to the threads. Cheap to clone.
@@ -82,15 +86,17 @@ struct State {
 }
 
 impl Spawner {
-    /// Starts the threads. `inherited` is the daemon's own environment; `answer` is called on one of the threads.
+    /// Starts the threads. `inherited` is the daemon's own environment, `cgroups` where runs have theirs; `answer` is
+    /// called on one of the threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
     pub fn start(
         inherited: Vec<(OsString, OsString)>,
+        cgroups: Option<sys::Cgroups>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::with(move |job| run(job, &inherited), answer)
+        Self::with(move |job| run(job, &inherited, cgroups.as_ref()), answer)
     }
 
     fn with(
@@ -158,7 +164,11 @@ impl Pool {
     }
 }
 
-fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String> {
+fn run(
+    job: &Job,
+    inherited: &[(OsString, OsString)],
+    cgroups: Option<&sys::Cgroups>,
+) -> Result<Started, String> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
         .map_err(|error| error.to_string())?;
@@ -177,7 +187,7 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
         .filter(|(name, _)| is_secret_name(name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let plan = sys::SpawnPlan {
+    let mut plan = sys::SpawnPlan {
         program: program.clone(),
         argv: argv.iter().map(OsString::from).collect(),
         env,
@@ -185,10 +195,36 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
         stdout: output(),
         stderr: output(),
         merge_stderr: job.probe.is_some(),
+        cgroup: None,
     };
+    let mut cgroup_trouble = None;
+    // A probe's program is no part of the run that it asks.
+    if let Some(cgroups) = cgroups.filter(|_| job.probe.is_none()) {
+        match cgroups.make(&spec.name, &job.run_id) {
+            Ok(cgroup) => plan.cgroup = Some(cgroup),
+            Err(error) => {
+                cgroup_trouble = Some(format!("no cgroup below {}: {error}", cgroups.path().display()))
+            }
+        }
+    }
     let began = sys::monotonic_ns();
-    let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
-    Ok(Started { spawned, program, began, secrets })
+    let mut spawned = sys::spawn(&plan);
+    if spawned.is_err()
+        && let Some(cgroup) = plan.cgroup.take()
+    {
+        // Nothing has ever been in it.
+        let _ = cgroup.remove();
+        // A run without a cgroup is better than none.
+        if let Err(error) = &spawned
+            && error.step == sys::SpawnStep::Cgroup
+        {
+            cgroup_trouble = Some(error.message.clone());
+            spawned = sys::spawn(&plan);
+        }
+    }
+    let spawned = spawned.map_err(|error| error.message)?;
+    let cgroup = plan.cgroup.map(|cgroup| cgroup.path().to_path_buf());
+    Ok(Started { spawned, program, began, secrets, cgroup, cgroup_trouble })
 }
 
 #[cfg(test)]

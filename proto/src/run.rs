@@ -14,6 +14,9 @@ pub struct RunRecord {
     pub life: String,
     /// mcpd's own process in it.
     pub mcpd_pid: u32,
+    /// When that started, as [`Run::start_ticks`]: as long as it lives, nothing of this life is left over.
+    #[serde(default)]
+    pub mcpd_start_ticks: u64,
     /// When the life or the run began, RFC 3339 UTC.
     pub time: String,
     /// The run; absent in the line with which a life begins.
@@ -38,6 +41,9 @@ pub struct Run {
     pub stop_signal: i32,
     /// After this, SIGKILL.
     pub stop_timeout_seconds: f64,
+    /// The directory of its cgroup, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
 }
 
 #[cfg(test)]
@@ -45,7 +51,7 @@ mod tests {
     use super::*;
 
     /// A line that is on some disk: it has to load for ever.
-    const FIRST: &str = r#"{"schema":1,"boot_id":"b","life":"1f-5e","mcpd_pid":31,"time":"2026-11-23T09:00:00.000000Z","run":{"service":"a","run_id":"1f-5e-2","generation":3,"pid":812,"start_ticks":4711,"stop_signal":15,"stop_timeout_seconds":10.0}}"#;
+    const FIRST: &str = r#"{"schema":1,"boot_id":"b","life":"1f-5e","mcpd_pid":31,"mcpd_start_ticks":4000,"time":"2026-11-23T09:00:00.000000Z","run":{"service":"a","run_id":"1f-5e-2","generation":3,"pid":812,"start_ticks":4711,"stop_signal":15,"stop_timeout_seconds":10.0}}"#;
 
     #[test]
     fn lines_of_the_first_version_load() {

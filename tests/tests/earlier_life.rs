@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mcpd_tests::proto::event::Event;
 use mcpd_tests::proto::status::State;
-use mcpd_tests::wait::{wait_for, wait_for_file};
+use mcpd_tests::wait::wait_for;
 use mcpd_tests::{Daemon, Sandbox, binaries, processes};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -38,7 +38,15 @@ fn services(sandbox: &Sandbox, daemon: u32) -> Vec<u32> {
     marked.map(|process| process.pid).filter(|&pid| pid != daemon).collect()
 }
 
+/// It has said so, which it does once nothing of its start is under way any more.
+fn ready(daemon: &Daemon<'_>, name: &str) {
+    daemon.wait_status(name, "ready", |now| now.log_tail.iter().any(|line| line.text.starts_with("ready")));
+}
+
 fn all_there(sandbox: &Sandbox, daemon: &Daemon<'_>) -> Vec<u32> {
+    for name in NAMES {
+        ready(daemon, name);
+    }
     wait_for("every process", || services(sandbox, daemon.pid()).len() == PROCESSES);
     services(sandbox, daemon.pid())
 }
@@ -269,8 +277,7 @@ fn without_its_line_a_process_is_known_by_its_environment() {
         "[service.x]\nexec = [\"@fixture\", \"fork-away\", \"--pid-file\", \"@dir/away\", \"--quiet\"]\n",
     );
     let first = sandbox.start();
-    first.wait_state("x", State::Up);
-    wait_for_file(&sandbox.path("away"));
+    ready(&first, "x");
     let old = services(&sandbox, first.pid());
     first.kill_alone();
     let path = sandbox.state_dir().join("runs.jsonl");

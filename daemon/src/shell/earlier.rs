@@ -136,10 +136,6 @@ impl Shell {
                 );
                 self.tell_own(Level::Warn, None, "leftovers_blind", message, json!({}));
             }
-            Told::Settled => {
-                self.inherited.minder = None;
-                self.register.settled();
-            }
         }
     }
 
@@ -160,6 +156,10 @@ impl Shell {
             let data =
                 json!({ "killed": process_list(killed.iter().map(|(pid, name)| (*pid, name.as_str()))) });
             self.tell_own(level, Some(&name), "leftovers_gone", message, data);
+            if self.inherited.found.is_empty() {
+                self.inherited.minder = None;
+                self.register.settled();
+            }
         }
     }
 
@@ -175,9 +175,8 @@ impl Shell {
             .iter()
             .filter_map(|life| Some(format!("pid {}, begun {}", life["mcpd_pid"], life["began"].as_str()?)))
             .collect();
-        let (lives, count) = (lives.join("; "), words::processes(processes.len()));
-        let names = words::process_names(named());
-        format!("{count} of an earlier life of mcpd ({lives}) are ended first: {names}")
+        let (lives, names) = (lives.join("; "), words::process_names(named()));
+        format!("left by an earlier life of mcpd ({lives}) and ended before anything else: {names}")
     }
 }
 

@@ -90,6 +90,7 @@ pub struct Shell {
     logs: Logs,
     recorder: Recorder,
     register: Register,
+    cgroups: Result<sys::Cgroups, String>,
     inherited: earlier::Inheritance,
     scribe: Scribe,
     systemd: Systemd,
@@ -135,6 +136,8 @@ pub struct Parts {
     pub register: Register,
     /// What earlier lives of mcpd left.
     pub earlier: Earlier,
+    /// Where runs have cgroups, or why they have none.
+    pub cgroups: Result<sys::Cgroups, String>,
     /// Writes down what happens.
     pub scribe: Scribe,
     /// Tells systemd.
@@ -150,7 +153,7 @@ impl Shell {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
         let Parts { inbox, outbox, children, spawner, logs, store, recorder, .. } = parts;
-        let Parts { life, register, earlier, scribe, systemd, sessions, .. } = parts;
+        let Parts { life, register, earlier, cgroups, scribe, systemd, sessions, .. } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -170,6 +173,7 @@ impl Shell {
             logs,
             recorder,
             register,
+            cgroups,
             inherited: earlier::Inheritance::default(),
             scribe,
             systemd,
@@ -333,11 +337,14 @@ impl Shell {
         // Whoever still asks something is told that nobody answers any more.
         drop(self.inbox);
         self.sessions.close(LAST_ANSWERS).await;
-        let (logs, register) = (self.logs, self.register);
+        let (logs, register, cgroups) = (self.logs, self.register, self.cgroups);
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
         tokio::task::spawn_blocking(move || {
             register.close(LAST_WORDS);
+            if let Ok(cgroups) = cgroups {
+                cgroups.leave();
+            }
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());

@@ -33,9 +33,9 @@ impl Shell {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
                 {
-                    self.children.forget(run.key);
+                    let cgroup = self.children.forget(run.key);
                     self.owners.remove(&run.key);
-                    self.register.ended(run_id_of(&self.boot, run.key));
+                    self.register.ended(run_id_of(&self.boot, run.key), cgroup);
                 }
             }
             Action::Probe { service, generation, probe } => self.probe(service, generation, probe),

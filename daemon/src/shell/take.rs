@@ -138,6 +138,11 @@ impl Shell {
             Ok(started) => {
                 let spawned = started.spawned;
                 let pid = spawned.process.id();
+                if let Some(why) = started.cgroup_trouble {
+                    let name = entry.as_ref().map(|entry| entry.name.clone());
+                    self.cgroup_failing(name.as_deref(), &why);
+                }
+                let entry = self.entries.get_mut(&service);
                 let mut run_id = String::new();
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
@@ -151,6 +156,7 @@ impl Shell {
                             start_ticks,
                             stop_signal: spec.stop_signal.number(),
                             stop_timeout_seconds: spec.stop_timeout.as_secs_f64(),
+                            cgroup: started.cgroup.map(|path| path.display().to_string()),
                         };
                         self.register.began(stamp(Timestamp::now()), run);
                     }
@@ -227,6 +233,12 @@ impl Shell {
             run.settling = left > 0;
             self.events.push_back(Event::TreeLeft { service: *service, generation: run.generation, left });
         }
+    }
+
+    /// A run has none of the cgroups that there are.
+    fn cgroup_failing(&mut self, service: Option<&str>, why: &str) {
+        let message = format!("it runs without a cgroup of its own: {why}");
+        self.tell_own(Level::Warn, service, "cgroup_failing", message, json!({}));
     }
 
     fn log_event(&mut self, event: LogEvent) {

@@ -29,9 +29,9 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Children, LogPipe, Process, Remains, RemainsWaker, async_pipe, boot_id, ctrl_c_helper, host_name,
-    is_pipe, is_root, make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit,
-    remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    Cgroup, Cgroups, Children, LogPipe, Process, Remains, RemainsWaker, TREE, async_pipe, boot_id,
+    ctrl_c_helper, host_name, is_pipe, is_root, make_private_dir, monotonic_ns, os_release, private,
+    raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks, stderr_is_the_journal,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
@@ -48,6 +48,8 @@ pub struct KnownLives {
     pub lives: Vec<String>,
     /// The runs that were not over when it was last written down.
     pub runs: Vec<KnownRun>,
+    /// Their cgroups, and of which service each is.
+    pub cgroups: Vec<(Arc<str>, Cgroup)>,
 }
 
 /// A run of an earlier life of the daemon.
@@ -115,6 +117,8 @@ pub struct SpawnPlan {
     pub stderr: Output,
     /// Sends stderr where stdout goes, in the order of writing (for probes).
     pub merge_stderr: bool,
+    /// The cgroup that it is in from its first instruction on; it exists. Never one on Windows.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// A program that was started: its process, to be given to [`Children::adopt`], and the read ends of its output.
@@ -135,6 +139,8 @@ pub enum SpawnStep {
     Pipes,
     /// Its working directory.
     WorkingDirectory,
+    /// Its cgroup.
+    Cgroup,
     /// A process to run it in.
     Process,
     /// Running the program itself.

@@ -2,18 +2,25 @@
 //!
 //! Where to go next: [`spawn`](spawn::spawn) starts, `explain.rs` turns an errno of exec into its cause, `children.rs`
 //! reaps and signals, `descendants.rs` finds what a dead leader left behind, `remains.rs` what a killed daemon did,
-//! `proc_files.rs` reads `/proc`.
+//! `proc_files.rs` reads `/proc`. `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs`
+//! starts a program in it, `cgroup_watch.rs` hears that it is empty.
 
+mod cgroup;
+mod cgroup_watch;
 mod children;
+mod delegation;
 mod descendants;
 mod explain;
 mod files;
+mod launch;
 mod limits;
 mod proc_files;
 mod remains;
 mod spawn;
 
+pub use cgroup::Cgroup;
 pub use children::Children;
+pub use delegation::Cgroups;
 pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
@@ -22,11 +29,16 @@ pub use limits::raise_open_files_limit;
 pub use remains::{Remains, RemainsWaker};
 pub use spawn::{Process, spawn};
 
+use mcpd_proto::status::Tree;
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("mcpd runs on Linux and on Windows: it needs a child subreaper or job objects");
 
 /// The read end of a service's output, non-blocking.
 pub type LogPipe = mio::unix::pipe::Receiver;
+
+/// How the processes of a run are held together when it has no cgroup.
+pub const TREE: Tree = Tree::Session;
 
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts.
 pub fn monotonic_ns() -> u64 {
@@ -39,6 +51,12 @@ pub fn monotonic_ns() -> u64 {
 pub fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// When a living process started, as [`Process::start_ticks`] says; `None`: there is none of this number.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = proc_files::stat(libc::pid_t::try_from(pid).ok()?)?;
+    (!stat.dead).then_some(stat.started)
 }
 
 /// The machine's host name.

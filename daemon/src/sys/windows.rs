@@ -3,6 +3,7 @@
 //! Where to go next: `spawn.rs` starts, `job.rs` holds a process tree together, `children.rs` reaps and signals, `news.rs`
 //! brings word of ended processes to it, `console.rs` sends CTRL+C.
 
+mod cgroup;
 mod children;
 mod console;
 mod files;
@@ -11,6 +12,7 @@ mod news;
 mod remains;
 mod spawn;
 
+pub use cgroup::{Cgroup, Cgroups};
 pub use children::Children;
 pub use console::{CTRL_C_ARGUMENT, ctrl_c_helper};
 pub use files::{
@@ -20,6 +22,7 @@ pub use files::{
 pub use remains::{Remains, RemainsWaker};
 pub use spawn::{Process, spawn};
 
+use mcpd_proto::status::Tree;
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{
@@ -28,6 +31,9 @@ use windows_sys::Win32::System::SystemInformation::{
 
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
+
+/// How the processes of a run are held together.
+pub const TREE: Tree = Tree::Job;
 
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts. It is the
 /// clock of the standard library's `Instant` too, so that deadlines and timers agree.
@@ -46,6 +52,12 @@ pub fn monotonic_ns() -> u64 {
 
 /// Not needed here: a job ends with the daemon that holds it, so that nothing is left to be recognised.
 pub fn boot_id() -> Option<String> {
+    None
+}
+
+/// Not needed here, as [`boot_id`].
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let _ = pid;
     None
 }
 

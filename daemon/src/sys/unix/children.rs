@@ -8,12 +8,15 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::Process;
+use super::cgroup::Cgroup;
+use super::cgroup_watch::CgroupWatch;
 use super::descendants::{self, Estate, Member};
 use super::limits;
 use super::proc_files::{self, Family};
@@ -32,7 +35,6 @@ const RSS_SLACK_BYTES: u64 = 1024 * 1024;
 const UNCLAIMED_LIMIT: usize = 4096;
 
 /// The processes of the daemon, owned by one thread.
-#[derive(Debug)]
 pub struct Children {
     runs: HashMap<Key, Run>,
     /// The children that are not reaped yet, by pid.
@@ -42,6 +44,9 @@ pub struct Children {
     unclaimed: Vec<Unclaimed>,
     /// Ends that adopting a process brought to light.
     claimed: Vec<Collected>,
+    wake: Waker,
+    /// From the first run on that is in a cgroup and leaves something.
+    watch: Option<CgroupWatch>,
 }
 
 #[derive(Debug)]
@@ -61,21 +66,22 @@ struct Run {
     number_reused: bool,
     /// What it had left at the last look.
     leftovers: HashSet<Member>,
+    cgroup: Option<Cgroup>,
 }
 
 impl Children {
     /// Makes the daemon the one to whom the orphans among its descendants fall, and keeps the descriptors that whoever
-    /// started it left open from reaching its services. The loop learns of ended children by SIGCHLD, so `wake` is not
-    /// used here.
+    /// started it left open from reaching its services. The loop learns of ended children by SIGCHLD; `wake` is for what
+    /// is heard of otherwise.
     ///
     /// # Errors
     ///
     /// When the kernel refuses to make the daemon a child subreaper.
     pub fn new(wake: Waker) -> io::Result<Self> {
-        drop(wake);
         limits::keep_inherited_descriptors();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed: Vec::new(), claimed: Vec::new() })
+        let (unclaimed, claimed) = (Vec::new(), Vec::new());
+        Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed, claimed, wake, watch: None })
     }
 
     /// Takes over a started process. `run_id` is the value of [`RUN_ID_VARIABLE`](crate::sys::RUN_ID_VARIABLE) in its
@@ -84,7 +90,7 @@ impl Children {
         for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
             earlier.number_reused = true;
         }
-        let Process { pid, began, rss_floor_bytes, start_ticks: _ } = process;
+        let Process { pid, began, rss_floor_bytes, start_ticks: _, cgroup } = process;
         // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
         // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
         let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
@@ -104,6 +110,7 @@ impl Children {
                 ended: ended.is_some(),
                 number_reused: false,
                 leftovers: HashSet::new(),
+                cgroup,
             },
         );
     }
@@ -119,6 +126,9 @@ impl Children {
     /// the program is executed the child shares the daemon's memory, and the kernel counts that as the child's.
     pub fn collect(&mut self, spawns_in_flight: bool, out: &mut Vec<Collected>) {
         out.append(&mut self.claimed);
+        if self.watch.as_ref().is_some_and(CgroupWatch::has_stirred) {
+            out.push(Collected::Orphan { pid: 0 });
+        }
         if !spawns_in_flight {
             self.unclaimed.clear();
         }
@@ -160,17 +170,29 @@ impl Children {
             Whom::Main => run.pid,
             Whom::Group => -run.pid,
         };
+        if let (libc::SIGKILL, Whom::Group, Some(cgroup)) = (signal, whom, &run.cgroup) {
+            cgroup.kill();
+        }
         if descendants::kill(target, signal) { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// How many processes of an ended run still live: members of its group or session, and descendants that left them.
+    /// How many processes of an ended run still live: members of its cgroup, group or session, and descendants that left
+    /// them.
     pub fn leftovers(&mut self, key: Key) -> usize {
         self.members(key).len()
     }
 
     /// Sends a signal to each of the [`leftovers`](Self::leftovers); returns how many got it.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
-        self.members(key).into_iter().filter(|&member| descendants::signal(member, signal)).count()
+        let members = self.members(key);
+        let reached = members.into_iter().filter(|&member| descendants::signal(member, signal)).count();
+        if signal == libc::SIGKILL
+            && let Some(cgroup) = self.cgroup(key)
+        {
+            // What is just being forked as well.
+            cgroup.kill();
+        }
+        reached
     }
 
     fn members(&mut self, key: Key) -> Vec<Member> {
@@ -186,18 +208,41 @@ impl Children {
             known: &run.leftovers,
         };
         let living = &self.living;
-        let members = descendants::living(&estate, |family| strangers(family, living));
+        let mut members = descendants::living(&estate, |family| strangers(family, living));
+        if let Some(cgroup) = &run.cgroup {
+            // Before it is read, so that no change is missed.
+            if self.watch.is_none() {
+                self.watch = CgroupWatch::start(Arc::clone(&self.wake)).ok();
+            }
+            if let Some(watch) = &self.watch {
+                watch.watch(cgroup);
+            }
+            let main = (!run.ended).then_some(run.pid);
+            for pid in cgroup.processes().into_iter().filter(|&pid| Some(pid) != main) {
+                if members.iter().any(|member| member.pid == pid) {
+                    continue;
+                }
+                let stat = proc_files::stat(pid).filter(|stat| !stat.dead);
+                members.extend(stat.map(|stat| Member { pid, started: stat.started }));
+            }
+        }
         run.leftovers = members.iter().copied().collect();
         members
     }
 
-    /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan.
-    pub fn forget(&mut self, key: Key) {
-        if let Some(run) = self.runs.remove(&key)
-            && !run.ended
-        {
+    /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan. Its cgroup,
+    /// which is to be removed, is handed back.
+    pub fn forget(&mut self, key: Key) -> Option<Cgroup> {
+        let run = self.runs.remove(&key)?;
+        if !run.ended {
             self.living.remove(&run.pid);
         }
+        run.cgroup
+    }
+
+    /// The cgroup that a run is in.
+    pub fn cgroup(&self, key: Key) -> Option<&Cgroup> {
+        self.runs.get(&key)?.cgroup.as_ref()
     }
 
     /// The last resort at the daemon's end: kills every child and orphan, and what falls to the daemon by that, until

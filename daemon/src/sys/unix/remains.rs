@@ -5,6 +5,7 @@
 //!
 //! * if it has the pid of a recorded run *and* started at the very tick that was recorded with it, or
 //! * if the environment that it was started with holds the run id of an earlier life, or
+//! * if it is in the cgroup of one of their runs, or
 //! * if its parent is one of theirs, or
 //! * if its session is that of a recorded run, or led by one of theirs, and one of theirs of that run is in it: a
 //!   session's number is not given out again while the session has members.
@@ -91,6 +92,8 @@ impl Remains {
 
     /// Looks at every process of the machine.
     pub fn look(&mut self) {
+        // One that is empty stays so: nobody enters it any more.
+        self.known.cgroups.retain(|(_, cgroup)| cgroup.is_populated() || cgroup.remove().is_err());
         let found = recognise(&self.known);
         self.members.retain(|member, _| found.contains_key(member));
         for (member, service) in found {
@@ -133,6 +136,11 @@ impl Remains {
                 let (service, name) = (Arc::clone(&watched.service), watched.name.clone());
                 reached.push(Leftover { service, pid: member.pid.unsigned_abs(), name });
             }
+        }
+        if signal == libc::SIGKILL {
+            // What is just being forked as well.
+            let cgroups = self.known.cgroups.iter().filter(|(of, _)| &**of == service);
+            cgroups.for_each(|(_, cgroup)| cgroup.kill());
         }
         reached
     }
@@ -208,6 +216,11 @@ fn recognise(known: &KnownLives) -> HashMap<Member, Arc<str>> {
         let named = || service.map(|name| String::from_utf8_lossy(&name).as_ref().into());
         let service = recorded.map(|run| Arc::clone(&run.service)).or_else(named);
         belongs.processes.entry(pid).or_insert_with(|| service.unwrap_or_else(|| "?".into()));
+    }
+    for (service, cgroup) in &known.cgroups {
+        for pid in cgroup.processes().into_iter().filter(|pid| family.contains_key(pid)) {
+            belongs.processes.entry(pid).or_insert_with(|| Arc::clone(service));
+        }
     }
     belongs.grow(&family);
     let members = belongs.processes.into_iter();

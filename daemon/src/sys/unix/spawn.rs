@@ -18,6 +18,8 @@ use std::sync::OnceLock;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use super::cgroup::Cgroup;
+use super::launch::{self, Failed, Launch};
 use super::{LogPipe, explain, limits, proc_files};
 use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
 
@@ -30,6 +32,8 @@ pub struct Process {
     pub(super) began: u64,
     /// In clock ticks since the machine's start; `None`: it had ended and was reaped before anybody could look.
     pub(super) start_ticks: Option<u64>,
+    /// Where it and all that it starts are.
+    pub(super) cgroup: Option<Cgroup>,
     /// The daemon's own peak of resident memory when it started the child: the kernel counts that in, see
     /// [`Children::collect`](super::Children::collect).
     pub(super) rss_floor_bytes: u64,
@@ -76,8 +80,37 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         actions.change_directory(directory.as_raw_fd()).map_err(no_memory)?;
     }
     let attributes = Attributes::new().map_err(no_memory)?;
+    let streams = [null, stdout_target, stderr_target];
+    let cgroup = plan.cgroup.as_ref().map(|cgroup| open_cgroup(plan, cgroup)).transpose()?;
 
     let began = super::monotonic_ns();
+    let pid = match &cgroup {
+        None => posix_spawn(&words, &actions, &attributes),
+        Some(cgroup) => launch::launch(Launch {
+            program: words.program.as_ptr(),
+            arguments: &pointers(&words.argv),
+            environment: &pointers(&words.env),
+            streams,
+            directory: directory.as_ref().map(AsRawFd::as_raw_fd),
+            cgroup: cgroup.as_raw_fd(),
+        }),
+    };
+    let pid = pid.map_err(|failed| match failed {
+        Failed::Start(errno) => explain::failure(plan, directory.as_ref(), errno),
+        Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
+    })?;
+    limits::restore_in(pid);
+    // It is a child that is not reaped, unless the loop has just done so: then there is nothing to be read.
+    let start_ticks = proc_files::stat(pid).map(|stat| stat.started);
+    let (rss_floor_bytes, cgroup) = (proc_files::own_peak_rss_bytes(), plan.cgroup.clone());
+    Ok(Spawned {
+        process: Process { pid, began, start_ticks, cgroup, rss_floor_bytes },
+        stdout: stdout.map(|pipe| pipe.read),
+        stderr: stderr.map(|pipe| pipe.read),
+    })
+}
+
+fn posix_spawn(words: &Words, actions: &FileActions, attributes: &Attributes) -> Result<libc::pid_t, Failed> {
     let mut pid: libc::pid_t = 0;
     // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
     // to NUL-terminated strings that `words` owns, each ended by a null pointer; the child only reads them.
@@ -91,17 +124,22 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
             pointers(&words.env).as_ptr(),
         )
     };
-    if errno != 0 {
-        return Err(explain::failure(plan, directory.as_ref(), errno));
+    if errno == 0 { Ok(pid) } else { Err(Failed::Start(errno)) }
+}
+
+fn open_cgroup(plan: &SpawnPlan, cgroup: &Cgroup) -> Result<OwnedFd, SpawnError> {
+    let path = cgroup.path().join("cgroup.procs");
+    let opened = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(io::Error::from).and_then(above_stdio).map_err(|error| cgroup_error(plan, &error))
+}
+
+fn cgroup_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
+    let place = plan.cgroup.as_ref().map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
+    SpawnError {
+        step: SpawnStep::Cgroup,
+        errno: error.raw_os_error().unwrap_or(0),
+        message: format!("cannot start {} in the cgroup {place}: {error}", plan.program.display()),
     }
-    limits::restore_in(pid);
-    // It is a child that is not reaped, unless the loop has just done so: then there is nothing to be read.
-    let start_ticks = proc_files::stat(pid).map(|stat| stat.started);
-    Ok(Spawned {
-        process: Process { pid, began, start_ticks, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
-        stdout: stdout.map(|pipe| pipe.read),
-        stderr: stderr.map(|pipe| pipe.read),
-    })
 }
 
 /// The words of a plan as C strings.

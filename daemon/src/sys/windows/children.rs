@@ -17,6 +17,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::Process;
+use super::cgroup::Cgroup;
 use super::console::{self, CtrlC};
 use super::job::{Job, TERMINATED, succeeded};
 use super::news::{Inbox, News, Port, Wait};
@@ -179,8 +180,15 @@ impl Children {
     }
 
     /// Ends the watch over a run, and whatever still lives of it.
-    pub fn forget(&mut self, key: Key) {
+    pub fn forget(&mut self, key: Key) -> Option<Cgroup> {
         self.runs.remove(&key);
+        None
+    }
+
+    /// None: a job holds its processes together.
+    pub fn cgroup(&self, key: Key) -> Option<&Cgroup> {
+        let _ = key;
+        None
     }
 
     /// The last resort at the daemon's end: terminates every process of every job until none is left. Returns how many
