@@ -1,8 +1,8 @@
 //! Where may the daemon have cgroups of its own?
 //!
 //! In a subtree that is its to write to: of the cgroup that it was started in, when whoever manages the tree has given it
-//! away. systemd marks what it has (`Delegate=yes`) with an attribute; where no systemd runs, what can be written to is
-//! free to use (a container, another init). Everything is below one directory that is named for the state directory, so
+//! away. systemd marks what it has (`Delegate=yes`) with an attribute, or the unit says so in a variable; where no systemd
+//! runs, what can be written to is free to use (a container, another init). Everything is below one directory that is named for the state directory, so
 //! that daemons with different ones never meet, and the next life finds what this one left:
 //!
 //! ```text
@@ -21,6 +21,8 @@ use super::cgroup::{self, Cgroup};
 const SYSTEMD: &str = "/run/systemd/system";
 /// The attributes by which systemd marks what it has given away: the first since 251, the second before, for root only.
 const DELEGATED: [&str; 2] = ["user.delegate", "trusted.delegate"];
+/// The managers of users do not mark what they give away in all versions (252 does not): the unit says it by this.
+const DELEGATED_VARIABLE: &str = "MCPD_DELEGATED";
 /// The daemon's own.
 const DAEMON: &str = "daemon";
 
@@ -170,7 +172,8 @@ fn below(own: &Path, root: &Path, point: &Path) -> Option<PathBuf> {
 
 /// Whether whoever manages the tree lets the daemon have what is below this.
 fn may_use(home: &Path) -> Result<(), String> {
-    if !Path::new(SYSTEMD).exists() || DELEGATED.iter().any(|name| is_set(home, name)) {
+    let said = || std::env::var_os(DELEGATED_VARIABLE).is_some_and(|value| value == "yes");
+    if !Path::new(SYSTEMD).exists() || DELEGATED.iter().any(|name| is_set(home, name)) || said() {
         return Ok(());
     }
     Err(format!("systemd has not delegated the cgroup {} (Delegate=yes in the unit)", home.display()))
