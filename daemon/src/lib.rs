@@ -4,13 +4,14 @@
 //!
 //! | module | minds |
 //! |---|---|
-//! | [`spawner`] | starting processes |
+//! | [`spawner`], [`setup`] | starting processes; what is set in them first |
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`register`], [`leftovers`] | what is to be known after a SIGKILL; what the life before left |
 //! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`control`] | clients on the control socket |
+//! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
 //! | [`run`] | the order in which all this starts |
@@ -28,6 +29,7 @@ pub mod recorder;
 pub mod register;
 pub mod run;
 pub mod scribe;
+pub mod setup;
 pub mod shell;
 pub mod signals;
 pub mod spawner;
@@ -35,3 +37,4 @@ pub mod sys;
 pub mod systemd;
 pub mod voice;
 pub mod words;
+pub mod workers;

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_proto::run::RunRecord;
@@ -24,16 +23,12 @@ use crate::shell::message::Message;
 use crate::shell::{Earlier, Parts, Shell};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
+use crate::sys;
 use crate::systemd::Systemd;
-use crate::{shell, sys};
+use crate::workers::Workers;
 
 /// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
 const INBOX: usize = 4096;
-/// Stack of a thread of the blocking pool: a TLS handshake in a debug build needs more than a few pages; untouched pages
-/// cost nothing.
-const STACK: usize = 1024 * 1024;
-/// A thread of the blocking pool that has nothing to do for this long ends.
-const KEEP_THREAD: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -93,23 +88,13 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     sys::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(shell::IN_FLIGHT)
-        .thread_stack_size(STACK)
-        .thread_keep_alive(KEEP_THREAD)
         .build()
         .map_err(system("cannot start the runtime"))?;
-    let result = runtime.block_on(supervise(source, loaded));
-    // A probe or a reader that hangs does not keep a daemon that has ended.
-    runtime.shutdown_background();
-    result
+    runtime.block_on(supervise(source, loaded))
 }
 
 async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
-    // One thread of the blocking pool is held for good: tokio panics when the system has no room for a first thread, and
-    // only waits when there is one. A machine out of processes must not end the supervisor.
-    let (_held, hold) = std::sync::mpsc::channel::<()>();
-    tokio::task::spawn_blocking(move || hold.recv());
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
     let waker = {
         let outbox = outbox.clone();
@@ -134,6 +119,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     // Before anything is started or looked for.
     let cgroups = sys::Cgroups::claim(&daemon.state_dir);
     let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
+    let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
         let (outbox, cgroups) = (outbox.clone(), cgroups.as_ref().ok().cloned());
         Spawner::start(std::env::vars_os().collect(), cgroups, move |answer| {
@@ -149,6 +135,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         log_dir: daemon.log_dir.clone(),
         store: store.clone(),
         scribe: scribe.clone(),
+        workers: workers.clone(),
         sessions: sessions.clone(),
     };
     control::listen(&daemon.control_socket, desk)?;
@@ -166,6 +153,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         earlier,
         cgroups,
         scribe,
+        workers,
         systemd,
         sessions,
     };

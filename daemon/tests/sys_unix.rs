@@ -171,6 +171,7 @@ fn plan<const N: usize>(key: Key, program: &str, arguments: [&str; N]) -> SpawnP
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             cgroups.make("test", &format!("{}-{count}", run_id(key))).unwrap()
         }),
+        setup: Vec::new(),
     }
 }
 

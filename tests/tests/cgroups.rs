@@ -71,6 +71,7 @@ fn each_run_has_a_cgroup_of_its_own_and_none_is_left() {
     let Some(base) = base(&daemon) else { return };
     let name = "a.b@c:d";
     daemon.wait_state(name, State::Up);
+    daemon.wait_state("two", State::Up);
     let (one, two) = (cgroup(&daemon, name), cgroup(&daemon, "two"));
     wait_for("the whole tree", || members(&one).len() == 5);
     assert_eq!(members(&two), [daemon.pid_of("two")]);

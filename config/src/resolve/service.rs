@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
 use crate::resolve::health;
+use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
 use crate::schema;
@@ -50,6 +51,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
     let seconds = Duration::from_secs;
     let instant = Duration::from_millis(1);
     let kind = [("simple", ServiceType::Simple)];
+    let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
@@ -60,6 +62,10 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         working_directory: service.path(cx, "working_directory"),
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
         stop_signal: service.read(cx, "stop_signal", Signal::TERM, Scalar::signal),
         stop_timeout: service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO),
@@ -70,6 +76,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         restart: restart(cx, &service),
         health: health::resolve(cx, &service),
         log: log(cx, &service),
+        resources: resources::resources(cx, &service),
         crash: crash(cx, &service),
     })
 }

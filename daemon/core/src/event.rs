@@ -109,6 +109,8 @@ pub enum Event {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+        /// It would fail again until somebody changes something: no program, no such user, a refused limit.
+        permanent: bool,
     },
     /// The main process ended.
     Exited {
@@ -150,9 +152,20 @@ pub enum Event {
         generation: u64,
         /// Which probe of this start.
         probe: u64,
-        /// Healthy.
-        ok: bool,
+        /// What it found.
+        finding: Finding,
     },
+}
+
+/// What a probe says of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Healthy.
+    Good,
+    /// Not healthy: a bad answer, or none within the probe's timeout.
+    Bad,
+    /// Nothing: it could not be carried out. Kubernetes' `Unknown`; neither a failure nor a success.
+    Unknown,
 }
 
 /// A process that lived without a health check for this long counts as started when somebody waits for it: an import
@@ -166,7 +179,8 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long a restart waits for the crash report to reach the disk: a hung disk must not keep a service down.
 pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long after a probe's own timeout the core waits for its verdict.
+/// How long after a probe's own timeout the core waits for its verdict. The prober sees to the timeout, and what hangs
+/// that long is a failure; a prober that says nothing at all says nothing of the service.
 pub const PROBE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).

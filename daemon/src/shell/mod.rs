@@ -50,9 +50,9 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
+use crate::workers::Workers;
 
 pub use self::earlier::Earlier;
-pub use self::probe::IN_FLIGHT;
 
 /// Messages taken in before time and signals get their turn.
 const BATCH: usize = 64;
@@ -93,6 +93,7 @@ pub struct Shell {
     cgroups: Result<sys::Cgroups, String>,
     inherited: earlier::Inheritance,
     scribe: Scribe,
+    workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
 
@@ -140,6 +141,8 @@ pub struct Parts {
     pub cgroups: Result<sys::Cgroups, String>,
     /// Writes down what happens.
     pub scribe: Scribe,
+    /// Run what waits for a disk.
+    pub workers: Workers,
     /// Tells systemd.
     pub systemd: Systemd,
     /// The clients' sessions.
@@ -153,7 +156,7 @@ impl Shell {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
         let Parts { inbox, outbox, children, spawner, logs, store, recorder, .. } = parts;
-        let Parts { life, register, earlier, cgroups, scribe, systemd, sessions, .. } = parts;
+        let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, .. } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -176,6 +179,7 @@ impl Shell {
             cgroups,
             inherited: earlier::Inheritance::default(),
             scribe,
+            workers,
             systemd,
             sessions,
             pending: HashMap::new(),
@@ -197,10 +201,7 @@ impl Shell {
     }
 
     fn begin(&mut self, loaded: Loaded, store: &CrashStore, mut earlier: Earlier) {
-        let warnings = loaded.warnings.clone();
-        for warning in warnings {
-            self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
-        }
+        self.warn(&loaded.warnings);
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
         let records = std::mem::take(&mut earlier.records);
         let mut left = self.inherit(&records, earlier);
@@ -216,11 +217,11 @@ impl Shell {
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.
-    fn recall_crashes(&self, store: &CrashStore) {
+    fn recall_crashes(&mut self, store: &CrashStore) {
         let names: Vec<(ServiceId, Arc<str>)> =
             self.entries.iter().map(|(id, entry)| (*id, entry.name.clone())).collect();
         let (store, outbox) = (store.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let recalling = self.workers.run(move || {
             for (service, name) in names {
                 let count = store.count(&name);
                 if count == 0 {
@@ -233,6 +234,16 @@ impl Shell {
                 }
             }
         });
+        if let Err(error) = recalling {
+            let message = format!("earlier crashes are not counted: no thread to look for them: {error}");
+            self.tell_own(Level::Warn, None, "recall_failed", message, serde_json::Value::Null);
+        }
+    }
+
+    fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.tell_own(Level::Warn, None, "config_warning", warning.clone(), serde_json::Value::Null);
+        }
     }
 
     fn now(&self) -> (Mono, Timestamp) {
@@ -340,7 +351,7 @@ impl Shell {
         let (logs, register, cgroups) = (self.logs, self.register, self.cgroups);
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
-        tokio::task::spawn_blocking(move || {
+        let last_words = move || {
             register.close(LAST_WORDS);
             if let Ok(cgroups) = cgroups {
                 cgroups.leave();
@@ -348,9 +359,11 @@ impl Shell {
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());
-        });
-        // Either they are written, or the disk hangs and nobody is served by waiting longer.
-        let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        };
+        if self.workers.run(last_words).is_ok() {
+            // Either they are written, or the disk hangs and nobody is served by waiting longer.
+            let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! Linux: processes by `posix_spawn`, reaped by the loop's thread, descendants found through `/proc`.
 //!
-//! Where to go next: [`spawn`](spawn::spawn) starts, `explain.rs` turns an errno of exec into its cause, `children.rs`
-//! reaps and signals, `descendants.rs` finds what a dead leader left behind, `remains.rs` what a killed daemon did,
-//! `proc_files.rs` reads `/proc`. `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs`
-//! starts a program in it, `cgroup_watch.rs` hears that it is empty.
+//! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and its
+//! program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `descendants.rs` finds
+//! what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`. `delegation.rs`
+//! finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it, `cgroup_watch.rs`
+//! hears that it is empty.
 
 mod cgroup;
 mod cgroup_watch;
 mod children;
 mod delegation;
 mod descendants;
+mod exec_step;
 mod explain;
 mod files;
 mod launch;
@@ -21,11 +23,13 @@ mod spawn;
 pub use cgroup::Cgroup;
 pub use children::Children;
 pub use delegation::Cgroups;
+pub use exec_step::{exec_step, unknown_account};
+pub(super) use explain::is_permanent;
 pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
-pub use limits::raise_open_files_limit;
+pub use limits::{is_shortage, raise_open_files_limit};
 pub use remains::{Remains, RemainsWaker};
 pub use spawn::{Process, spawn};
 

@@ -20,10 +20,14 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use remains::{Remains, RemainsWaker};
+pub(super) use spawn::is_permanent;
 pub use spawn::{Process, spawn};
 
 use mcpd_proto::status::Tree;
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::Foundation::{
+    ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_TOO_MANY_OPEN_FILES,
+};
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{
     ComputerNamePhysicalDnsHostname, GetComputerNameExW, OSVERSIONINFOW,
@@ -34,6 +38,15 @@ pub type LogPipe = mio::windows::NamedPipe;
 
 /// How the processes of a run are held together.
 pub const TREE: Tree = Tree::Job;
+/// No plan names an account on Windows.
+pub fn unknown_account(_: &[crate::sys::Setup]) -> Option<String> {
+    None
+}
+
+/// There is no exec step on Windows.
+pub fn exec_step() -> Option<i32> {
+    None
+}
 
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts. It is the
 /// clock of the standard library's `Instant` too, so that deadlines and timers agree.
@@ -92,6 +105,21 @@ pub fn os_release() -> String {
 /// Whether the daemon runs as root: there is none on Windows.
 pub fn is_root() -> bool {
     false
+}
+
+/// Does this error say that the machine, or the daemon's share of it, has no room: no handle, socket or memory?
+pub fn is_shortage(error: &std::io::Error) -> bool {
+    const SHORTAGES: [u32; 6] = [
+        ERROR_TOO_MANY_OPEN_FILES,
+        ERROR_NOT_ENOUGH_MEMORY,
+        ERROR_OUTOFMEMORY,
+        ERROR_NO_SYSTEM_RESOURCES,
+        // Winsock's own numbers of the same: WSAEMFILE, WSAENOBUFS.
+        10_024,
+        10_055,
+    ];
+    let raw = error.raw_os_error().and_then(|raw| u32::try_from(raw).ok());
+    raw.is_some_and(|raw| SHORTAGES.contains(&raw))
 }
 
 /// Windows has no limit of open files that could be raised.

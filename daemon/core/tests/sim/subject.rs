@@ -1,7 +1,7 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
 use mcpd_core::view::{StateView, View};
-use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +46,14 @@ pub(crate) enum Flaw {
     IgnoresTree,
     /// Starts the process although an earlier life of the daemon left one.
     IgnoresEarlierLife,
+    /// Takes no start for the last one: what cannot start is tried again.
+    TriesAgain,
+    /// Takes every failed start for the last one.
+    GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Takes a probe that could not be carried out for one that failed.
+    CountsUnknown,
 }
 
 /// The core or a broken one.
@@ -82,6 +88,13 @@ impl Subject {
             }
             (Flaw::IgnoresEarlierLife, Event::Define { service, policy, start, program_missing, .. }) => {
                 Event::Define { service, policy, start, program_missing, left: 0 }
+            }
+            (
+                Flaw::CountsUnknown,
+                Event::Probed { service, generation, probe, finding: Finding::Unknown },
+            ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
+            (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
+                Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
             }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);

@@ -4,6 +4,8 @@
 //! daemon's memory while the calling thread waits (`CLONE_VM | CLONE_VFORK`), and calls nothing but what may be called
 //! there. The child puts itself into the cgroup before anything else: no process of the program is ever outside.
 
+use std::ffi::CStr;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -13,20 +15,22 @@ const STACK_BYTES: usize = 64 * 1024;
 
 /// Everything that the child needs, prepared by the parent: the child must not allocate.
 pub(super) struct Launch<'a> {
-    pub(super) program: *const libc::c_char,
-    /// Ended by a null pointer, as `environment`.
-    pub(super) arguments: &'a [*mut libc::c_char],
-    pub(super) environment: &'a [*mut libc::c_char],
+    pub(super) program: &'a CStr,
+    /// Ended by a null pointer, as `env`.
+    pub(super) argv: &'a [*mut libc::c_char],
+    pub(super) env: &'a [*mut libc::c_char],
     /// Stdin, stdout, stderr; each above 2.
     pub(super) streams: [RawFd; 3],
+    /// Those that the program has under the same numbers; all others are closed.
+    pub(super) inherits: &'a [RawFd],
     pub(super) directory: Option<RawFd>,
-    /// `cgroup.procs`, open for writing.
-    pub(super) cgroup: RawFd,
 }
 
 /// What did not work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Failed {
+    /// There was no memory to prepare it.
+    Room(io::Error),
     /// The program could not be executed, or what comes before that.
     Start(libc::c_int),
     /// The child could not enter the cgroup.
@@ -35,15 +39,17 @@ pub(super) enum Failed {
 
 /// What parent and child both see.
 struct Shared<'a> {
-    launch: Launch<'a>,
+    launch: &'a Launch<'a>,
+    /// `cgroup.procs`, open for writing.
+    cgroup: RawFd,
     errno: AtomicI32,
     in_cgroup: AtomicI32,
 }
 
 /// Starts the program and returns its pid once it runs.
-pub(super) fn launch(launch: Launch<'_>) -> Result<libc::pid_t, Failed> {
+pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pid_t, Failed> {
     let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
-    let shared = Shared { launch, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(0) };
+    let shared = Shared { launch, cgroup, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(0) };
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the sets are writable and initialised by the calls before they are read. The stack is the child's alone
@@ -93,11 +99,11 @@ extern "C" fn child(shared: *mut libc::c_void) -> libc::c_int {
 /// # Safety
 /// Only in the child, as [`child`] says.
 unsafe fn enter_and_execute(shared: &Shared<'_>) -> bool {
-    let launch = &shared.launch;
+    let launch = shared.launch;
     // SAFETY: as `child` says.
     unsafe {
         // 0 is whoever writes it.
-        if libc::write(launch.cgroup, c"0".as_ptr().cast(), 1) != 1 {
+        if libc::write(shared.cgroup, c"0".as_ptr().cast(), 1) != 1 {
             return false;
         }
         shared.in_cgroup.store(1, Ordering::Release);
@@ -120,10 +126,20 @@ unsafe fn enter_and_execute(shared: &Shared<'_>) -> bool {
         {
             return false;
         }
+        if launch.inherits.is_empty() {
+            // They are closed on exec anyway; closed before it, an exec that hangs holds no end of another spawn's pipe
+            // open. Before Linux 5.9 that has to do.
+            libc::syscall(libc::SYS_close_range, libc::STDERR_FILENO + 1, libc::c_uint::MAX, 0);
+        }
+        for &fd in launch.inherits {
+            if libc::fcntl(fd, libc::F_SETFD, 0) != 0 {
+                return false;
+            }
+        }
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-        libc::execve(launch.program, launch.arguments.as_ptr().cast(), launch.environment.as_ptr().cast());
+        libc::execve(launch.program.as_ptr(), launch.argv.as_ptr().cast(), launch.env.as_ptr().cast());
         false
     }
 }

@@ -4,9 +4,9 @@
 //! call returns once the program runs or has failed to. Nothing leaks into the program: every descriptor of the daemon
 //! is close-on-exec, signal mask and dispositions are the system's defaults (a Rust program ignores SIGPIPE, and an
 //! ignored signal stays ignored over exec). Each program leads a session and a process group of its own, so that it has
-//! no terminal and its whole group can be signalled.
+//! no terminal and its whole group can be signalled. What else has to be set is done by the [exec step](super::exec_step).
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,6 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use super::cgroup::Cgroup;
+use super::exec_step::Handover;
 use super::launch::{self, Failed, Launch};
 use super::{LogPipe, explain, limits, proc_files};
 use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
@@ -59,7 +60,6 @@ impl Process {
 /// The program does not run; the error names the step that failed and the cause.
 pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     let words = Words::of(plan)?;
-    let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
     let null = null_device().map_err(|error| pipes_error("cannot open /dev/null", &error))?;
     let stdout = output(plan.stdout)?;
     let stderr = if plan.merge_stderr { None } else { output(plan.stderr)? };
@@ -71,35 +71,47 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         stderr.as_ref().map_or(null, |pipe| pipe.write.as_raw_fd())
     };
 
-    let no_memory = |error: io::Error| process_error(plan, &error);
-    let mut actions = FileActions::new().map_err(no_memory)?;
-    actions.dup2(null, libc::STDIN_FILENO).map_err(no_memory)?;
-    actions.dup2(stdout_target, libc::STDOUT_FILENO).map_err(no_memory)?;
-    actions.dup2(stderr_target, libc::STDERR_FILENO).map_err(no_memory)?;
-    if let Some(directory) = &directory {
-        actions.change_directory(directory.as_raw_fd()).map_err(no_memory)?;
-    }
-    let attributes = Attributes::new().map_err(no_memory)?;
-    let streams = [null, stdout_target, stderr_target];
     let cgroup = plan.cgroup.as_ref().map(|cgroup| open_cgroup(plan, cgroup)).transpose()?;
+    let streams = [null, stdout_target, stderr_target];
+    let enter = cgroup.as_ref().map(AsRawFd::as_raw_fd);
 
     let began = super::monotonic_ns();
-    let pid = match &cgroup {
-        None => posix_spawn(&words, &actions, &attributes),
-        Some(cgroup) => launch::launch(Launch {
-            program: words.program.as_ptr(),
-            arguments: &pointers(&words.argv),
-            environment: &pointers(&words.env),
+    let pid = if plan.setup.is_empty() {
+        let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
+        let launch = Launch {
+            program: &words.program,
+            argv: &pointers(&words.argv),
+            env: &pointers(&words.env),
             streams,
+            inherits: &[],
             directory: directory.as_ref().map(AsRawFd::as_raw_fd),
-            cgroup: cgroup.as_raw_fd(),
-        }),
+        };
+        let pid = start(&launch, enter).map_err(|failed| match failed {
+            Failed::Room(error) => process_error(plan, &error),
+            Failed::Start(errno) => explain::failure(plan, directory.as_ref(), errno),
+            Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
+        })?;
+        limits::restore_in(pid);
+        pid
+    } else {
+        let handover = Handover::prepare(plan, &words)?;
+        let launch = Launch {
+            program: OWN_PROGRAM,
+            argv: &pointers(&handover.argv),
+            env: &pointers(&handover.env),
+            streams,
+            inherits: &handover.descriptors(),
+            directory: None,
+        };
+        let pid = start(&launch, enter).map_err(|failed| match failed {
+            Failed::Room(error) => process_error(plan, &error),
+            Failed::Start(errno) => process_error(plan, &io::Error::from_raw_os_error(errno)),
+            Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
+        })?;
+        // A step that has failed ends by itself, and is reaped as an orphan.
+        handover.outcome()?;
+        pid
     };
-    let pid = pid.map_err(|failed| match failed {
-        Failed::Start(errno) => explain::failure(plan, directory.as_ref(), errno),
-        Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
-    })?;
-    limits::restore_in(pid);
     // It is a child that is not reaped, unless the loop has just done so: then there is nothing to be read.
     let start_ticks = proc_files::stat(pid).map(|stat| stat.started);
     let (rss_floor_bytes, cgroup) = (proc_files::own_peak_rss_bytes(), plan.cgroup.clone());
@@ -108,23 +120,6 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         stdout: stdout.map(|pipe| pipe.read),
         stderr: stderr.map(|pipe| pipe.read),
     })
-}
-
-fn posix_spawn(words: &Words, actions: &FileActions, attributes: &Attributes) -> Result<libc::pid_t, Failed> {
-    let mut pid: libc::pid_t = 0;
-    // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
-    // to NUL-terminated strings that `words` owns, each ended by a null pointer; the child only reads them.
-    let errno = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            words.program.as_ptr(),
-            actions.0.as_ptr(),
-            attributes.0.as_ptr(),
-            pointers(&words.argv).as_ptr(),
-            pointers(&words.env).as_ptr(),
-        )
-    };
-    if errno == 0 { Ok(pid) } else { Err(Failed::Start(errno)) }
 }
 
 fn open_cgroup(plan: &SpawnPlan, cgroup: &Cgroup) -> Result<OwnedFd, SpawnError> {
@@ -142,15 +137,45 @@ fn cgroup_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
     }
 }
 
+/// The program that this process runs. The name leads to that one also when another file has taken its place, or none.
+const OWN_PROGRAM: &CStr = c"/proc/self/exe";
+
+/// Starts a program, in this cgroup if there is one; the new process.
+fn start(launch: &Launch<'_>, cgroup: Option<RawFd>) -> Result<libc::pid_t, Failed> {
+    match cgroup {
+        Some(cgroup) => launch::into_cgroup(launch, cgroup),
+        None => posix_spawn(launch),
+    }
+}
+
+fn posix_spawn(launch: &Launch<'_>) -> Result<libc::pid_t, Failed> {
+    let actions = FileActions::of(launch).map_err(Failed::Room)?;
+    let attributes = Attributes::new().map_err(Failed::Room)?;
+    let mut pid: libc::pid_t = 0;
+    // SAFETY: `actions` and `attributes` are initialised and outlive the call; program, `argv` and `env` are pointers to
+    // NUL-terminated strings that the caller owns, the arrays ended by a null pointer; the child only reads them.
+    let errno = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            launch.program.as_ptr(),
+            actions.0.as_ptr(),
+            attributes.0.as_ptr(),
+            launch.argv.as_ptr(),
+            launch.env.as_ptr(),
+        )
+    };
+    if errno == 0 { Ok(pid) } else { Err(Failed::Start(errno)) }
+}
+
 /// The words of a plan as C strings.
-struct Words {
-    program: CString,
-    argv: Vec<CString>,
-    env: Vec<CString>,
+pub(super) struct Words {
+    pub(super) program: CString,
+    pub(super) argv: Vec<CString>,
+    pub(super) env: Vec<CString>,
 }
 
 impl Words {
-    fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
+    pub(super) fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
         let word = |word: &OsStr, what: &str| {
             CString::new(word.as_bytes()).map_err(|_| SpawnError {
                 step: SpawnStep::Exec,
@@ -176,8 +201,11 @@ impl Words {
     }
 }
 
+/// What the exec functions take for arguments and environment.
+pub(super) type Pointers = Vec<*mut libc::c_char>;
+
 /// A null-terminated array of pointers to `words`, valid as long as they are.
-fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
+pub(super) fn pointers(words: &[CString]) -> Pointers {
     words.iter().map(|word| word.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
 }
 
@@ -254,6 +282,24 @@ fn check(errno: libc::c_int) -> io::Result<()> {
 struct FileActions(Box<MaybeUninit<libc::posix_spawn_file_actions_t>>);
 
 impl FileActions {
+    fn of(launch: &Launch<'_>) -> io::Result<Self> {
+        let mut actions = Self::new()?;
+        for (target, stream) in (0..).zip(launch.streams) {
+            actions.dup2(stream, target)?;
+        }
+        if let Some(directory) = launch.directory {
+            actions.change_directory(directory)?;
+        }
+        for &fd in launch.inherits {
+            // A descriptor that is copied onto itself only stays open over exec.
+            actions.dup2(fd, fd)?;
+        }
+        if launch.inherits.is_empty() {
+            actions.close_the_rest()?;
+        }
+        Ok(actions)
+    }
+
     fn new() -> io::Result<Self> {
         let mut actions = Box::new(MaybeUninit::uninit());
         // SAFETY: the pointer is to writable memory of the right type, which the call initialises.
@@ -264,6 +310,17 @@ impl FileActions {
     fn dup2(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
         // SAFETY: `new` has initialised the object.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(self.0.as_mut_ptr(), from, to) })
+    }
+
+    /// Everything but the standard streams is closed on exec anyway; done before it, an exec that hangs holds no end of
+    /// another spawn's pipe open.
+    fn close_the_rest(&mut self) -> io::Result<()> {
+        // SAFETY: `new` has initialised the object.
+        #[cfg(target_env = "gnu")]
+        check(unsafe {
+            libc::posix_spawn_file_actions_addclosefrom_np(self.0.as_mut_ptr(), libc::STDERR_FILENO + 1)
+        })?;
+        Ok(())
     }
 
     fn change_directory(&mut self, to: RawFd) -> io::Result<()> {
