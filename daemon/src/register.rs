@@ -3,7 +3,7 @@
 //!
 //! Nothing is synced. The file has to outlive the daemon, not the machine: what is written is in the page cache when the
 //! daemon is killed, and after a start of the machine no process is left. A thread of its own writes, for a disk that
-//! hangs must not hold the loop up. The file holds the runs that are not over and at most [`SPARE`] lines more; then it
+//! hangs must not hold the loop up. The file holds the runs that are not over and at most `SPARE` lines more; then it
 //! is written anew. After an orderly end it is gone.
 
 use std::collections::BTreeMap;

@@ -42,6 +42,8 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         stdout_tail: Vec::new(),
         health: Vec::new(),
         resources: Resources::default(),
+        left_behind: Vec::new(),
+        killed: Vec::new(),
         changed: Vec::new(),
         previous: None,
         fingerprint: None,

@@ -153,8 +153,7 @@ impl Shell {
                 let names = words::process_names(killed.iter().map(|(pid, name)| (*pid, name.as_str())));
                 (Level::Warn, format!("nothing is left of the earlier life of mcpd; SIGKILL ended {names}"))
             };
-            let data =
-                json!({ "killed": process_list(killed.iter().map(|(pid, name)| (*pid, name.as_str()))) });
+            let data = json!({ "killed": process_list(&mut killed.iter().map(|(pid, name)| (*pid, name.as_str()))) });
             self.tell_own(level, Some(&name), "leftovers_gone", message, data);
             if self.inherited.found.is_empty() {
                 self.inherited.minder = None;
@@ -167,7 +166,7 @@ impl Shell {
     pub(super) fn inherited_words(&self, service: ServiceId, data: &mut Map<String, Value>) -> String {
         let processes = self.inherited.found.get(&service).map_or(&[][..], |found| &found.processes);
         let named = || processes.iter().map(|process| (process.pid, process.name.as_str()));
-        data.insert("processes".into(), process_list(named()));
+        data.insert("processes".into(), process_list(&mut named()));
         data.insert("earlier".into(), json!(self.inherited.lives));
         let lives: Vec<String> = self
             .inherited
@@ -183,6 +182,7 @@ impl Shell {
 /// `signal(7)`
 const SIGKILL: i32 = 9;
 
-fn process_list<'a>(processes: impl Iterator<Item = (u32, &'a str)>) -> Value {
+/// Facts beside a sentence that names processes.
+pub(super) fn process_list(processes: &mut dyn Iterator<Item = (u32, &str)>) -> Value {
     processes.map(|(pid, name)| json!({ "pid": pid, "name": name })).collect()
 }

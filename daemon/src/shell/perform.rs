@@ -2,7 +2,7 @@
 
 use mcpd_core::action::Crash;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
-use mcpd_proto::crash::CrashReport;
+use mcpd_proto::crash::{CrashReport, ProcessName};
 use serde_json::json;
 
 use super::message::{Message, Recorded};
@@ -12,6 +12,9 @@ use super::{Owner, Shell};
 use crate::scribe::Level;
 use crate::spawner::Job;
 use crate::{recorder, sys, words};
+
+/// `signal(7)`
+const SIGKILL: i32 = 9;
 
 impl Shell {
     pub(super) fn perform(&mut self, action: Action) {
@@ -24,6 +27,9 @@ impl Shell {
             Action::SignalTree { service, generation: 0, signal } => self.signal_inherited(service, signal),
             Action::SignalTree { service, generation, signal } => {
                 if let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) {
+                    if signal == SIGKILL {
+                        run.kills(self.children.living(run.key));
+                    }
                     self.children.signal_leftovers(run.key, signal);
                 }
             }
@@ -36,6 +42,8 @@ impl Shell {
                     let cgroup = self.children.forget(run.key);
                     self.owners.remove(&run.key);
                     self.register.ended(run_id_of(&self.boot, run.key), cgroup);
+                    let name = entry.name.clone();
+                    self.tell_killed(&name, &run);
                 }
             }
             Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
@@ -94,8 +102,10 @@ impl Shell {
             Whom::Main => sys::Whom::Main,
             Whom::Group => sys::Whom::Group,
         };
+        let all = signal == SIGKILL && whom == sys::Whom::Group;
+        let living = if all { self.children.living(run.key) } else { Vec::new() };
         match self.children.signal(run.key, signal, whom) {
-            Ok(()) => {}
+            Ok(()) => run.kills(living),
             // It ended just now: its end is on its way.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -118,6 +128,9 @@ impl Shell {
         };
         let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
         run.settling = left > 0;
+        if left > 0 {
+            run.left = self.children.living(run.key);
+        }
         self.events.push_back(Event::TreeLeft { service, generation, left });
         self.collect();
     }
@@ -129,6 +142,10 @@ impl Shell {
         let verdicts = entry.verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
+        let names = |names: &mut dyn Iterator<Item = (u32, &str)>| -> Vec<ProcessName> {
+            names.map(|(pid, name)| ProcessName { pid, name: name.to_owned() }).collect()
+        };
+        let trees = run.as_ref().map(|run| (names(&mut run.left_names()), names(&mut run.killed_names())));
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
@@ -143,6 +160,7 @@ impl Shell {
             spawn_error: entry.spawn_error.clone(),
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
             secrets,
+            trees: trees.unwrap_or_default(),
             now,
             host: self.host.clone(),
         };

@@ -9,7 +9,7 @@ use mcpd_core::action::Crash;
 use mcpd_core::verdict::{Failure, What};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, Resources, RestartDecision};
+use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, ProcessName, Resources, RestartDecision};
 
 use crate::crash::{CrashStore, reason, redact};
 use crate::log::Tails;
@@ -28,6 +28,8 @@ pub(super) struct Case {
     pub(super) spawn_error: Option<String>,
     pub(super) previous: Option<String>,
     pub(super) secrets: Option<Secrets>,
+    /// What outlived the main process, and what of the run had to be killed so far.
+    pub(super) trees: (Vec<ProcessName>, Vec<ProcessName>),
     pub(super) now: (Mono, Timestamp),
     pub(super) host: Arc<Host>,
 }
@@ -53,6 +55,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         spawn_error,
         previous,
         secrets,
+        trees: (left_behind, killed),
         now,
         host,
     } = case;
@@ -121,6 +124,8 @@ pub(super) fn report(case: Case) -> CrashReport {
             cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),
             ..Resources::default()
         },
+        left_behind,
+        killed,
         changed: Vec::new(),
         previous,
         fingerprint: None,

@@ -174,6 +174,8 @@ impl Shell {
                         tails: None,
                         secrets: started.secrets,
                         settling: false,
+                        left: Vec::new(),
+                        killed: std::collections::BTreeMap::new(),
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);

@@ -88,6 +88,15 @@ pub struct Leftover {
     pub name: String,
 }
 
+/// A living process, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its number.
+    pub pid: u32,
+    /// The name that the system has for it; empty when it does not tell.
+    pub name: String,
+}
+
 /// Names one run of one service or one helper; chosen by the caller, never used twice.
 pub type Key = u64;
 

@@ -20,7 +20,7 @@ use super::cgroup_watch::CgroupWatch;
 use super::descendants::{self, Estate, Member};
 use super::limits;
 use super::proc_files::{self, Family};
-use crate::sys::{Collected, Exit, Key, Waker, Whom};
+use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
 
 /// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
 /// network disk) takes longer, and no one can end that.
@@ -179,12 +179,12 @@ impl Children {
     /// How many processes of an ended run still live: members of its cgroup, group or session, and descendants that left
     /// them.
     pub fn leftovers(&mut self, key: Key) -> usize {
-        self.members(key).len()
+        self.members(key, false).len()
     }
 
     /// Sends a signal to each of the [`leftovers`](Self::leftovers); returns how many got it.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
-        let members = self.members(key);
+        let members = self.members(key, false);
         let reached = members.into_iter().filter(|&member| descendants::signal(member, signal)).count();
         if signal == libc::SIGKILL
             && let Some(cgroup) = self.cgroup(key)
@@ -195,7 +195,18 @@ impl Children {
         reached
     }
 
-    fn members(&mut self, key: Key) -> Vec<Member> {
+    /// Everything that lives of a run, its main process included, in the order of pids.
+    pub fn living(&mut self, key: Key) -> Vec<Named> {
+        let in_cgroup = self.cgroup(key).map(Cgroup::processes);
+        let mut pids = in_cgroup
+            .unwrap_or_else(|| self.members(key, true).into_iter().map(|member| member.pid).collect());
+        pids.sort_unstable();
+        let named = |pid: libc::pid_t| Named { pid: pid.unsigned_abs(), name: proc_files::command_name(pid) };
+        pids.into_iter().map(named).collect()
+    }
+
+    /// `with_main`: a main process that lives is one of them, and what hangs below it is.
+    fn members(&mut self, key: Key, with_main: bool) -> Vec<Member> {
         let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
         // A process with the leader's number: as long as its session or group has members, no other can get it.
         if run.ended && !run.number_reused {
@@ -208,7 +219,12 @@ impl Children {
             known: &run.leftovers,
         };
         let living = &self.living;
-        let mut members = descendants::living(&estate, |family| strangers(family, living));
+        let main = (!run.ended).then_some(run.pid);
+        let mut members = descendants::living(&estate, |family| {
+            let mut roots = strangers(family, living);
+            roots.extend(main.filter(|_| with_main));
+            roots
+        });
         if let Some(cgroup) = &run.cgroup {
             // Before it is read, so that no change is missed.
             if self.watch.is_none() {
@@ -217,11 +233,9 @@ impl Children {
             if let Some(watch) = &self.watch {
                 watch.watch(cgroup);
             }
-            let main = (!run.ended).then_some(run.pid);
-            for pid in cgroup.processes().into_iter().filter(|&pid| Some(pid) != main) {
-                if members.iter().any(|member| member.pid == pid) {
-                    continue;
-                }
+            let seen: HashSet<libc::pid_t> = members.iter().map(|member| member.pid).collect();
+            let more = cgroup.processes().into_iter().filter(|pid| !seen.contains(pid));
+            for pid in more.filter(|&pid| with_main || Some(pid) != main) {
                 let stat = proc_files::stat(pid).filter(|stat| !stat.dead);
                 members.extend(stat.map(|stat| Member { pid, started: stat.started }));
             }
