@@ -34,6 +34,8 @@ pub(crate) const SERVICE: Schema = Schema {
         "start_timeout",
         "success_exit_status",
         "restart",
+        "watchdog",
+        "ready",
         "health",
         "log",
         "resources",
@@ -52,11 +54,9 @@ pub(crate) const SERVICE: Schema = Schema {
         "conflicts",
         "part_of",
         "binds_to",
-        "ready",
         "watch",
         "sandbox",
         "instances",
-        "watchdog",
         "remain_after_exit",
         "on_keeper_death",
     ],
@@ -91,6 +91,22 @@ pub(crate) const HEALTH: Schema = Schema {
         "retries",
         "start_period",
         "action",
+    ],
+    planned: &["mcp"],
+};
+
+pub(crate) const READY: Schema = Schema {
+    known: &[
+        "http",
+        "tcp",
+        "exec",
+        "log",
+        "notify",
+        "expect_status",
+        "expect_json",
+        "expect_body",
+        "headers",
+        "timeout",
     ],
     planned: &["mcp"],
 };

@@ -24,6 +24,7 @@ pub mod demo;
 pub mod instance;
 pub mod leftovers;
 pub mod log;
+pub mod notify;
 pub mod probe;
 pub mod recorder;
 pub mod register;

@@ -15,6 +15,7 @@ use crate::crash::CrashStore;
 use crate::instance::{self, LockError};
 use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
+use crate::notify;
 use crate::recorder::Recorder;
 use crate::register::{self, Register};
 use crate::scribe::Scribe;
@@ -116,13 +117,14 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         source,
     })?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
+    let notify = notify::listen(daemon.notify_socket(), outbox.clone());
     // Before anything is started or looked for.
     let cgroups = sys::Cgroups::claim(&daemon.state_dir);
     let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
         let (outbox, cgroups) = (outbox.clone(), cgroups.as_ref().ok().cloned());
-        Spawner::start(std::env::vars_os().collect(), cgroups, move |answer| {
+        Spawner::start(std::env::vars_os().collect(), notify, cgroups, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));
         })

@@ -168,7 +168,7 @@ fn the_cgroups_of_an_earlier_life_are_emptied_and_removed() {
     let second = sandbox.start();
     second.wait_state("escape", State::Up);
     assert!(!processes::lives(away));
-    assert_eq!(second.events().iter().filter(|event| event.event == "leftovers").count(), 1);
+    second.wait_event("what was left", |event| event.event == "leftovers");
     let now = runs(&base);
     assert!(now.len() == 1 && now != old, "{now:?} after {old:?}");
     escaped(&sandbox);

@@ -51,8 +51,13 @@ fn all_there(sandbox: &Sandbox, daemon: &Daemon<'_>) -> Vec<u32> {
     services(sandbox, daemon.pid())
 }
 
-fn leftovers(daemon: &Daemon<'_>) -> Vec<Event> {
-    daemon.events().into_iter().filter(|event| event.event == "leftovers").collect()
+/// What is said of leftovers, once that is said of so many services.
+fn leftovers(daemon: &Daemon<'_>, services: usize) -> Vec<Event> {
+    daemon.wait("what was left", || {
+        let events = daemon.events().into_iter();
+        let told: Vec<Event> = events.filter(|event| event.event == "leftovers").collect();
+        if told.len() >= services { Ok(told) } else { Err(format!("{told:#?}")) }
+    })
 }
 
 /// The pids that such events name.
@@ -83,7 +88,7 @@ fn nothing_of_an_earlier_life_runs_beside_the_next() {
     assert!(new.iter().all(|pid| !old.contains(pid)));
 
     // It says which, of which life, and each before the service's own start.
-    let told = leftovers(&second);
+    let told = leftovers(&second, NAMES.len());
     assert_eq!(told.len(), NAMES.len(), "{told:#?}");
     assert_eq!(named(&told), old.iter().copied().collect());
     for event in &told {
@@ -91,10 +96,7 @@ fn nothing_of_an_earlier_life_runs_beside_the_next() {
         assert!(event.message.contains("an earlier life of mcpd"), "{}", event.message);
         assert!(event.message.contains(&format!("pid {first_pid}, ")), "{}", event.message);
         let spawning = second
-            .events()
-            .into_iter()
-            .find(|other| other.event == "spawning" && other.service == event.service)
-            .unwrap();
+            .wait_event("its start", |other| other.event == "spawning" && other.service == event.service);
         assert!(spawning.id > event.id);
     }
     // What did not hear had to be killed, and that is said; what hears was given the time to end by itself.
@@ -131,7 +133,8 @@ fn what_is_not_configured_or_not_enabled_is_ended_as_well() {
     });
     second.wait_state("plain", State::Down);
     second.wait_state("tree", State::Parked);
-    let told: BTreeSet<String> = leftovers(&second).into_iter().filter_map(|event| event.service).collect();
+    let told: BTreeSet<String> =
+        leftovers(&second, NAMES.len()).into_iter().filter_map(|event| event.service).collect();
     assert_eq!(told, NAMES.map(str::to_owned).into());
     // They are no services.
     second.wait("the last of them", || {
@@ -200,7 +203,7 @@ fn a_number_that_means_somebody_else_now_is_left_alone() {
 
     let daemon = sandbox.start();
     daemon.wait_state("x", State::Up);
-    assert_eq!(named(&leftovers(&daemon)), [ours.id(), marked.id()].into());
+    assert_eq!(named(&leftovers(&daemon, 1)), [ours.id(), marked.id()].into());
     assert!(ours.wait().unwrap().success() && marked.wait().unwrap().success(), "asked by SIGTERM");
     for stranger in &mut strangers {
         assert!(stranger.try_wait().unwrap().is_none(), "{stranger:?}");
@@ -258,7 +261,7 @@ fn while_it_ends_it_can_be_asked_and_mcpd_can_be_killed_again() {
     third.wait_state("other", State::Up);
     assert!(!processes::lives(other));
     assert_eq!(old.iter().filter(|&&pid| processes::lives(pid)).count(), 2);
-    assert_eq!(leftovers(&third).len(), 2, "{:#?}", leftovers(&third));
+    assert_eq!(leftovers(&third, 2).len(), 2);
     // A shutdown waits for it; a second one does not.
     let asked = Instant::now();
     third.signal(Signal::TERM);
@@ -286,5 +289,5 @@ fn without_its_line_a_process_is_known_by_its_environment() {
     std::fs::write(&path, format!("{life}\n")).unwrap();
     let second = sandbox.start();
     second.wait_state("x", State::Up);
-    assert_eq!(named(&leftovers(&second)), old.into_iter().collect());
+    assert_eq!(named(&leftovers(&second, 1)), old.into_iter().collect());
 }

@@ -269,7 +269,9 @@ impl Loop {
             stop_signal: 15,
             success: ExitSet { codes: vec![0], signals: vec![15] },
             restart,
+            ready: None,
             health: None,
+            watchdog: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
         this.tell(Event::Define {
@@ -393,7 +395,9 @@ fn people_start_the_counters_again() {
         stop_signal: 15,
         success: ExitSet::default(),
         restart: defaults(),
+        ready: None,
         health: None,
+        watchdog: None,
     };
     run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });
     assert_eq!(run.core.view(ID).unwrap().restarts, 0);

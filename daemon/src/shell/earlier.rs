@@ -62,9 +62,15 @@ impl Shell {
         if let Some(why) = trouble {
             self.tell_own(Level::Error, None, "leftovers_unknown", why, json!({}));
         }
-        let begun = records.iter().filter(|record| record.run.is_none());
-        self.inherited.lives =
-            begun.map(|record| json!({ "mcpd_pid": record.mcpd_pid, "began": record.time })).collect();
+        let mut lives: Vec<&RunRecord> = Vec::new();
+        for record in records {
+            // The line with which a life begins comes first, unless it is lost.
+            if lives.iter().all(|known| known.life != record.life) {
+                lives.push(record);
+            }
+        }
+        let life = |record: &&RunRecord| json!({ "mcpd_pid": record.mcpd_pid, "began": record.time });
+        self.inherited.lives = lives.iter().map(life).collect();
         self.inherited.minder = minder;
         let mut by_service: BTreeMap<Arc<str>, Vec<Leftover>> = BTreeMap::new();
         for leftover in found {
@@ -175,7 +181,8 @@ impl Shell {
             .filter_map(|life| Some(format!("pid {}, begun {}", life["mcpd_pid"], life["began"].as_str()?)))
             .collect();
         let (lives, names) = (lives.join("; "), words::process_names(named()));
-        format!("left by an earlier life of mcpd ({lives}) and ended before anything else: {names}")
+        let which = if lives.is_empty() { String::new() } else { format!(" ({lives})") };
+        format!("left by an earlier life of mcpd{which} and ended before anything else: {names}")
     }
 }
 

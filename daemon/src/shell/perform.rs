@@ -46,7 +46,9 @@ impl Shell {
                     self.tell_killed(&name, &run);
                 }
             }
-            Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
+            Action::Probe { service, generation, probe, of } => {
+                self.probe(service, generation, probe, of);
+            }
             Action::Reply { request, service, outcome } => self.replied(request, service, &outcome),
             Action::Note(note) => {
                 if note.kind == NoteKind::SpawnSlow {
@@ -87,6 +89,8 @@ impl Shell {
             return;
         };
         entry.verdicts.clear();
+        entry.ready_verdicts.clear();
+        entry.status_text = None;
         entry.spawn_error = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
@@ -140,12 +144,14 @@ impl Shell {
         let Some(entry) = self.entries.get_mut(&crash.service) else { return };
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
         let verdicts = entry.verdicts.iter().cloned().collect();
+        let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
         let names = |names: &mut dyn Iterator<Item = (u32, &str)>| -> Vec<ProcessName> {
             names.map(|(pid, name)| ProcessName { pid, name: name.to_owned() }).collect()
         };
         let trees = run.as_ref().map(|run| (names(&mut run.left_names()), names(&mut run.killed_names())));
+        let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
@@ -155,6 +161,9 @@ impl Shell {
             spec: entry.spec.clone(),
             command,
             verdicts,
+            ready_verdicts,
+            status_text: entry.status_text.clone(),
+            triggered,
             tails: tails.unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),

@@ -16,6 +16,7 @@ mod explain;
 mod files;
 mod launch;
 mod limits;
+mod notify;
 mod proc_files;
 mod remains;
 mod spawn;
@@ -30,6 +31,7 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use limits::{is_shortage, raise_open_files_limit};
+pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};
 pub use spawn::{Process, spawn};
 

@@ -131,7 +131,7 @@ impl Service {
             Actual::Stopping(stopping) => {
                 stopping.start_now = false;
                 match stopping.cause {
-                    StopCause::Restart | StopCause::Changed => stopping.cause = cause,
+                    StopCause::Restart | StopCause::Changed | StopCause::Announced => stopping.cause = cause,
                     StopCause::Asked | StopCause::Removed | StopCause::Shutdown => {}
                     StopCause::Failure(_) | StopCause::EarlierLife => {}
                 }

@@ -106,6 +106,14 @@ fn in_environment<T>(pid: libc::pid_t, find: impl Fn(&[u8]) -> Option<T>) -> Opt
     }
 }
 
+/// The same, without a second look at a process that is in the middle of exec.
+pub(super) fn run_id_now(pid: libc::pid_t) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
+    variable(&bytes, RUN_ID_VARIABLE).map(<[u8]>::to_vec)
+}
+
 fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
     environment
         .split(|&byte| byte == 0)
