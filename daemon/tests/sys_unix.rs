@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use mcpd::sys::{
-    self, Cgroups, Children, Collected, Exit, Key, LogPipe, Output, RUN_ID_VARIABLE, SpawnPlan, SpawnStep,
-    Spawned, Whom,
+    self, Cgroups, Children, Collected, Exit, Key, LogPipe, Named, Output, RUN_ID_VARIABLE, SpawnPlan,
+    SpawnStep, Spawned, Whom,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -592,6 +592,9 @@ fn a_member_of_the_group_that_outlives_its_leader_is_found_and_killed() {
     let survivor: u32 = started.line().parse().unwrap();
     assert_eq!(lab.exit_of(1).code, Some(5));
     assert_eq!(lab.children.leftovers(1), 1);
+    // Before its exec it still is a copy of the shell.
+    let [Named { pid, name }] = &lab.children.living(1)[..] else { panic!("more than one is left") };
+    assert!(*pid == survivor && ["sh", "sleep"].contains(&name.as_str()), "{pid} {name}");
     assert_eq!(lab.children.signal_leftovers(1, SIGKILL), 1);
     lab.collect_until("the orphan", |_, found| found.contains(&Collected::Orphan { pid: survivor }));
     assert_eq!(lab.children.leftovers(1), 0);

@@ -392,10 +392,12 @@ impl<'s> Daemon<'s> {
     /// # Panics
     /// When it cannot be killed.
     pub fn kill(self) {
-        let sandbox = self.sandbox;
+        let mark = self.sandbox.mark();
         self.kill_alone();
         #[cfg(unix)]
-        crate::processes::kill_marked(sandbox.mark());
+        crate::processes::kill_marked(mark);
+        #[cfg(not(unix))]
+        let _ = mark;
     }
 
     /// Ends it as a crash of its own would, and leaves its services alone.
