@@ -91,10 +91,21 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime"))?;
-    runtime.block_on(supervise(source, loaded))
+    // Before anything is started or looked for.
+    let cgroups = sys::Cgroups::claim(&daemon.state_dir);
+    let result = runtime.block_on(supervise(source, loaded, cgroups.clone()));
+    if let (Err(_), Ok(cgroups)) = (&result, &cgroups) {
+        // It ends without ever having come to the loop's own end.
+        cgroups.leave();
+    }
+    result
 }
 
-async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
+async fn supervise(
+    source: Source,
+    loaded: Loaded,
+    cgroups: Result<sys::Cgroups, String>,
+) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
     let waker = {
@@ -118,8 +129,6 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     })?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
     let notify = notify::listen(daemon.notify_socket(), outbox.clone());
-    // Before anything is started or looked for.
-    let cgroups = sys::Cgroups::claim(&daemon.state_dir);
     let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {

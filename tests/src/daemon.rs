@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Daemon<'s> {
     watch: Watch,
     /// What it started may live on.
     abandoned: bool,
+    /// Its part of the cgroup tree, which it removes itself unless it is killed.
+    cgroup: Option<PathBuf>,
 }
 
 impl<'s> Daemon<'s> {
@@ -39,9 +42,12 @@ impl<'s> Daemon<'s> {
         let mut command = Self::command(sandbox);
         change(&mut command);
         let child = command.spawn().expect("mcpd can be started");
-        let mut daemon = Self { sandbox, child, ended: None, watch: Watch::default(), abandoned: false };
+        let mut daemon =
+            Self { sandbox, child, ended: None, watch: Watch::default(), abandoned: false, cgroup: None };
         daemon.await_hello();
         daemon.watch = Watch::open(&sandbox.socket()).expect("a daemon that answered can be subscribed to");
+        let status = daemon.call("daemon.status", json!({}));
+        daemon.cgroup = status["cgroup"].as_str().map(PathBuf::from);
         daemon
     }
 
@@ -85,7 +91,7 @@ impl<'s> Daemon<'s> {
         let cover = "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" \"$@\"";
         Some(Self::start(sandbox, |command| {
             let plain = Self::command(sandbox);
-            let mut covered = sandbox.command(std::path::Path::new("unshare"));
+            let mut covered = sandbox.command(Path::new("unshare"));
             covered.args(["--mount", "/bin/sh", "-c", cover]).arg(plain.get_program()).args(plain.get_args());
             let (out, err) = Self::streams(sandbox);
             covered.stdout(out).stderr(err);
@@ -392,12 +398,13 @@ impl<'s> Daemon<'s> {
     /// # Panics
     /// When it cannot be killed.
     pub fn kill(self) {
-        let mark = self.sandbox.mark();
+        let (mark, cgroup) = (self.sandbox.mark(), self.cgroup.clone());
         self.kill_alone();
         #[cfg(unix)]
         crate::processes::kill_marked(mark);
         #[cfg(not(unix))]
         let _ = mark;
+        remove_cgroups(cgroup.as_deref());
     }
 
     /// Ends it as a crash of its own would, and leaves its services alone.
@@ -408,6 +415,21 @@ impl<'s> Daemon<'s> {
         self.child.kill().expect("a child can be killed");
         self.wait_end();
         self.abandoned = true;
+    }
+}
+
+/// Removes the cgroup directories of a daemon that could not do it itself, as soon as its last process is gone.
+fn remove_cgroups(base: Option<&Path>) {
+    let Some(base) = base else { return };
+    for _ in 0..100 {
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(entry.path());
+        }
+        let _ = fs::remove_dir(base);
+        if !base.exists() {
+            return;
+        }
+        sleep(STEP);
     }
 }
 
@@ -428,6 +450,9 @@ impl Drop for Daemon<'_> {
         let left = crate::processes::kill_marked(self.sandbox.mark());
         #[cfg(not(unix))]
         let left: Vec<u32> = Vec::new();
+        if !orderly {
+            remove_cgroups(self.cgroup.as_deref());
+        }
         if std::thread::panicking() {
             // The scenario fails already; this says what the daemon saw of it.
             eprintln!("events:\n{}\nmcpd says:\n{}", self.told(), self.stderr());

@@ -243,6 +243,9 @@ fn while_it_ends_it_can_be_asked_and_mcpd_can_be_killed_again() {
     );
     let first = sandbox.start();
     wait_for("all", || services(&sandbox, first.pid()).len() == 3);
+    for name in ["deaf", "other"] {
+        first.wait_state(name, State::Up);
+    }
     let old = services(&sandbox, first.pid());
     let other = first.pid_of("other");
     first.kill_alone();
