@@ -32,6 +32,9 @@ const NAMES: [&str; 5] = ["plain", "shell", "away", "deaf", "tree"];
 /// Processes of all kinds together: 1 + 3 + 2 + 3 + 7.
 const PROCESSES: usize = 16;
 
+/// With cgroups, where mcpd may have some, or without.
+type Start = for<'s> fn(&'s Sandbox) -> Option<Daemon<'s>>;
+
 /// The processes of a sandbox but mcpd itself.
 fn services(sandbox: &Sandbox, daemon: u32) -> Vec<u32> {
     let marked = processes::marked(sandbox.mark()).into_iter();
@@ -69,16 +72,15 @@ fn named(events: &[Event]) -> BTreeSet<u32> {
 
 /// "each stops with zero processes left ... when mcpd itself is killed with SIGKILL and started again"; peers.md, pains 2
 /// and 11, trap 3 (whoever adopts the orphans).
-#[test]
-fn nothing_of_an_earlier_life_runs_beside_the_next() {
+fn nothing_runs_beside_the_next(start: Start) {
     let sandbox = Sandbox::new(EVERY_KIND);
-    let first = sandbox.start();
+    let Some(first) = start(&sandbox) else { return };
     let old = all_there(&sandbox, &first);
     let first_pid = first.pid();
     first.kill_alone();
     assert!(old.iter().all(|&pid| processes::lives(pid)), "mcpd alone was killed");
 
-    let second = sandbox.start();
+    let second = start(&sandbox).unwrap();
     for name in NAMES {
         second.wait_state(name, State::Up);
         assert_eq!(second.status(name).generation, 1);
@@ -112,6 +114,16 @@ fn nothing_of_an_earlier_life_runs_beside_the_next() {
     for name in NAMES {
         assert_eq!(sandbox.starts(name).len(), 2, "{name}");
     }
+}
+
+#[test]
+fn nothing_of_an_earlier_life_runs_beside_the_next() {
+    nothing_runs_beside_the_next(|sandbox| Some(sandbox.start()));
+}
+
+#[test]
+fn nothing_runs_beside_the_next_without_cgroups_either() {
+    nothing_runs_beside_the_next(|sandbox| Daemon::without_cgroups(sandbox));
 }
 
 /// Services that are gone from the configuration or not to be started are no reason to leave their processes alone.
@@ -277,12 +289,11 @@ fn while_it_ends_it_can_be_asked_and_mcpd_can_be_killed_again() {
 }
 
 /// The window between the start of a process and the line about it: its environment says whose it is.
-#[test]
-fn without_its_line_a_process_is_known_by_its_environment() {
+fn known_without_its_line(start: Start) {
     let sandbox = Sandbox::new(
         "[service.x]\nexec = [\"@fixture\", \"fork-away\", \"--pid-file\", \"@dir/away\", \"--quiet\"]\n",
     );
-    let first = sandbox.start();
+    let Some(first) = start(&sandbox) else { return };
     ready(&first, "x");
     let old = services(&sandbox, first.pid());
     first.kill_alone();
@@ -290,7 +301,17 @@ fn without_its_line_a_process_is_known_by_its_environment() {
     let text = std::fs::read_to_string(&path).unwrap();
     let (life, _) = text.split_once('\n').unwrap();
     std::fs::write(&path, format!("{life}\n")).unwrap();
-    let second = sandbox.start();
+    let second = start(&sandbox).unwrap();
     second.wait_state("x", State::Up);
     assert_eq!(named(&leftovers(&second, 1)), old.into_iter().collect());
+}
+
+#[test]
+fn without_its_line_a_process_is_known_by_its_environment() {
+    known_without_its_line(|sandbox| Daemon::without_cgroups(sandbox));
+}
+
+#[test]
+fn without_its_line_a_process_is_known_by_its_cgroup_too() {
+    known_without_its_line(|sandbox| Some(sandbox.start()));
 }
