@@ -8,6 +8,7 @@
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
+//! | [`register`], [`leftovers`] | what is to be known after a SIGKILL; what the life before left |
 //! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`control`] | clients on the control socket |
 //! | [`workers`] | what waits for a disk or a network where it stands |
@@ -21,11 +22,13 @@ pub mod control;
 pub mod crash;
 pub mod demo;
 pub mod instance;
+pub mod leftovers;
 pub mod log;
 pub mod notify;
 mod pattern;
 pub mod probe;
 pub mod recorder;
+pub mod register;
 pub mod run;
 pub mod scribe;
 pub mod setup;

@@ -1,22 +1,27 @@
 //! The order in which everything starts.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use mcpd_proto::run::RunRecord;
 use tokio::sync::mpsc;
 
 use crate::control::{self, Desk, Sessions};
 use crate::crash::CrashStore;
 use crate::instance::{self, LockError};
+use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
 use crate::notify;
 use crate::recorder::Recorder;
+use crate::register::{self, Register};
 use crate::scribe::Scribe;
 use crate::shell::load::{Loaded, Source};
 use crate::shell::message::Message;
-use crate::shell::{Parts, Shell};
+use crate::shell::{Earlier, Parts, Shell};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::sys;
@@ -86,10 +91,21 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime"))?;
-    runtime.block_on(supervise(source, loaded))
+    // Before anything is started or looked for.
+    let cgroups = sys::Cgroups::claim(&daemon.state_dir);
+    let result = runtime.block_on(supervise(source, loaded, cgroups.clone()));
+    if let (Err(_), Ok(cgroups)) = (&result, &cgroups) {
+        // It ends without ever having come to the loop's own end.
+        cgroups.leave();
+    }
+    result
 }
 
-async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
+async fn supervise(
+    source: Source,
+    loaded: Loaded,
+    cgroups: Result<sys::Cgroups, String>,
+) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
     let waker = {
@@ -113,10 +129,11 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     })?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
     let notify = notify::listen(daemon.notify_socket(), outbox.clone());
+    let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
-        let outbox = outbox.clone();
-        Spawner::start(std::env::vars_os().collect(), notify, move |answer| {
+        let (outbox, cgroups) = (outbox.clone(), cgroups.as_ref().ok().cloned());
+        Spawner::start(std::env::vars_os().collect(), notify, cgroups, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));
         })
@@ -134,9 +151,100 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     };
     control::listen(&daemon.control_socket, desk)?;
     let systemd = Systemd::from_environment();
-    let parts =
-        Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, workers, systemd, sessions };
+    let parts = Parts {
+        inbox,
+        outbox,
+        children,
+        spawner,
+        logs,
+        store,
+        recorder,
+        life,
+        register,
+        earlier,
+        cgroups,
+        scribe,
+        workers,
+        systemd,
+        sessions,
+    };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
+}
+
+/// What is left of earlier lives, and the beginning of this one.
+fn begin_life(
+    state_dir: &Path,
+    cgroups: Option<&sys::Cgroups>,
+    outbox: &mpsc::Sender<Message>,
+) -> Result<(String, Register, Earlier), RunError> {
+    let now = Timestamp::now();
+    let life = format!("{:x}-{:x}", std::process::id(), now.as_microsecond());
+    // Where a start of the machine has no name nothing outlives the daemon.
+    let Some(boot_id) = sys::boot_id() else { return Ok((life, Register::none(), Earlier::default())) };
+    let path = register::path(state_dir);
+    let mut earlier = Earlier::default();
+    match register::read(&path, &boot_id) {
+        Ok(records) => earlier.records = records,
+        Err(error) => {
+            let path = path.display();
+            earlier.trouble = Some(format!(
+                "{path} cannot be read: {error}; what an earlier life of mcpd left is not recognised"
+            ));
+        }
+    }
+    // A copy of another daemon's state directory: what that one runs is not left over while it lives.
+    let lives = |record: &RunRecord| sys::start_ticks(record.mcpd_pid) == Some(record.mcpd_start_ticks);
+    earlier.records.retain(|record| !lives(record));
+    let known = known(&earlier.records, cgroups.map(sys::Cgroups::inherited).unwrap_or_default());
+    // After an orderly end there is no record, and nothing to look for.
+    if !known.lives.is_empty() || !known.cgroups.is_empty() {
+        let remains = sys::Remains::new(known).map_err(system("cannot look for processes"))?;
+        earlier.found = remains.leftovers();
+        if earlier.found.is_empty() {
+            earlier.records.clear();
+        } else {
+            let outbox = outbox.clone();
+            // Nobody is there any more while the daemon ends.
+            let tell = move |told| drop(outbox.blocking_send(Message::Leftovers(told)));
+            let minder = Leftovers::mind(remains, tell).map_err(system("cannot start a thread"))?;
+            earlier.minder = Some(minder);
+        }
+    }
+    let mcpd_start_ticks = sys::start_ticks(std::process::id()).unwrap_or(0);
+    let began = format!("{now:.6}");
+    let this = register::Life { boot_id, life: life.clone(), mcpd_start_ticks, began };
+    let outbox = outbox.clone();
+    let trouble = move |path: &Path, error: &io::Error| {
+        let _ = outbox.blocking_send(Message::Register(path.to_path_buf(), error.to_string()));
+    };
+    let register = Register::start(path, this, earlier.records.clone(), trouble)
+        .map_err(system("cannot start a thread"))?;
+    Ok((life, register, earlier))
+}
+
+/// `inherited`: what lives in the daemon's own part of the cgroup tree. A life that was started elsewhere in the tree had
+/// its own there.
+fn known(records: &[RunRecord], inherited: Vec<(String, sys::Cgroup)>) -> sys::KnownLives {
+    let mut lives: Vec<String> = records.iter().map(|record| record.life.clone()).collect();
+    lives.sort();
+    lives.dedup();
+    let runs = || records.iter().filter_map(|record| record.run.as_ref());
+    let mut cgroups: Vec<(Arc<str>, sys::Cgroup)> =
+        inherited.into_iter().map(|(service, cgroup)| (service.into(), cgroup)).collect();
+    let mut seen: HashSet<sys::Cgroup> = cgroups.iter().map(|(_, cgroup)| cgroup.clone()).collect();
+    for run in runs() {
+        let elsewhere =
+            run.cgroup.as_ref().and_then(|path| sys::Cgroup::of_a_run(Path::new(path), &run.run_id));
+        let elsewhere = elsewhere.filter(|cgroup| seen.insert(cgroup.clone()));
+        cgroups.extend(elsewhere.map(|cgroup| (run.service.as_str().into(), cgroup)));
+    }
+    let runs = runs().map(|run| sys::KnownRun {
+        service: run.service.as_str().into(),
+        run_id: run.run_id.clone(),
+        pid: run.pid,
+        start_ticks: run.start_ticks,
+    });
+    sys::KnownLives { lives, runs: runs.collect(), cgroups }
 }
 
 fn make_dir(path: &Path, key: &'static str) -> Result<(), RunError> {

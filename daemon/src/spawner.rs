@@ -58,6 +58,10 @@ pub struct Started {
     pub began: u64,
     /// What of its environment must not be told.
     pub secrets: Secrets,
+    /// The directory of its cgroup.
+    pub cgroup: Option<PathBuf>,
+    /// Why it has none although there are some.
+    pub cgroup_trouble: Option<String>,
 }
 
 /// The queue to the threads. Cheap to clone.
@@ -92,16 +96,18 @@ struct State {
 
 impl Spawner {
     /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say things
-    /// about themselves, or why there is none; `answer` is called on one of the threads.
+    /// about themselves, or why there is none, `cgroups` where runs have theirs; `answer` is called on one of the
+    /// threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
     pub fn start(
         inherited: Vec<(OsString, OsString)>,
         notify: Result<PathBuf, String>,
+        cgroups: Option<sys::Cgroups>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::with(move |job| run(job, &inherited, &notify), answer)
+        Self::with(move |job| run(job, &inherited, &notify, cgroups.as_ref()), answer)
     }
 
     fn with(
@@ -173,6 +179,7 @@ fn run(
     job: &Job,
     inherited: &[(OsString, OsString)],
     notify: &Result<PathBuf, String>,
+    cgroups: Option<&sys::Cgroups>,
 ) -> Result<Started, NotStarted> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
@@ -200,7 +207,7 @@ fn run(
         .filter(|(name, _)| is_secret_name(name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let plan = sys::SpawnPlan {
+    let mut plan = sys::SpawnPlan {
         program: program.clone(),
         argv: argv.iter().map(OsString::from).collect(),
         env,
@@ -208,14 +215,40 @@ fn run(
         stdout: output(),
         stderr: output(),
         merge_stderr: job.probe.is_some(),
+        cgroup: None,
         setup: setup::of(spec),
     };
+    let mut cgroup_trouble = None;
+    // A probe's program is no part of the run that it asks.
+    if let Some(cgroups) = cgroups.filter(|_| job.probe.is_none()) {
+        match cgroups.make(&spec.name, &job.run_id) {
+            Ok(cgroup) => plan.cgroup = Some(cgroup),
+            Err(error) => {
+                cgroup_trouble = Some(format!("no cgroup below {}: {error}", cgroups.path().display()))
+            }
+        }
+    }
     let began = sys::monotonic_ns();
-    let spawned = sys::spawn(&plan).map_err(|error| {
+    let mut spawned = sys::spawn(&plan);
+    if spawned.is_err()
+        && let Some(cgroup) = plan.cgroup.take()
+    {
+        // Nothing has ever been in it.
+        let _ = cgroup.remove();
+        // A run without a cgroup is better than none.
+        if let Err(error) = &spawned
+            && error.step == sys::SpawnStep::Cgroup
+        {
+            cgroup_trouble = Some(error.message.clone());
+            spawned = sys::spawn(&plan);
+        }
+    }
+    let spawned = spawned.map_err(|error| {
         let permanent = error.is_permanent();
         NotStarted { why: error.message, permanent }
     })?;
-    Ok(Started { spawned, program, began, secrets })
+    let cgroup = plan.cgroup.map(|cgroup| cgroup.path().to_path_buf());
+    Ok(Started { spawned, program, began, secrets, cgroup, cgroup_trouble })
 }
 
 /// What a service needs to say things about itself. There is no WATCHDOG_PID: the pid is not known before the process is

@@ -99,8 +99,30 @@ pub fn stop_cause(cause: StopCause) -> &'static str {
         StopCause::Changed => "its configuration changed",
         StopCause::Removed => "it was removed from the configuration",
         StopCause::Shutdown => "mcpd is shutting down",
+        StopCause::EarlierLife => {
+            "an earlier life of mcpd left it running, which is ended before anything else"
+        }
         StopCause::Announced => "it says that it is stopping",
         StopCause::Failure(cause) => failure(cause),
+    }
+}
+
+/// "1 process", "3 processes".
+#[must_use]
+pub fn processes(count: usize) -> String {
+    if count == 1 { "1 process".into() } else { format!("{count} processes") }
+}
+
+/// As many processes are named in a sentence; the facts beside it have all.
+const NAMED: usize = 10;
+
+/// "python3 (812), sh (813) and 5 more".
+#[must_use]
+pub fn process_names<'a>(processes: impl Iterator<Item = (u32, &'a str)>) -> String {
+    let all: Vec<String> = processes.map(|(pid, name)| format!("{name} ({pid})")).collect();
+    match all.split_at_checked(NAMED) {
+        Some((named, rest)) if !rest.is_empty() => format!("{} and {} more", named.join(", "), rest.len()),
+        Some(_) | None => all.join(", "),
     }
 }
 
@@ -159,6 +181,15 @@ pub fn decision(decision: &Decision) -> (&'static str, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_processes_are_counted() {
+        let names = |count: u32| process_names((1..=count).map(|pid| (pid, "sh")));
+        assert_eq!(names(2), "sh (1), sh (2)");
+        assert!(names(10).ends_with("sh (9), sh (10)"), "{}", names(10));
+        assert!(names(12).ends_with("sh (10) and 2 more"), "{}", names(12));
+        assert_eq!([processes(1), processes(2)], ["1 process", "2 processes"]);
+    }
 
     #[test]
     fn spans_read_well() {

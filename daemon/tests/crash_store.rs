@@ -44,6 +44,8 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         ready: Vec::new(),
         status_text: None,
         resources: Resources::default(),
+        left_behind: Vec::new(),
+        killed: Vec::new(),
         changed: Vec::new(),
         previous: None,
         fingerprint: None,

@@ -13,12 +13,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use mcpd::sys::{
-    self, Children, Collected, Exit, Key, LogPipe, Output, RUN_ID_VARIABLE, SpawnPlan, SpawnStep, Spawned,
-    Whom,
+    self, Cgroups, Children, Collected, Exit, Key, LogPipe, Named, Output, RUN_ID_VARIABLE, SpawnPlan,
+    SpawnStep, Spawned, Whom,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -166,8 +167,121 @@ fn plan<const N: usize>(key: Key, program: &str, arguments: [&str; N]) -> SpawnP
         stdout: Output::Pipe,
         stderr: Output::Null,
         merge_stderr: false,
+        cgroup: cgroups().map(|cgroups| {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            cgroups.make("test", &format!("{}-{count}", run_id(key))).unwrap()
+        }),
         setup: Vec::new(),
     }
+}
+
+/// Names a state directory when every program is to be started in a cgroup of its own.
+const IN_CGROUPS: &str = "SYS_UNIX_TEST_IN_CGROUPS_OF";
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+fn cgroups() -> Option<&'static Cgroups> {
+    static CGROUPS: OnceLock<Option<Cgroups>> = OnceLock::new();
+    let claim = || std::env::var_os(IN_CGROUPS).map(|dir| Cgroups::claim(Path::new(&dir)).unwrap());
+    CGROUPS.get_or_init(claim).as_ref()
+}
+
+/// Seen although the test harness keeps what a test that passes prints.
+fn skipped(why: &str) {
+    let line = format!("SKIPPED: {why}: nothing is tested with cgroups\n");
+    let _ = rustix::io::write(std::io::stderr(), line.as_bytes());
+}
+
+/// Whatever holds of a program holds of one that is started in a cgroup: this whole file again.
+#[test]
+fn the_same_holds_in_cgroups() {
+    if cgroups().is_some() {
+        return;
+    }
+    // It would take this test's child for its own, and this one that one's.
+    let _lab = Lab::new();
+    let state = tempfile::tempdir().unwrap();
+    match Cgroups::claim(state.path()) {
+        Ok(cgroups) => cgroups.leave(),
+        Err(why) => return skipped(&why),
+    }
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .env(IN_CGROUPS, state.path())
+        .output()
+        .unwrap();
+    // What the tests have not removed themselves: in some of them processes are left to be killed.
+    let cgroups = Cgroups::claim(state.path()).unwrap();
+    let base = cgroups.path().to_path_buf();
+    cgroups.leave();
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(again.status.success(), "{said}\n{}", String::from_utf8_lossy(&again.stderr));
+    assert!(said.contains("test a_cgroup_holds_what_leaves_everything_else ... ok"), "{said}");
+    assert!(!base.exists(), "{} is left", base.display());
+}
+
+/// A session of its own, nobody's child, an environment without a mark: only the cgroup knows whose it is.
+#[test]
+fn a_cgroup_holds_what_leaves_everything_else() {
+    if cgroups().is_none() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let deaf = "trap \"\" TERM; /bin/sleep 1000 >/dev/null & echo away; exec >/dev/null; wait";
+    let away = format!("( setsid env -i /bin/sh -c '{deaf}' & )");
+    let plan = shell(1, &format!("{away}; cat /proc/self/cgroup; exec sleep 1000"));
+    let cgroup = plan.cgroup.clone().unwrap();
+    let mut started = lab.start(1, &plan);
+    let (mut lines, name) = (String::new(), cgroup.path().file_name().unwrap().to_str().unwrap().to_owned());
+    while !(lines.contains("away") && lines.contains(&name)) {
+        lines += &started.line();
+    }
+    assert_eq!(lab.children.cgroup(1), Some(&cgroup));
+    lab.children.signal(1, SIGTERM, Whom::Main).unwrap();
+    assert_eq!(lab.exit_of(1).signal, Some(SIGTERM));
+    // The shell and its sleep.
+    assert_eq!(lab.children.leftovers(1), 2);
+    assert!(cgroup.is_populated() && cgroup.remove().is_err());
+    lab.kill_leftovers(1);
+    assert!(!cgroup.is_populated());
+    cgroup.remove().unwrap();
+    assert!(!cgroup.path().exists());
+    cgroup.remove().unwrap();
+}
+
+/// Its whole cgroup gets SIGKILL, not only its group; cgroups that it has made below its own go as well.
+#[test]
+fn killing_the_group_kills_the_cgroup() {
+    if cgroups().is_none() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let plan = shell(1, "( setsid env -i sleep 1000 & ) ; echo away; exec sleep 1000");
+    let cgroup = plan.cgroup.clone().unwrap();
+    let mut started = lab.start(1, &plan);
+    assert_eq!(started.line(), "away");
+    let below = cgroup.path().join("below/deeper");
+    fs::create_dir_all(&below).unwrap();
+    fs::write(below.join("cgroup.procs"), started.pid.to_string()).unwrap();
+    lab.children.signal(1, SIGKILL, Whom::Group).unwrap();
+    lab.exit_of(1);
+    lab.collect_until("the end of all", |_, _| !cgroup.is_populated());
+    assert_eq!(lab.children.leftovers(1), 0);
+    assert_eq!(lab.children.forget(1), Some(cgroup.clone()));
+    cgroup.remove().unwrap();
+    assert!(!cgroup.path().exists());
+}
+
+/// A cgroup that cannot be entered is a step of its own, so that whoever starts it can do without.
+#[test]
+fn a_cgroup_that_is_gone_is_told_from_a_program_that_is() {
+    if cgroups().is_none() {
+        return;
+    }
+    let _lab = Lab::new();
+    let plan = shell(1, "true");
+    plan.cgroup.as_ref().unwrap().remove().unwrap();
+    let error = sys::spawn(&plan).unwrap_err();
+    assert_eq!(error.step, SpawnStep::Cgroup, "{error}");
 }
 
 fn shell(key: Key, script: &str) -> SpawnPlan {
@@ -478,6 +592,9 @@ fn a_member_of_the_group_that_outlives_its_leader_is_found_and_killed() {
     let survivor: u32 = started.line().parse().unwrap();
     assert_eq!(lab.exit_of(1).code, Some(5));
     assert_eq!(lab.children.leftovers(1), 1);
+    // Before its exec it still is a copy of the shell.
+    let [Named { pid, name }] = &lab.children.living(1)[..] else { panic!("more than one is left") };
+    assert!(*pid == survivor && ["sh", "sleep"].contains(&name.as_str()), "{pid} {name}");
     assert_eq!(lab.children.signal_leftovers(1, SIGKILL), 1);
     lab.collect_until("the orphan", |_, found| found.contains(&Collected::Orphan { pid: survivor }));
     assert_eq!(lab.children.leftovers(1), 0);
@@ -584,6 +701,8 @@ fn nothing_is_left_open_by_successes_and_failures() {
     let mut lab = Lab::new();
     lab.start(0, &shell(0, ""));
     lab.exit_of(0);
+    // What is opened at the first look stays open.
+    lab.kill_leftovers(0);
     let before = open_descriptors();
     for key in 1..=50 {
         let plan_of_all = SpawnPlan {

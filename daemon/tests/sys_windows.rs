@@ -263,6 +263,7 @@ mod windows {
             stdout: Output::Pipe,
             stderr: Output::Null,
             merge_stderr: false,
+            cgroup: None,
             setup: Vec::new(),
         }
     }
@@ -383,6 +384,8 @@ mod windows {
         assert_eq!(started.line(), "up");
         assert_eq!(lab.exit_of(1).code, Some(0));
         assert!(lab.children.leftovers(1) > 0);
+        let living = lab.children.living(1);
+        assert!(living.iter().any(|process| process.name.starts_with("sys_windows")), "{living:?}");
         lab.found.clear();
         assert!(lab.children.signal_leftovers(1, SIGKILL) > 0);
         lab.collect_until("the orphan", |children, found| !found.is_empty() && children.leftovers(1) == 0);

@@ -130,6 +130,12 @@ pub struct CrashReport {
     pub status_text: Option<String>,
     /// What the run used.
     pub resources: Resources,
+    /// Processes that outlived the main one and were ended after it.
+    #[serde(default)]
+    pub left_behind: Vec<ProcessName>,
+    /// Processes of the run that mcpd had sent SIGKILL to by the time of this report.
+    #[serde(default)]
+    pub killed: Vec<ProcessName>,
     /// Configuration and files that changed since the last good run.
     #[serde(default)]
     pub changed: Vec<String>,
@@ -140,6 +146,15 @@ pub struct CrashReport {
     pub fingerprint: Option<String>,
     /// The machine.
     pub host: Host,
+}
+
+/// A process, by number and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessName {
+    /// Its number.
+    pub pid: u32,
+    /// The name that the system had for it.
+    pub name: String,
 }
 
 /// What follows a crash.

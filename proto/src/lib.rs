@@ -10,6 +10,7 @@
 //! | [`error`] | what can go wrong, by `kind`? |
 //! | [`method`] | which methods are there, with which parameters and results? |
 //! | [`status`], [`crash`], [`event`], [`log`], [`plan`] | the documents |
+//! | [`run`] | what is written down of each run? |
 //! | [`socket`] | where is the control socket, as a name that both sides understand? |
 //! | [`client`] | a blocking client |
 
@@ -21,6 +22,7 @@ pub mod log;
 pub mod message;
 pub mod method;
 pub mod plan;
+pub mod run;
 pub mod socket;
 pub mod status;
 

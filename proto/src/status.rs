@@ -42,9 +42,43 @@ pub struct DaemonStatus {
     /// Log lines that could not be stored since the start, over all services.
     #[serde(default)]
     pub log_lines_dropped: u64,
+    /// How the processes of a service are held together: see [`Tree`].
+    #[serde(default)]
+    pub tree: Tree,
+    /// The cgroup below which each run has its own; null: they have none.
+    #[serde(default)]
+    pub cgroup: Option<String>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_missing: Option<String>,
     /// The last reload: when and what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<String>,
+}
+
+/// How the processes of a service are held together, so that none is left when it stops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tree {
+    /// Session, process group and descent; orphans fall to mcpd.
+    #[default]
+    Session,
+    /// A cgroup of its own, which nothing leaves by forking.
+    Cgroup,
+    /// A job object (Windows).
+    Job,
+}
+
+impl Tree {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Cgroup => "cgroup",
+            Self::Job => "job",
+        }
+    }
 }
 
 /// Where a service is in its life.
@@ -159,6 +193,12 @@ pub struct ServiceStatus {
     pub started_at: Option<String>,
     /// When the present state began, RFC 3339 UTC.
     pub since: String,
+    /// The cgroup of its processes; null when it has none.
+    #[serde(default)]
+    pub cgroup: Option<String>,
+    /// How its processes are held together; null when there are none.
+    #[serde(default)]
+    pub tree: Option<Tree>,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
     /// Keys of its configuration that changed and wait for its next start, dotted: the process was started before.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,6 +26,10 @@ pub struct Daemon<'s> {
     child: Child,
     ended: Option<ExitStatus>,
     watch: Watch,
+    /// What it started may live on.
+    abandoned: bool,
+    /// Its part of the cgroup tree, which it removes itself unless it is killed.
+    cgroup: Option<PathBuf>,
 }
 
 impl<'s> Daemon<'s> {
@@ -37,9 +42,12 @@ impl<'s> Daemon<'s> {
         let mut command = Self::command(sandbox);
         change(&mut command);
         let child = command.spawn().expect("mcpd can be started");
-        let mut daemon = Self { sandbox, child, ended: None, watch: Watch::default() };
+        let mut daemon =
+            Self { sandbox, child, ended: None, watch: Watch::default(), abandoned: false, cgroup: None };
         daemon.await_hello();
         daemon.watch = Watch::open(&sandbox.socket()).expect("a daemon that answered can be subscribed to");
+        let status = daemon.call("daemon.status", json!({}));
+        daemon.cgroup = status["cgroup"].as_str().map(PathBuf::from);
         daemon
     }
 
@@ -49,15 +57,46 @@ impl<'s> Daemon<'s> {
     /// When those files cannot be opened.
     #[must_use]
     pub fn command(sandbox: &Sandbox) -> Command {
-        let append = |name| {
-            let file: File =
-                File::options().append(true).create(true).open(sandbox.path(name)).expect("writable");
-            file
-        };
         let mut command = sandbox.command(&binaries::mcpd());
         command.arg("--config").arg(sandbox.config());
-        command.stdout(append("mcpd.out")).stderr(append("mcpd.err"));
+        let (out, err) = Self::streams(sandbox);
+        command.stdout(out).stderr(err);
         command
+    }
+
+    fn streams(sandbox: &Sandbox) -> (File, File) {
+        let append = |name| -> File {
+            File::options().append(true).create(true).open(sandbox.path(name)).expect("writable")
+        };
+        (append("mcpd.out"), append("mcpd.err"))
+    }
+
+    /// As [`Daemon::start`], where mcpd sees no cgroups: its own mount of them is covered. `None`, said aloud: this user
+    /// may not do that.
+    ///
+    /// # Panics
+    /// When it ends or does not answer in time.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn without_cgroups(sandbox: &'s Sandbox) -> Option<Self> {
+        let may =
+            Command::new("unshare").args(["--mount", "true"]).stderr(std::process::Stdio::null()).status();
+        if !may.is_ok_and(|status| status.success()) {
+            // Past the capture of a test's output: a skipped test passes, and that has to be seen.
+            let line =
+                b"SKIPPED: no mount namespace for this user: sessions instead of cgroups are not tested\n";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
+            return None;
+        }
+        let cover = "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" \"$@\"";
+        Some(Self::start(sandbox, |command| {
+            let plain = Self::command(sandbox);
+            let mut covered = sandbox.command(Path::new("unshare"));
+            covered.args(["--mount", "/bin/sh", "-c", cover]).arg(plain.get_program()).args(plain.get_args());
+            let (out, err) = Self::streams(sandbox);
+            covered.stdout(out).stderr(err);
+            *command = covered;
+        }))
     }
 
     fn await_hello(&mut self) {
@@ -358,16 +397,47 @@ impl<'s> Daemon<'s> {
     ///
     /// # Panics
     /// When it cannot be killed.
-    pub fn kill(mut self) {
+    pub fn kill(self) {
+        let (mark, cgroup) = (self.sandbox.mark(), self.cgroup.clone());
+        self.kill_alone();
+        #[cfg(unix)]
+        crate::processes::kill_marked(mark);
+        #[cfg(not(unix))]
+        let _ = mark;
+        remove_cgroups(cgroup.as_deref());
+    }
+
+    /// Ends it as a crash of its own would, and leaves its services alone.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill_alone(mut self) {
         self.child.kill().expect("a child can be killed");
         self.wait_end();
-        #[cfg(unix)]
-        crate::processes::kill_marked(self.sandbox.mark());
+        self.abandoned = true;
+    }
+}
+
+/// Removes the cgroup directories of a daemon that could not do it itself, as soon as its last process is gone.
+fn remove_cgroups(base: Option<&Path>) {
+    let Some(base) = base else { return };
+    for _ in 0..100 {
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(entry.path());
+        }
+        let _ = fs::remove_dir(base);
+        if !base.exists() {
+            return;
+        }
+        sleep(STEP);
     }
 }
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         if self.ended.is_none() {
             self.ask_to_end();
         }
@@ -380,6 +450,9 @@ impl Drop for Daemon<'_> {
         let left = crate::processes::kill_marked(self.sandbox.mark());
         #[cfg(not(unix))]
         let left: Vec<u32> = Vec::new();
+        if !orderly {
+            remove_cgroups(self.cgroup.as_deref());
+        }
         if std::thread::panicking() {
             // The scenario fails already; this says what the daemon saw of it.
             eprintln!("events:\n{}\nmcpd says:\n{}", self.told(), self.stderr());

@@ -1,7 +1,7 @@
 //! `daemon status|reload|shutdown`
 
 use mcpd_proto::method::{ReloadParams, Reloaded};
-use mcpd_proto::status::DaemonStatus;
+use mcpd_proto::status::{DaemonStatus, Tree};
 use serde_json::{Value, json};
 
 use super::{Context, decode, plan};
@@ -94,12 +94,24 @@ fn describe(daemon: &DaemonStatus, look: &Look) -> String {
         Fact::new("state", &daemon.state_dir),
         Fact::new("logs", &daemon.log_dir),
     ];
+    facts.push(Fact::new("trees", trees(daemon)));
     facts.extend(daemon.last_reload.as_ref().map(|reload| Fact::new("reload", reload)));
     if daemon.log_lines_dropped > 0 {
         let lost = format!("{} log lines could not be stored", daemon.log_lines_dropped);
         facts.push(Fact::styled("lost", lost, WARN));
     }
     headline + &look.facts(&facts)
+}
+
+/// How the processes of a service are held together.
+fn trees(daemon: &DaemonStatus) -> String {
+    match (daemon.tree, &daemon.cgroup, &daemon.cgroup_missing) {
+        (Tree::Cgroup, Some(path), _) => format!("a cgroup each, in {path}"),
+        (Tree::Cgroup, None, _) => "a cgroup each".into(),
+        (Tree::Session, _, Some(why)) => format!("a session each, and descent; no cgroups: {why}"),
+        (Tree::Session, _, None) => "a session each, and descent".into(),
+        (Tree::Job, _, _) => "a job object each".into(),
+    }
 }
 
 fn changes(reloaded: &Reloaded, look: &Look) -> String {
@@ -167,6 +179,9 @@ mod tests {
             state: "running".into(),
             summary: "3 running, 1 in backoff".into(),
             log_lines_dropped: 5,
+            tree: Tree::Session,
+            cgroup: None,
+            cgroup_missing: Some("systemd has not delegated the cgroup /x (Delegate=yes in the unit)".into()),
             last_reload: None,
         };
         let text = describe(&daemon, &terminal());
@@ -174,5 +189,9 @@ mod tests {
         assert!(text.starts_with("● mcpd 0.1.0, running\n  services: 3 running, 1 in backoff\n"), "{text}");
         assert!(text.contains("since:    2026-11-22 10:28:00 (1h 02m)"), "{text}");
         assert!(text.contains("lost:     5 log lines"), "{text}");
+        assert!(text.contains("trees:    a session each, and descent; no cgroups: systemd"), "{text}");
+        let path = Some("/sys/fs/cgroup/mcpd-1".to_owned());
+        let delegated = DaemonStatus { tree: Tree::Cgroup, cgroup: path, cgroup_missing: None, ..daemon };
+        assert_eq!(trees(&delegated), "a cgroup each, in /sys/fs/cgroup/mcpd-1");
     }
 }

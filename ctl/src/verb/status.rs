@@ -154,6 +154,7 @@ fn restarts(status: &ServiceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use mcpd_proto::crash::{CrashKind, CrashSummary};
+    use mcpd_proto::status::Tree;
 
     use super::*;
 
@@ -178,6 +179,8 @@ mod tests {
             crash_count: 2,
             started_at: Some("2026-11-22T10:28:00Z".into()),
             since: "2026-11-22T10:28:01Z".into(),
+            cgroup: None,
+            tree: Some(Tree::Session),
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             pending: Vec::new(),
             reason: None,
@@ -200,6 +203,7 @@ mod tests {
             pid: None,
             uptime_seconds: None,
             started_at: None,
+            tree: None,
             ..up(name)
         }
     }

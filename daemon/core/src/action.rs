@@ -57,7 +57,7 @@ pub enum Action {
     SignalTree {
         /// Which one.
         service: ServiceId,
-        /// Which start of it.
+        /// Which start of it; 0: what an earlier life of the daemon left.
         generation: u64,
         /// The signal's number.
         signal: i32,
@@ -230,6 +230,11 @@ pub enum NoteKind {
     },
     /// The first health probe that failed after one that succeeded.
     ProbeFailed,
+    /// Processes of an earlier life of the daemon are there and are being ended.
+    Inherited {
+        /// So many.
+        left: u32,
+    },
     /// The health check failed so often in a row that it is a failure.
     Unhealthy {
         /// So often.
@@ -303,6 +308,8 @@ pub enum StopCause {
     Removed,
     /// The daemon is on its way down.
     Shutdown,
+    /// It was left by an earlier life of the daemon.
+    EarlierLife,
     /// It said so itself, `STOPPING=1`: an end that nobody asked for.
     Announced,
     /// It failed while its process lived.

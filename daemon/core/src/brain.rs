@@ -1,8 +1,9 @@
 //! All services together: events in, actions out, one index of deadlines.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
+use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
 use crate::event::{Change, Event, Redefinition, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
@@ -58,8 +59,8 @@ impl Core {
     /// Takes in what happened and adds what is to be done to `out`.
     pub fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::Define { service, policy, start, program_missing } => {
-                self.define(now, service, *policy, start, program_missing, out);
+            Event::Define { service, policy, start, program_missing, left } => {
+                self.define(now, service, *policy, start, program_missing, left, out);
             }
             Event::Redefine { service, to } => self.with(now, service, out, |s, cx| s.redefine(cx, *to)),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
@@ -217,6 +218,7 @@ impl Core {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the fields of `Event::Define`")]
     fn define(
         &mut self,
         now: Mono,
@@ -224,6 +226,7 @@ impl Core {
         policy: crate::Policy,
         start: bool,
         program_missing: bool,
+        left: u32,
         out: &mut Vec<Action>,
     ) {
         let start = start && !self.shutting_down;
@@ -240,14 +243,17 @@ impl Core {
         }
         let mut service = Service::new(id, policy, now);
         if start && self.boot == Boot::Defining {
-            service.settles_by = Some(now + service.policy.start_timeout);
+            // What is left of an earlier life may take its own time to end first.
+            let first = if left > 0 { service.policy.stop_timeout } else { Duration::ZERO };
+            service.settles_by = Some(now + first + service.policy.start_timeout);
             self.unsettled.set(id, None, service.settles_by);
         }
         self.services.insert(id, service);
-        if !start {
-            return;
+        if left > 0 {
+            self.with(now, id, out, |s, cx| s.inherit(cx, start, program_missing, left));
+        } else if start {
+            self.with(now, id, out, |s, cx| s.begin(cx, program_missing));
         }
-        self.with(now, id, out, |s, cx| s.begin(cx, program_missing));
     }
 
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
@@ -329,6 +335,7 @@ fn state_view(service: &Service) -> StateView {
         Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
+        Actual::Ending(ending) if ending.is_inherited() => StateView::Stopping(StopCause::EarlierLife),
         Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
         Actual::Backoff { failure, .. } => StateView::Backoff { failure: *failure },
         Actual::Parked(why) => StateView::Parked(*why),
@@ -353,6 +360,7 @@ impl Service {
     /// What happens next and when, as far as a person cares.
     fn next(&self) -> Option<(NextView, Mono)> {
         match &self.actual {
+            Actual::Ending(ending) if ending.is_inherited() => Some((NextView::Kill, ending.due())),
             Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
             Actual::Starting(child) if child.awaits() == Awaited::Ready => {
                 // It is asked so often that the next time is no news.

@@ -95,6 +95,8 @@ pub enum Event {
         start: bool,
         /// Its program cannot be found: with `start` it is parked at once.
         program_missing: bool,
+        /// So many processes of it are left from an earlier life of the daemon: they are ended before anything else.
+        left: u32,
     },
     /// A reload changed this service.
     Redefine {

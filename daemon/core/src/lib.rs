@@ -12,6 +12,7 @@
 //! * [`Action::Settle`] is answered by one [`Event::Drained`], without which the core goes on after a while, and by
 //!   [`Event::TreeLeft`] each time the shell has looked at what is left of the process tree, until a look finds nothing
 //!   (`left: 0`).
+//! * An [`Event::Define`] with something `left` is followed by [`Event::TreeLeft`] of generation 0 in the same way.
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it. A probe that
 //!   hangs is the prober's to end, and a [`Finding::Bad`]; one that could not be carried out, or that is never

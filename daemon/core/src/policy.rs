@@ -37,6 +37,33 @@ pub enum ReadyPolicy {
     Notified,
 }
 
+impl Policy {
+    /// For what is only to be ended: nothing is started by it.
+    #[must_use]
+    pub fn only_to_stop(stop_signal: i32, stop_timeout: Duration) -> Self {
+        Self {
+            start_timeout: Duration::ZERO,
+            stop_timeout,
+            stop_signal,
+            success: ExitSet::default(),
+            restart: RestartPolicy {
+                when: When::Never,
+                delay: Duration::ZERO,
+                multiplier: 1.0,
+                max_delay: Duration::ZERO,
+                jitter: 0.0,
+                reset_after: Duration::ZERO,
+                max_restarts: 0,
+                park_at_limit: true,
+                prevent: ExitSet::default(),
+            },
+            health: None,
+            ready: None,
+            watchdog: None,
+        }
+    }
+}
+
 /// A set of ends, as `success_exit_status` lists them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExitSet {

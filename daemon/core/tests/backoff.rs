@@ -279,6 +279,7 @@ impl Loop {
             policy: Box::new(policy),
             start: true,
             program_missing: false,
+            left: 0,
         });
         this.tell(Event::Begun);
         this.tell(Event::Spawned { service: ID, generation: 1, pid: 100, at: this.now });

@@ -99,8 +99,8 @@ fn worlds_reach_everything() {
     }
     let everything = "
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
-        Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
-        Note.ProbeUnknown Note.ProbeKnown
+        Note.Killing Note.StillAlive Note.Leftovers Note.Inherited Note.ProbeFailed Note.Unhealthy Note.Healthy
+        Note.ProbeLost Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
         Note.Reloading Note.Reloaded Note.ReloadSlow
@@ -155,12 +155,13 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
+    noticed(Flaw::IgnoresEarlierLife, &["no_spawn_while_the_tree_lives"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
-    noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);
+    noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time", "the_watchdog_is_watched"]);
     noticed(Flaw::TakesAnyWord, &["up_means_ready", "the_watchdog_waits_its_time"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
     let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];

@@ -110,12 +110,14 @@ impl Bench {
 
     fn event(&mut self, word: &str) -> Event {
         let (service, generation) = (ID, self.core.view(ID).map_or(0, |view| view.generation));
-        let define = |start, program_missing| Event::Define {
+        let define_left = |start, program_missing, left| Event::Define {
             service,
             policy: Box::new(self.policy.clone()),
             start,
             program_missing,
+            left,
         };
+        let define = |start, program_missing| define_left(start, program_missing, 0);
         let exit = |exit| Event::Exited { service, generation, exit };
         let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let said = |said| Event::Notified { service, generation, said };
@@ -129,6 +131,9 @@ impl Bench {
             "define" => define(true, false),
             "define0" => define(false, false),
             "define!" => define(true, true),
+            "define~" => define_left(true, false, 2),
+            "define0~" => define_left(false, false, 2),
+            "define!~" => define_left(true, true, 2),
             "start" => self.command(Verb::Start),
             "stop" => self.command(Verb::Stop),
             "restart" => self.command(Verb::Restart),
@@ -272,6 +277,7 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::Changed => "changed",
         StopCause::Removed => "removed",
         StopCause::Shutdown => "shutdown",
+        StopCause::EarlierLife => "earlier life",
         StopCause::Announced => "announced",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),

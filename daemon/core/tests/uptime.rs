@@ -33,7 +33,11 @@ fn a_run_begins_when_its_process_does() {
     let mut core = Core::new(0);
     let mut out = Vec::new();
     let policy = Box::new(policy);
-    core.handle(asked, Event::Define { service, policy, start: true, program_missing: false }, &mut out);
+    core.handle(
+        asked,
+        Event::Define { service, policy, start: true, program_missing: false, left: 0 },
+        &mut out,
+    );
     core.handle(heard, Event::Spawned { service, generation: 1, pid: 7, at: began }, &mut out);
     assert_eq!(core.view(service).and_then(|view| view.started), Some(began));
     core.handle(heard, Event::Exited { service, generation: 1, exit: Exit::Code(1) }, &mut out);

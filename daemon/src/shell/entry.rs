@@ -1,6 +1,6 @@
 //! What the shell knows of a service besides what the core decides by: names, texts, handles.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,6 +84,27 @@ pub(super) struct Run {
     pub(super) secrets: Secrets,
     /// Processes were left after the main one ended: look again whenever one of them ends.
     pub(super) settling: bool,
+    /// Who they were at the first look.
+    pub(super) left: Vec<sys::Named>,
+    /// Whom SIGKILL went to, by pid.
+    pub(super) killed: BTreeMap<u32, String>,
+}
+
+impl Run {
+    /// These got SIGKILL.
+    pub(super) fn kills(&mut self, processes: Vec<sys::Named>) {
+        self.killed.extend(processes.into_iter().map(|process| (process.pid, process.name)));
+    }
+
+    /// Those at the first look, by pid and name.
+    pub(super) fn left_names(&self) -> impl Iterator<Item = (u32, &str)> + Clone {
+        self.left.iter().map(|process| (process.pid, process.name.as_str()))
+    }
+
+    /// Whom SIGKILL went to, by pid and name.
+    pub(super) fn killed_names(&self) -> impl Iterator<Item = (u32, &str)> + Clone {
+        self.killed.iter().map(|(pid, name)| (*pid, name.as_str()))
+    }
 }
 
 impl Entry {

@@ -1,5 +1,7 @@
 //! What can arrive in the loop's one inbox.
 
+use std::path::PathBuf;
+
 use mcpd_core::action::Probing;
 use mcpd_core::{ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
@@ -12,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::load::Loaded;
 use crate::crash::lack::Lack;
+use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
 use crate::probe::Verdict;
 use crate::spawner::Answer;
@@ -87,6 +90,10 @@ pub enum Message {
         /// The newest of them.
         newest: Option<CrashSummary>,
     },
+    /// There is news of what earlier lives of the daemon left.
+    Leftovers(Told),
+    /// The runs cannot be written down: where, and why.
+    Register(PathBuf, String),
     /// A client wants something.
     Ask(Ask),
 }

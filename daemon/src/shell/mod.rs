@@ -6,6 +6,7 @@
 //! | `message` | what can arrive? |
 //! | `take` | which event is that to the core? |
 //! | `perform` | what does an action come to on this machine? |
+//! | `earlier` | what did earlier lives of the daemon leave? |
 //! | `entry` | what is known of a service besides its state? |
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
@@ -14,6 +15,7 @@
 //! | `ready` | what has to be seen before a service counts as up? |
 
 mod commands;
+mod earlier;
 mod entry;
 mod examine;
 pub mod load;
@@ -50,12 +52,15 @@ use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::log::Logs;
 use crate::recorder::Recorder;
+use crate::register::Register;
 use crate::scribe::{Level, Scribe};
 use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
 use crate::workers::Workers;
+
+pub use self::earlier::Earlier;
 
 /// Messages taken in before time and signals get their turn.
 const BATCH: usize = 64;
@@ -93,6 +98,9 @@ pub struct Shell {
     spawner: Spawner,
     logs: Logs,
     recorder: Recorder,
+    register: Register,
+    cgroups: Result<sys::Cgroups, String>,
+    inherited: earlier::Inheritance,
     scribe: Scribe,
     workers: Workers,
     systemd: Systemd,
@@ -132,6 +140,14 @@ pub struct Parts {
     pub store: CrashStore,
     /// Writes them.
     pub recorder: Recorder,
+    /// Part of every run's id: a different one at each start of mcpd.
+    pub life: String,
+    /// Writes down what runs.
+    pub register: Register,
+    /// What earlier lives of mcpd left.
+    pub earlier: Earlier,
+    /// Where runs have cgroups, or why they have none.
+    pub cgroups: Result<sys::Cgroups, String>,
     /// Writes down what happens.
     pub scribe: Scribe,
     /// Run what waits for a disk.
@@ -148,19 +164,8 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts {
-            inbox,
-            outbox,
-            children,
-            spawner,
-            logs,
-            store,
-            recorder,
-            scribe,
-            workers,
-            systemd,
-            sessions,
-        } = parts;
+        let Parts { inbox, outbox, children, spawner, logs, store, recorder, .. } = parts;
+        let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, .. } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -180,6 +185,9 @@ impl Shell {
             spawner,
             logs,
             recorder,
+            register,
+            cgroups,
+            inherited: earlier::Inheritance::default(),
             scribe,
             workers,
             systemd,
@@ -190,7 +198,7 @@ impl Shell {
             next_request: 0,
             reloads: reload::Reloads::default(),
             shutdowns: Vec::new(),
-            boot: format!("{:x}-{:x}", std::process::id(), started_at.as_microsecond()),
+            boot: life,
             started: now,
             started_at,
             host: Arc::new(report::host()),
@@ -198,15 +206,21 @@ impl Shell {
             finished: false,
             ends_by: None,
         };
-        shell.begin(loaded, &store);
+        shell.begin(loaded, &store, earlier);
         shell
     }
 
-    fn begin(&mut self, loaded: Loaded, store: &CrashStore) {
+    fn begin(&mut self, loaded: Loaded, store: &CrashStore, mut earlier: Earlier) {
         self.warn(&loaded.warnings);
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
+        let records = std::mem::take(&mut earlier.records);
+        let mut left = self.inherit(&records, earlier);
         for spec in specs {
-            self.define(&spec, &loaded);
+            let left = left.remove(spec.name.as_str()).unwrap_or_default();
+            self.define(&spec, &loaded, left);
+        }
+        for (name, left) in left {
+            self.define_ghost(name, left, &records);
         }
         self.events.push_back(Event::Begun);
         self.recall_crashes(store);
@@ -344,10 +358,14 @@ impl Shell {
         // Whoever still asks something is told that nobody answers any more.
         drop(self.inbox);
         self.sessions.close(LAST_ANSWERS).await;
-        let logs = self.logs;
+        let (logs, register, cgroups) = (self.logs, self.register, self.cgroups);
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
         let last_words = move || {
+            register.close(LAST_WORDS);
+            if let Ok(cgroups) = cgroups {
+                cgroups.leave();
+            }
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcpd_core::action::Crash;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
-use mcpd_proto::crash::CrashReport;
+use mcpd_proto::crash::{CrashReport, ProcessName};
 use serde_json::json;
 
 use super::message::{Message, Recorded};
@@ -15,6 +15,9 @@ use crate::scribe::Level;
 use crate::spawner::Job;
 use crate::{recorder, sys, words};
 
+/// `signal(7)`
+const SIGKILL: i32 = 9;
+
 impl Shell {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
@@ -23,19 +26,27 @@ impl Shell {
                 self.signal(service, generation, signal, whom);
             }
             Action::Settle { service, generation } => self.settle(service, generation),
+            Action::SignalTree { service, generation: 0, signal } => self.signal_inherited(service, signal),
             Action::SignalTree { service, generation, signal } => {
                 if let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) {
+                    if signal == SIGKILL {
+                        run.kills(self.children.living(run.key));
+                    }
                     self.children.signal_leftovers(run.key, signal);
                 }
             }
             Action::RecordCrash(crash) => self.record(*crash),
+            Action::Forget { service, generation: 0 } => self.inherited_gone(service),
             Action::Forget { service, generation } => {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
                 {
-                    entry.secrets = Some(run.secrets);
-                    self.children.forget(run.key);
+                    entry.secrets = Some(run.secrets.clone());
+                    let cgroup = self.children.forget(run.key);
                     self.owners.remove(&run.key);
+                    self.register.ended(run_id_of(&self.boot, run.key), cgroup);
+                    let name = entry.name.clone();
+                    self.tell_killed(&name, &run);
                 }
                 self.take_next(service);
             }
@@ -55,10 +66,11 @@ impl Shell {
             }
             Action::Removed { service } => {
                 self.logs.remove(service.0);
-                if let Some(entry) = self.entries.remove(&service)
-                    && self.names.get(&*entry.name) == Some(&service)
+                let name = self.entries.remove(&service).map(|entry| entry.name);
+                if let Some(name) = name.or_else(|| self.forget_ghost(service))
+                    && self.names.get(&*name) == Some(&service)
                 {
-                    self.names.remove(&*entry.name);
+                    self.names.remove(&*name);
                 }
             }
             // Nothing is left to wait for because all of it is being stopped.
@@ -99,8 +111,10 @@ impl Shell {
             Whom::Main => sys::Whom::Main,
             Whom::Group => sys::Whom::Group,
         };
+        let all = signal == SIGKILL && whom == sys::Whom::Group;
+        let living = if all { self.children.living(run.key) } else { Vec::new() };
         match self.children.signal(run.key, signal, whom) {
-            Ok(()) => {}
+            Ok(()) => run.kills(living),
             // It ended just now: its end is on its way.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -123,6 +137,9 @@ impl Shell {
         };
         let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
         run.settling = left > 0;
+        if left > 0 {
+            run.left = self.children.living(run.key);
+        }
         self.events.push_back(Event::TreeLeft { service, generation, left });
         self.collect();
     }
@@ -135,6 +152,10 @@ impl Shell {
         let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
+        let names = |names: &mut dyn Iterator<Item = (u32, &str)>| -> Vec<ProcessName> {
+            names.map(|(pid, name)| ProcessName { pid, name: name.to_owned() }).collect()
+        };
+        let trees = run.as_ref().map(|run| (names(&mut run.left_names()), names(&mut run.killed_names())));
         let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
@@ -154,6 +175,7 @@ impl Shell {
             lack: entry.lack.clone(),
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
             secrets,
+            trees: trees.unwrap_or_default(),
             now,
             host: self.host.clone(),
         };

@@ -24,6 +24,7 @@ use super::ready::asks;
 use super::report::stamp;
 use crate::probe::HttpCheck;
 use crate::scribe::Level;
+use crate::sys::Leftover;
 
 /// What somebody wants of the configuration file.
 pub(super) enum Wanted {
@@ -202,7 +203,7 @@ impl Shell {
                 Work::Remove(service) => self.events.push_back(Event::Remove { service }),
                 Work::Define(name) => {
                     if let Some(spec) = loaded.config.services.get(&name) {
-                        self.define(spec, loaded);
+                        self.define(spec, loaded, Vec::new());
                     }
                 }
                 Work::Redefine(name, change) => {
@@ -238,21 +239,30 @@ impl Shell {
         done
     }
 
-    /// A service that is new, or that was being removed and is wanted again.
-    pub(super) fn define(&mut self, spec: &ServiceSpec, loaded: &Loaded) {
-        let id = self.names.get(&spec.name).copied().unwrap_or_else(|| {
-            let id = ServiceId(self.next_service);
-            self.next_service += 1;
-            id
-        });
-        self.names.insert(spec.name.clone(), id);
+    /// A service that is new, or that was being removed and is wanted again. `left`: what an earlier life of the daemon
+    /// left of it.
+    pub(super) fn define(&mut self, spec: &ServiceSpec, loaded: &Loaded, left: Vec<Leftover>) {
+        let id = match self.names.get(&spec.name) {
+            Some(id) => *id,
+            None => self.new_service(&spec.name),
+        };
         self.set_entry(id, spec, loaded);
+        let left = self.inherits(id, spec.name.as_str().into(), left);
         self.events.push_back(Event::Define {
             service: id,
             policy: Box::new(policy(spec)),
             start: spec.enabled,
             program_missing: loaded.missing.contains_key(&spec.name),
+            left,
         });
+    }
+
+    /// A number for a name that has none.
+    pub(super) fn new_service(&mut self, name: &str) -> ServiceId {
+        let id = ServiceId(self.next_service);
+        self.next_service += 1;
+        self.names.insert(name.to_owned(), id);
+        id
     }
 
     fn redefine(&mut self, spec: &ServiceSpec, loaded: &Loaded, change: Change) {

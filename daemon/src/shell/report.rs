@@ -9,7 +9,7 @@ use mcpd_core::action::Crash;
 use mcpd_core::verdict::{Failure, What};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, Resources, RestartDecision};
+use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, ProcessName, Resources, RestartDecision};
 
 use super::ready::awaited;
 use crate::crash::lack::Lack;
@@ -34,6 +34,8 @@ pub(super) struct Case {
     pub(super) lack: Option<Lack>,
     pub(super) previous: Option<String>,
     pub(super) secrets: Option<Secrets>,
+    /// What outlived the main process, and what of the run had to be killed so far.
+    pub(super) trees: (Vec<ProcessName>, Vec<ProcessName>),
     pub(super) now: (Mono, Timestamp),
     pub(super) host: Arc<Host>,
 }
@@ -63,6 +65,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         lack,
         previous,
         secrets,
+        trees: (left_behind, killed),
         now,
         host,
     } = case;
@@ -143,6 +146,8 @@ pub(super) fn report(case: Case) -> CrashReport {
             cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),
             ..Resources::default()
         },
+        left_behind,
+        killed,
         changed: Vec::new(),
         previous,
         fingerprint: None,

@@ -7,7 +7,7 @@ use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::ErrorObject;
-use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument};
+use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument, Tree};
 
 use super::Shell;
 use super::entry::Entry;
@@ -48,6 +48,12 @@ impl Shell {
             state: if self.core.is_shutting_down() { "stopping" } else { "running" }.into(),
             summary: self.summary(),
             log_lines_dropped: dropped,
+            tree: match &self.cgroups {
+                Ok(_) => Tree::Cgroup,
+                Err(_) => sys::TREE,
+            },
+            cgroup: self.cgroups.as_ref().ok().map(|cgroups| cgroups.path().display().to_string()),
+            cgroup_missing: self.cgroups.as_ref().err().cloned(),
             last_reload: self.last_reload.clone(),
         }
     }
@@ -97,6 +103,7 @@ impl Shell {
         let (state, reason) = state(view, entry);
         let log_file = (spec.log.target == LogTarget::File)
             .then(|| self.config.daemon.log_dir.join(format!("{}.log", entry.name)).display().to_string());
+        let cgroup = entry.run.as_ref().and_then(|run| self.children.cgroup(run.key));
         let next = view.next.map(|(what, at)| Next {
             what: match what {
                 NextView::Start => "start",
@@ -134,6 +141,8 @@ impl Shell {
             crash_count: entry.crash_count,
             started_at: view.started.map(wall),
             since: wall(view.since),
+            tree: entry.run.as_ref().map(|_| if cgroup.is_some() { Tree::Cgroup } else { sys::TREE }),
+            cgroup: cgroup.map(|cgroup| cgroup.path().display().to_string()),
             command: entry.command(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,

@@ -59,6 +59,14 @@ impl Shell {
                     }
                 }
             }
+            Message::Leftovers(told) => self.leftovers_told(told),
+            Message::Register(path, why) => {
+                let message = format!(
+                    "{} cannot be written: {why}; should mcpd be killed, what it leaves is not recognised by its next life",
+                    path.display()
+                );
+                self.tell_own(Level::Error, None, "register_failing", message, json!({ "path": path }));
+            }
             Message::Ask(ask) => self.ask(ask),
         }
     }
@@ -136,9 +144,28 @@ impl Shell {
             Ok(started) => {
                 let spawned = started.spawned;
                 let pid = spawned.process.id();
+                if let Some(why) = started.cgroup_trouble {
+                    let name = entry.as_ref().map(|entry| entry.name.clone());
+                    self.cgroup_failing(name.as_deref(), &why);
+                }
+                let entry = self.entries.get_mut(&service);
                 let mut run_id = String::new();
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
+                    if let Some(start_ticks) = spawned.process.start_ticks() {
+                        let spec = &entry.spec;
+                        let run = mcpd_proto::run::Run {
+                            service: spec.name.clone(),
+                            run_id: run_id.clone(),
+                            generation,
+                            pid,
+                            start_ticks,
+                            stop_signal: spec.stop_signal.number(),
+                            stop_timeout_seconds: spec.stop_timeout.as_secs_f64(),
+                            cgroup: started.cgroup.map(|path| path.display().to_string()),
+                        };
+                        self.register.began(stamp(Timestamp::now()), run);
+                    }
                     entry.program = Some(started.program);
                     entry.run = Some(Run {
                         key,
@@ -151,6 +178,8 @@ impl Shell {
                         began: Mono(started.began),
                         secrets: started.secrets,
                         settling: false,
+                        left: Vec::new(),
+                        killed: std::collections::BTreeMap::new(),
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
@@ -217,6 +246,12 @@ impl Shell {
             run.settling = left > 0;
             self.events.push_back(Event::TreeLeft { service: *service, generation: run.generation, left });
         }
+    }
+
+    /// A run has none of the cgroups that there are.
+    fn cgroup_failing(&mut self, service: Option<&str>, why: &str) {
+        let message = format!("it runs without a cgroup of its own: {why}");
+        self.tell_own(Level::Warn, service, "cgroup_failing", message, json!({}));
     }
 
     fn log_event(&mut self, event: LogEvent) {

@@ -8,6 +8,8 @@ use mcpd_proto::event::Event;
 use serde_json::{Map, Value, json};
 
 use super::Shell;
+use super::earlier::process_list;
+use super::entry::Run;
 use super::report::stamp;
 use crate::scribe::Level;
 use crate::words;
@@ -16,12 +18,22 @@ impl Shell {
     /// Writes a note down.
     pub(super) fn tell(&self, note: &Note) {
         let entry = note.service.and_then(|id| self.entries.get(&id));
+        let name_of =
+            entry.map(|entry| &entry.name).or_else(|| note.service.and_then(|id| self.ghost_name(id)));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
         let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
         let mut data = Map::new();
         if note.generation > 0 {
             data.insert("generation".into(), note.generation.into());
         }
+        let inherited = match note.kind {
+            NoteKind::Inherited { .. } => note.service.map(|id| self.inherited_words(id, &mut data)),
+            _ => None,
+        };
+        let run = entry.and_then(|entry| entry.run.as_ref()).filter(|run| run.generation == note.generation);
+        let mut left_names = run.iter().flat_map(|run| run.left_names());
+        let mut killed = run.iter().flat_map(|run| run.killed_names());
+        let names = (words::process_names(left_names.clone()), words::process_names(killed.clone()));
         let mut put = |key: &str, value: Value| drop(data.insert(key.into(), value));
         let (level, name, message) = match &note.kind {
             NoteKind::Asked(verb) => {
@@ -64,18 +76,24 @@ impl Shell {
             NoteKind::Stopping { why } => {
                 (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why)))
             }
-            NoteKind::Killing => (
-                Level::Warn,
-                "killing",
-                "did not end within stop_timeout: SIGKILL to everything of it".into(),
-            ),
+            NoteKind::Killing => {
+                put("processes", process_list(&mut killed));
+                let whom = if names.1.is_empty() { "everything of it" } else { &names.1 };
+                (Level::Warn, "killing", format!("did not end within stop_timeout: SIGKILL to {whom}"))
+            }
             NoteKind::StillAlive => {
                 (Level::Error, "still_alive", "not even SIGKILL has ended it: it waits in the kernel".into())
             }
             NoteKind::Leftovers { left } => {
                 put("left", (*left).into());
-                let them = if *left == 1 { "1 process" } else { &format!("{left} processes") };
-                (Level::Warn, "leftovers", format!("{them} outlived the main process and are ended now"))
+                put("processes", process_list(&mut left_names));
+                let count = words::processes(usize::try_from(*left).unwrap_or(usize::MAX));
+                let message = format!("{count} outlived the main process, ended now: {}", names.0);
+                (Level::Warn, "leftovers", message)
+            }
+            NoteKind::Inherited { left } => {
+                put("left", (*left).into());
+                (Level::Warn, "leftovers", inherited.unwrap_or_default())
             }
             NoteKind::ProbeFailed => (
                 Level::Warn,
@@ -150,12 +168,23 @@ impl Shell {
             id: note.id.0,
             cause: note.cause.map(|cause| cause.0),
             time: stamp(self.wall(note.at)),
-            service: entry.map(|entry| entry.name.to_string()),
+            service: name_of.map(|name| name.to_string()),
             event: name.into(),
             message,
             data: Value::Object(data),
         };
         self.scribe.write(level, event);
+    }
+
+    /// Nothing is left of a run, and this had to be done for it.
+    pub(super) fn tell_killed(&mut self, service: &str, run: &Run) {
+        if !run.killed.is_empty() {
+            let names = words::process_names(run.killed_names());
+            let data =
+                json!({ "generation": run.generation, "processes": process_list(&mut run.killed_names()) });
+            let message = format!("nothing is left of it; SIGKILL went to {names}");
+            self.tell_own(Level::Warn, Some(service), "killed", message, data);
+        }
     }
 
     /// Writes something down that the shell noticed by itself.

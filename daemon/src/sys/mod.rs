@@ -8,6 +8,7 @@
 //! * [`Children`] holds every process that was started and belongs to the loop's thread.
 //! * A process that ended is reported once, by [`Children::collect`]; what it leaves running is asked for with
 //!   [`Children::leftovers`].
+//! * [`Remains`] finds what earlier lives of the daemon have left; it may be used by any one thread.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -30,15 +31,71 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, exec_step, host_name,
-    is_pipe, is_root, is_shortage, make_private_dir, monotonic_ns, os_release, port_holder, private,
-    raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
-    unknown_account,
+    Barrier, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker, TREE,
+    async_pipe, boot_id, ctrl_c_helper, exec_step, host_name, is_pipe, is_root, is_shortage,
+    make_private_dir, monotonic_ns, os_release, port_holder, private, raise_open_files_limit,
+    remove_stale_socket, set_socket_mode, spawn, start_ticks, stderr_is_the_journal, unknown_account,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
 /// recognised. The caller of [`spawn`] puts it into [`SpawnPlan::env`].
 pub const RUN_ID_VARIABLE: &str = "MCPD_RUN_ID";
+
+/// The environment variable that carries the service's name into it.
+pub const SERVICE_VARIABLE: &str = "MCPD_SERVICE";
+
+/// What was written down by earlier lives of the daemon that may have left something running.
+#[derive(Debug, Clone, Default)]
+pub struct KnownLives {
+    /// What their run ids begin with, before a dash.
+    pub lives: Vec<String>,
+    /// The runs that were not over when it was last written down.
+    pub runs: Vec<KnownRun>,
+    /// Their cgroups, and of which service each is.
+    pub cgroups: Vec<(Arc<str>, Cgroup)>,
+}
+
+/// A run of an earlier life of the daemon.
+#[derive(Debug, Clone)]
+pub struct KnownRun {
+    /// Of which service.
+    pub service: Arc<str>,
+    /// The value of [`RUN_ID_VARIABLE`] in its environment.
+    pub run_id: String,
+    /// Its main process.
+    pub pid: u32,
+    /// When that started, as [`Process::start_ticks`] says.
+    pub start_ticks: u64,
+}
+
+impl KnownLives {
+    /// Whether a run id is one of theirs.
+    #[must_use]
+    pub fn owns(&self, run_id: &str) -> bool {
+        let of = |life: &String| run_id.strip_prefix(life.as_str()).is_some_and(|rest| rest.starts_with('-'));
+        self.lives.iter().any(of)
+    }
+}
+
+/// A process that an earlier life of the daemon left running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Of which service.
+    pub service: Arc<str>,
+    /// Its number.
+    pub pid: u32,
+    /// The name that the system has for it.
+    pub name: String,
+}
+
+/// A living process, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its number.
+    pub pid: u32,
+    /// The name that the system has for it; empty when it does not tell.
+    pub name: String,
+}
 
 /// Names one run of one service or one helper; chosen by the caller, never used twice.
 pub type Key = u64;
@@ -72,6 +129,8 @@ pub struct SpawnPlan {
     pub stderr: Output,
     /// Sends stderr where stdout goes, in the order of writing (for probes).
     pub merge_stderr: bool,
+    /// The cgroup that it is in from its first instruction on; it exists. Never one on Windows.
+    pub cgroup: Option<Cgroup>,
     /// What is set in the process before the program runs, in this order; after it the working directory is entered.
     pub setup: Vec<Setup>,
 }
@@ -141,6 +200,8 @@ pub enum SpawnStep {
     User,
     /// Its working directory.
     WorkingDirectory,
+    /// Its cgroup.
+    Cgroup,
     /// A process to run it in.
     Process,
     /// Running the program itself.

@@ -1,21 +1,30 @@
 //! Linux: processes by `posix_spawn`, reaped by the loop's thread, descendants found through `/proc`.
 //!
 //! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and its
-//! program, `explain.rs` turns an errno of exec into its cause, `children.rs`
-//! reaps and signals, `descendants.rs` finds what a dead leader left behind, `proc_files.rs` reads `/proc`.
+//! program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `descendants.rs` finds
+//! what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`. `delegation.rs`
+//! finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it, `cgroup_watch.rs`
+//! hears that it is empty.
 
+mod cgroup;
+mod cgroup_watch;
 mod children;
+mod delegation;
 mod descendants;
 mod exec_step;
 mod explain;
 mod files;
+mod launch;
 mod limits;
 mod notify;
 mod proc_files;
+mod remains;
 mod sockets;
 mod spawn;
 
+pub use cgroup::Cgroup;
 pub use children::Children;
+pub use delegation::Cgroups;
 pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
@@ -24,8 +33,11 @@ pub use files::{
 };
 pub use limits::{is_shortage, raise_open_files_limit};
 pub use notify::{Barrier, NotifySocket};
+pub use remains::{Remains, RemainsWaker};
 pub use sockets::port_holder;
 pub use spawn::{Process, spawn};
+
+use mcpd_proto::status::Tree;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("mcpd runs on Linux and on Windows: it needs a child subreaper or job objects");
@@ -33,11 +45,26 @@ compile_error!("mcpd runs on Linux and on Windows: it needs a child subreaper or
 /// The read end of a service's output, non-blocking.
 pub type LogPipe = mio::unix::pipe::Receiver;
 
+/// How the processes of a run are held together when it has no cgroup.
+pub const TREE: Tree = Tree::Session;
+
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts.
 pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // The clock starts at 0 with the machine and its nanoseconds stay below 1e9: neither part is ever negative.
     now.tv_sec.unsigned_abs().saturating_mul(1_000_000_000).saturating_add(now.tv_nsec.unsigned_abs())
+}
+
+/// A different text after each start of the machine: process numbers and start times of another one mean nothing.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// When a living process started, as [`Process::start_ticks`] says; `None`: there is none of this number.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = proc_files::stat(libc::pid_t::try_from(pid).ok()?)?;
+    (!stat.dead).then_some(stat.started)
 }
 
 /// The machine's host name.

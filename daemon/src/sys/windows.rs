@@ -3,14 +3,17 @@
 //! Where to go next: `spawn.rs` starts, `job.rs` holds a process tree together, `children.rs` reaps and signals, `news.rs`
 //! brings word of ended processes to it, `console.rs` sends CTRL+C.
 
+mod cgroup;
 mod children;
 mod console;
 mod files;
 mod job;
 mod news;
 mod notify;
+mod remains;
 mod spawn;
 
+pub use cgroup::{Cgroup, Cgroups};
 pub use children::Children;
 pub use console::{CTRL_C_ARGUMENT, ctrl_c_helper};
 pub use files::{
@@ -18,9 +21,11 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use notify::{Barrier, NotifySocket};
+pub use remains::{Remains, RemainsWaker};
 pub(super) use spawn::is_permanent;
 pub use spawn::{Process, spawn};
 
+use mcpd_proto::status::Tree;
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
 use windows_sys::Win32::Foundation::{
     ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_TOO_MANY_OPEN_FILES,
@@ -38,6 +43,8 @@ pub fn port_holder(_: u16) -> Option<crate::sys::PortHolder> {
     None
 }
 
+/// How the processes of a run are held together.
+pub const TREE: Tree = Tree::Job;
 /// No plan names an account on Windows.
 pub fn unknown_account(_: &[crate::sys::Setup]) -> Option<String> {
     None
@@ -61,6 +68,17 @@ pub fn monotonic_ns() -> u64 {
         u128::from(ticks.unsigned_abs()) * 1_000_000_000 / u128::from(per_second.unsigned_abs().max(1));
     // It overflows after 584 years.
     u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+}
+
+/// Not needed here: a job ends with the daemon that holds it, so that nothing is left to be recognised.
+pub fn boot_id() -> Option<String> {
+    None
+}
+
+/// Not needed here, as [`boot_id`].
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let _ = pid;
+    None
 }
 
 /// The machine's host name; empty when the system does not tell.

@@ -86,6 +86,13 @@ fn facts(report: &CrashReport, look: &Look) -> Vec<Fact> {
     facts.extend(report.status_text.as_ref().map(|text| Fact::new("said", text)));
     facts.extend(report.working_directory.as_ref().map(|path| Fact::new("ran in", path)));
     facts.extend(used(&report.resources).map(|used| Fact::new("used", used)));
+    for (name, processes) in [("left", &report.left_behind), ("killed", &report.killed)] {
+        if !processes.is_empty() {
+            let names: Vec<String> =
+                processes.iter().map(|process| format!("{} ({})", process.name, process.pid)).collect();
+            facts.push(Fact::new(name, names.join(", ")));
+        }
+    }
     if !report.changed.is_empty() {
         facts.push(Fact::new("changed", report.changed.join(", ")));
     }
@@ -139,7 +146,7 @@ fn used(resources: &Resources) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use mcpd_proto::crash::{CrashKind, HealthVerdict, Host};
+    use mcpd_proto::crash::{CrashKind, HealthVerdict, Host, ProcessName};
     use mcpd_proto::log::Stream;
 
     use super::*;
@@ -187,6 +194,8 @@ mod tests {
                 oom_kills: Some(0),
                 ..Resources::default()
             },
+            left_behind: vec![ProcessName { pid: 4701, name: "node".into() }],
+            killed: Vec::new(),
             changed: Vec::new(),
             previous: Some("20261122T110000Z-0001".into()),
             fingerprint: None,
@@ -209,6 +218,7 @@ after 5 s
   command: python3 -c 'while 1: pass'
   ran in:  /opt/web
   used:    45.1 MiB resident at most, 1.2 s of CPU
+  left:    node (4701)
   before:  mcpctl crashes show 20261122T110000Z-0001
   more:    mcpctl logs web --since 2026-11-22T11:20:00Z
   host:    box, Linux 6.1, mcpd 0.1.0

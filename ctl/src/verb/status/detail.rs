@@ -1,6 +1,6 @@
 //! Everything about one service, for whoever has to get it going again.
 
-use mcpd_proto::status::{Health, Next, ServiceStatus, State};
+use mcpd_proto::status::{Health, Next, ServiceStatus, State, Tree};
 
 use super::{health_style, restarts, state_style};
 use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
@@ -69,6 +69,15 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
             .pid
             .map(|pid| Fact::new("pid", format!("{pid} (start {} of this service)", status.generation))),
     );
+    facts.extend(status.tree.map(|tree| {
+        let tree = match (tree, &status.cgroup) {
+            (Tree::Cgroup, Some(path)) => format!("cgroup {path}"),
+            (Tree::Cgroup, None) => "cgroup".into(),
+            (Tree::Session, _) => "its session, and descent from it".into(),
+            (Tree::Job, _) => "job object".into(),
+        };
+        Fact::new("tree", tree)
+    }));
     facts.extend(status.uptime_seconds.map(|uptime| Fact::new("uptime", human::seconds(uptime))));
     let limit = if status.max_restarts == 0 { " in a row, without limit" } else { " in a row" };
     let restarts = format!(
@@ -206,6 +215,10 @@ Last output:
         let text = render(&up("web"), &terminal());
         assert!(text.starts_with("● web\n  state:    up since 2026-11-22 10:28:01 (1h ago)\n"), "{text}");
         assert!(text.contains("  health:   healthy: 200 after 4 ms\n  pid:      4711 (start 3"), "{text}");
+        assert!(text.contains("  tree:     its session, and descent from it\n"), "{text}");
+        let cgroup = Some("/sys/fs/cgroup/web@1".to_owned());
+        let text = render(&ServiceStatus { tree: Some(Tree::Cgroup), cgroup, ..up("web") }, &terminal());
+        assert!(text.contains("  tree:     cgroup /sys/fs/cgroup/web@1\n"), "{text}");
         assert!(!text.contains("Last output"), "{text}");
     }
 

@@ -188,6 +188,9 @@ mod tests {
             state: "running".into(),
             summary: String::new(),
             log_lines_dropped: 0,
+            tree: Default::default(),
+            cgroup: None,
+            cgroup_missing: None,
             last_reload: None,
         };
         StatusDocument { schema: 1, daemon, services }

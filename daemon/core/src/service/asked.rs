@@ -132,7 +132,8 @@ impl Service {
                 stopping.start_now = false;
                 match stopping.cause {
                     StopCause::Restart | StopCause::Changed | StopCause::Announced => stopping.cause = cause,
-                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
+                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown => {}
+                    StopCause::Failure(_) | StopCause::EarlierLife => {}
                 }
             }
             Actual::Ending(ending) => ending.start_now = false,

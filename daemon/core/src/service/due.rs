@@ -18,8 +18,9 @@ impl Service {
                 let (service, generation) = (self.id, self.generation);
                 let first = matches!(stopping.rung, Rung::Asked(_));
                 stopping.rung = Rung::Killed(cx.now + KILL_AGAIN);
-                self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
+                // The note comes after the signal: by then it is known whom it went to.
                 cx.out.push(Action::Signal { service, generation, signal: SIGKILL, whom: Whom::Group });
+                self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
             }
             Actual::Ending(_) => self.ending_due(cx),
             Actual::Backoff { .. } => self.spawn(cx),

@@ -58,7 +58,7 @@ impl Service {
         let asked = match cause {
             None | Some(StopCause::Failure(_) | StopCause::Announced) => self.want == Want::Down || start_now,
             Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
-            Some(StopCause::Removed | StopCause::Shutdown) => true,
+            Some(StopCause::Removed | StopCause::Shutdown | StopCause::EarlierLife) => true,
         };
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
@@ -116,7 +116,8 @@ impl Service {
                 | StopCause::Restart
                 | StopCause::Changed
                 | StopCause::Removed
-                | StopCause::Shutdown,
+                | StopCause::Shutdown
+                | StopCause::EarlierLife,
             ) => match exit {
                 Exit::Signal { signal, .. }
                     if is_crash_signal(signal) && signal != self.policy.stop_signal =>
@@ -172,7 +173,6 @@ impl Service {
     }
 
     pub(crate) fn tree_left(&mut self, cx: &mut Cx<'_>, left: u32) {
-        let (service, generation) = (self.id, self.generation);
         let stop_signal = self.policy.stop_signal;
         let Actual::Ending(ending) = &mut self.actual else { return };
         if ending.left == Some(0) {
@@ -195,7 +195,7 @@ impl Service {
         if first_look {
             self.note(cx, NoteKind::Leftovers { left });
         }
-        cx.out.push(Action::SignalTree { service, generation, signal });
+        self.signal_tree(cx, signal);
     }
 
     /// When everything about the dead run is settled, what follows?
@@ -213,7 +213,8 @@ impl Service {
                 | StopCause::Restart
                 | StopCause::Changed
                 | StopCause::Removed
-                | StopCause::Shutdown,
+                | StopCause::Shutdown
+                | StopCause::EarlierLife,
             ) => false,
         };
         if ended_by_itself {
@@ -231,7 +232,8 @@ impl Service {
             });
         }
         if self.want == Want::Down {
-            self.go_down(cx, DownReason::Stopped);
+            let never = ending.is_inherited();
+            self.go_down(cx, if never { DownReason::NeverStarted } else { DownReason::Stopped });
         } else if self.program_missing {
             self.park(cx, ParkReason::ProgramMissing);
         } else if ending.start_now || !ended_by_itself {

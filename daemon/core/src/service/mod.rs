@@ -11,12 +11,14 @@
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
+//! | `inherited` | what did an earlier life of the daemon leave? |
 //! | `due` | what does time bring? |
 
 mod asked;
 mod configured;
 mod due;
 mod ending;
+mod inherited;
 mod living;
 mod notify;
 mod ready;
@@ -221,6 +223,11 @@ impl Ending {
     /// What the last look found of its tree.
     pub(crate) fn left(&self) -> u32 {
         self.left.unwrap_or(0)
+    }
+
+    /// When SIGKILL is due for what is left, for the first time or again.
+    pub(crate) fn due(&self) -> Mono {
+        self.rung.at()
     }
 }
 
@@ -480,6 +487,15 @@ impl Service {
         let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
         let rung = Rung::Asked(cx.now + patience);
         self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
+    }
+
+    /// To everything that is left of the tree. What is stopped (SIGSTOP) is woken, as `stop_child` does.
+    fn signal_tree(&self, cx: &mut Cx<'_>, signal: i32) {
+        let (service, generation) = (self.id, self.generation);
+        cx.out.push(Action::SignalTree { service, generation, signal });
+        if signal != SIGKILL {
+            cx.out.push(Action::SignalTree { service, generation, signal: SIGCONT });
+        }
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {

@@ -245,7 +245,7 @@ impl Ledger {
             life.person_signals = false;
         }
         match event {
-            Event::Define { service, policy, start, program_missing } => {
+            Event::Define { service, policy, start, program_missing, left } => {
                 let fresh = !self.lives.contains_key(service);
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
@@ -258,10 +258,13 @@ impl Ledger {
                 if *start && self.shutdowns == 0 {
                     life.want_up();
                     life.asked = !*program_missing;
-                } else if !fresh {
+                } else if !fresh || *left > 0 {
                     life.down_since.get_or_insert(now);
                 }
                 life.rearm(now);
+                if fresh && *left > 0 {
+                    life.inherited(now);
+                }
             }
             Event::Redefine { service, to } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
@@ -610,6 +613,25 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
+            permanent: false,
+            drained: false,
+            lacks: None,
+        });
+    }
+
+    /// Something of an earlier life of the daemon is there: a run that has ended already.
+    fn inherited(&mut self, now: Mono) {
+        self.settled = false;
+        self.end = Some(End {
+            at: now,
+            policy: Rc::clone(&self.policy),
+            grace: self.policy.stop_timeout,
+            report_due: false,
+            noted: false,
+            report_asked: None,
+            recorded: false,
+            forgotten: false,
+            unexpected: false,
             permanent: false,
             drained: false,
             lacks: None,

@@ -193,8 +193,21 @@ impl Run {
                 self.world.now = self.world.now + span;
                 Ok(())
             }
+            Next::Reborn => self.reborn(),
             Next::Nothing => Ok(()),
         }
+    }
+
+    /// The daemon is killed with SIGKILL and started again: everything that it knew is gone, what it started is not.
+    fn reborn(&mut self) -> Check {
+        self.say(|| "--- the daemon is killed and started again".to_owned());
+        self.subject = self.subject.successor();
+        self.twin = None;
+        self.ledger = Ledger::default();
+        for event in self.world.reborn() {
+            self.tell(event)?;
+        }
+        Ok(())
     }
 
     /// The shell keeps its contract: a number is used again only while its service is being removed.

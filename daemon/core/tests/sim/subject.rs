@@ -48,6 +48,8 @@ pub(crate) enum Flaw {
     IgnoresTree,
     /// Replaces a process that was to go on.
     ReplacesAnyway,
+    /// Starts the process although an earlier life of the daemon left one.
+    IgnoresEarlierLife,
     /// Takes no start for the last one: what cannot start is tried again.
     TriesAgain,
     /// Takes every failed start for the last one.
@@ -83,6 +85,11 @@ impl Subject {
         Self { core: Core::new(seed), flaw, count: 0 }
     }
 
+    /// A core that knows nothing, as broken as this one.
+    pub(crate) fn successor(&self) -> Self {
+        Self::new(self.count + 1, self.flaw)
+    }
+
     pub(crate) fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         let Some(flaw) = self.flaw else { return self.core.handle(now, event, out) };
         let event = match (flaw, event) {
@@ -92,6 +99,9 @@ impl Subject {
             }
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
+            }
+            (Flaw::IgnoresEarlierLife, Event::Define { service, policy, start, program_missing, .. }) => {
+                Event::Define { service, policy, start, program_missing, left: 0 }
             }
             (
                 Flaw::CountsUnknown,

@@ -37,6 +37,8 @@ pub(crate) enum Next {
     Poke,
     /// The clock leaps.
     Leap(Duration),
+    /// The daemon is killed, and another begins.
+    Reborn,
     /// Nothing that concerns the core.
     Nothing,
 }
@@ -89,6 +91,8 @@ pub(crate) struct World {
     requests: u64,
     /// People and faults that are still to come.
     someones: u32,
+    /// So often the daemon is killed.
+    deaths: u32,
     shutdowns: u32,
     /// No more faults.
     pub(crate) calm: bool,
@@ -100,6 +104,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let someones = u32::try_from(15 + dice.below(120)).unwrap();
+        let deaths = if dice.percent(30) { u32::try_from(1 + dice.below(3)).unwrap() } else { 0 };
         Self {
             dice,
             now: Mono(1_000_000_000),
@@ -109,6 +114,7 @@ impl World {
             past: VecDeque::new(),
             requests: 0,
             someones,
+            deaths,
             shutdowns: 0,
             calm: false,
         }
@@ -453,7 +459,63 @@ impl World {
             policy: Box::new(policy),
             start: self.dice.percent(80),
             program_missing: self.dice.percent(5),
+            left: 0,
         }
+    }
+
+    /// The daemon was killed at this very step. What it had started lives on; a new one begins with what it finds. Of
+    /// what the old one was told or had asked for nothing is left.
+    pub(crate) fn reborn(&mut self) -> Vec<Event> {
+        let someones_next =
+            self.plans.iter().find(|(_, plan)| matches!(plan, Plan::Someone)).map(|(at, _)| *at);
+        self.plans.clear();
+        if let Some(at) = someones_next {
+            self.plans.insert(at, Plan::Someone);
+        }
+        self.past.clear();
+        self.shutdowns = 0;
+        let mut events = Vec::new();
+        for id in self.services.keys().copied().collect::<Vec<_>>() {
+            let left = self.orphan(id);
+            let Some(known) = self.services.get_mut(&id) else { continue };
+            // The configuration has changed meanwhile: this one is not in it any more.
+            let gone = std::mem::take(&mut known.removing) || known.removed;
+            known.removing = gone && left > 0;
+            known.removed = gone && left == 0;
+            if known.removed {
+                continue;
+            }
+            let policy = Box::new(known.policy.clone());
+            let start = !gone && self.dice.percent(80);
+            let program_missing = start && self.dice.percent(5);
+            events.push(Event::Define { service: id, policy, start, program_missing, left });
+            if gone {
+                events.push(Event::Remove { service: id });
+            }
+        }
+        events.push(Event::Begun);
+        events
+    }
+
+    /// What lives of a service is nobody's child now; so many processes.
+    fn orphan(&mut self, service: ServiceId) -> u32 {
+        let Some(process) = self.services.get_mut(&service).and_then(|known| known.process.as_mut()) else {
+            return 0;
+        };
+        // The main process is one of them; it is as deaf as it was, or as its tree.
+        process.tree += u32::from(process.alive);
+        process.tree_deaf |= process.alive && process.deaf;
+        process.generation = 0;
+        process.alive = false;
+        process.watched = true;
+        let (left, deaf) = (process.tree, process.tree_deaf);
+        for _ in 0..left {
+            if !deaf && self.dice.percent(20) {
+                let after = self.dice.ms(20_000);
+                self.plan(after, Plan::Shrinks { service, generation: 0 });
+            }
+        }
+        left
     }
 
     fn someone(&mut self) -> Next {
@@ -463,6 +525,10 @@ impl World {
         let (removing, removed) = (known.removing, known.removed);
         if removing && !removed && self.dice.percent(30) {
             return self.define_again(id);
+        }
+        if self.deaths > 0 && self.dice.percent(5) {
+            self.deaths -= 1;
+            return Next::Reborn;
         }
         match self.dice.below(100) {
             0..=57 => self.command(id),
@@ -553,6 +619,7 @@ impl World {
             policy: Box::new(policy),
             start: self.dice.percent(80),
             program_missing: self.dice.percent(20),
+            left: 0,
         })
     }
 

@@ -8,16 +8,19 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::Process;
+use super::cgroup::Cgroup;
+use super::cgroup_watch::CgroupWatch;
 use super::descendants::{self, Estate, Member};
 use super::limits;
 use super::proc_files::{self, Family};
-use crate::sys::{Collected, Exit, Key, Waker, Whom};
+use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
 
 /// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
 /// network disk) takes longer, and no one can end that.
@@ -34,7 +37,6 @@ const ANCESTORS: usize = 64;
 const UNCLAIMED_LIMIT: usize = 4096;
 
 /// The processes of the daemon, owned by one thread.
-#[derive(Debug)]
 pub struct Children {
     runs: HashMap<Key, Run>,
     /// The children that are not reaped yet, by pid.
@@ -44,6 +46,9 @@ pub struct Children {
     unclaimed: Vec<Unclaimed>,
     /// Ends that adopting a process brought to light.
     claimed: Vec<Collected>,
+    wake: Waker,
+    /// From the first run on that is in a cgroup and leaves something.
+    watch: Option<CgroupWatch>,
 }
 
 #[derive(Debug)]
@@ -63,21 +68,22 @@ struct Run {
     number_reused: bool,
     /// What it had left at the last look.
     leftovers: HashSet<Member>,
+    cgroup: Option<Cgroup>,
 }
 
 impl Children {
     /// Makes the daemon the one to whom the orphans among its descendants fall, and keeps the descriptors that whoever
-    /// started it left open from reaching its services. The loop learns of ended children by SIGCHLD, so `wake` is not
-    /// used here.
+    /// started it left open from reaching its services. The loop learns of ended children by SIGCHLD; `wake` is for what
+    /// is heard of otherwise.
     ///
     /// # Errors
     ///
     /// When the kernel refuses to make the daemon a child subreaper.
     pub fn new(wake: Waker) -> io::Result<Self> {
-        drop(wake);
         limits::keep_inherited_descriptors();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed: Vec::new(), claimed: Vec::new() })
+        let (unclaimed, claimed) = (Vec::new(), Vec::new());
+        Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed, claimed, wake, watch: None })
     }
 
     /// Takes over a started process. `run_id` is the value of [`RUN_ID_VARIABLE`](crate::sys::RUN_ID_VARIABLE) in its
@@ -86,7 +92,7 @@ impl Children {
         for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
             earlier.number_reused = true;
         }
-        let Process { pid, began, rss_floor_bytes } = process;
+        let Process { pid, began, rss_floor_bytes, start_ticks: _, cgroup } = process;
         // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
         // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
         let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
@@ -106,6 +112,7 @@ impl Children {
                 ended: ended.is_some(),
                 number_reused: false,
                 leftovers: HashSet::new(),
+                cgroup,
             },
         );
     }
@@ -121,6 +128,9 @@ impl Children {
     /// the program is executed the child shares the daemon's memory, and the kernel counts that as the child's.
     pub fn collect(&mut self, spawns_in_flight: bool, out: &mut Vec<Collected>) {
         out.append(&mut self.claimed);
+        if self.watch.as_ref().is_some_and(CgroupWatch::has_stirred) {
+            out.push(Collected::Orphan { pid: 0 });
+        }
         if !spawns_in_flight {
             self.unclaimed.clear();
         }
@@ -162,6 +172,9 @@ impl Children {
             Whom::Main => run.pid,
             Whom::Group => -run.pid,
         };
+        if let (libc::SIGKILL, Whom::Group, Some(cgroup)) = (signal, whom, &run.cgroup) {
+            cgroup.kill();
+        }
         if descendants::kill(target, signal) { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -190,17 +203,37 @@ impl Children {
         None
     }
 
-    /// How many processes of an ended run still live: members of its group or session, and descendants that left them.
+    /// How many processes of an ended run still live: members of its cgroup, group or session, and descendants that left
+    /// them.
     pub fn leftovers(&mut self, key: Key) -> usize {
-        self.members(key).len()
+        self.members(key, false).len()
     }
 
     /// Sends a signal to each of the [`leftovers`](Self::leftovers); returns how many got it.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
-        self.members(key).into_iter().filter(|&member| descendants::signal(member, signal)).count()
+        let members = self.members(key, false);
+        let reached = members.into_iter().filter(|&member| descendants::signal(member, signal)).count();
+        if signal == libc::SIGKILL
+            && let Some(cgroup) = self.cgroup(key)
+        {
+            // What is just being forked as well.
+            cgroup.kill();
+        }
+        reached
     }
 
-    fn members(&mut self, key: Key) -> Vec<Member> {
+    /// Everything that lives of a run, its main process included, in the order of pids.
+    pub fn living(&mut self, key: Key) -> Vec<Named> {
+        let in_cgroup = self.cgroup(key).map(Cgroup::processes);
+        let mut pids = in_cgroup
+            .unwrap_or_else(|| self.members(key, true).into_iter().map(|member| member.pid).collect());
+        pids.sort_unstable();
+        let named = |pid: libc::pid_t| Named { pid: pid.unsigned_abs(), name: proc_files::command_name(pid) };
+        pids.into_iter().map(named).collect()
+    }
+
+    /// `with_main`: a main process that lives is one of them, and what hangs below it is.
+    fn members(&mut self, key: Key, with_main: bool) -> Vec<Member> {
         let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
         // A process with the leader's number: as long as its session or group has members, no other can get it.
         if run.ended && !run.number_reused {
@@ -213,18 +246,44 @@ impl Children {
             known: &run.leftovers,
         };
         let living = &self.living;
-        let members = descendants::living(&estate, |family| strangers(family, living));
+        let main = (!run.ended).then_some(run.pid);
+        let mut members = descendants::living(&estate, |family| {
+            let mut roots = strangers(family, living);
+            roots.extend(main.filter(|_| with_main));
+            roots
+        });
+        if let Some(cgroup) = &run.cgroup {
+            // Before it is read, so that no change is missed.
+            if self.watch.is_none() {
+                self.watch = CgroupWatch::start(Arc::clone(&self.wake)).ok();
+            }
+            if let Some(watch) = &self.watch {
+                watch.watch(cgroup);
+            }
+            let seen: HashSet<libc::pid_t> = members.iter().map(|member| member.pid).collect();
+            let more = cgroup.processes().into_iter().filter(|pid| !seen.contains(pid));
+            for pid in more.filter(|&pid| with_main || Some(pid) != main) {
+                let stat = proc_files::stat(pid).filter(|stat| !stat.dead);
+                members.extend(stat.map(|stat| Member { pid, started: stat.started }));
+            }
+        }
         run.leftovers = members.iter().copied().collect();
         members
     }
 
-    /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan.
-    pub fn forget(&mut self, key: Key) {
-        if let Some(run) = self.runs.remove(&key)
-            && !run.ended
-        {
+    /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan. Its cgroup,
+    /// which is to be removed, is handed back.
+    pub fn forget(&mut self, key: Key) -> Option<Cgroup> {
+        let run = self.runs.remove(&key)?;
+        if !run.ended {
             self.living.remove(&run.pid);
         }
+        run.cgroup
+    }
+
+    /// The cgroup that a run is in.
+    pub fn cgroup(&self, key: Key) -> Option<&Cgroup> {
+        self.runs.get(&key)?.cgroup.as_ref()
     }
 
     /// The last resort at the daemon's end: kills every child and orphan, and what falls to the daemon by that, until

@@ -128,11 +128,11 @@ pub(super) fn signal(member: Member, signal: i32) -> bool {
     }
 }
 
-fn is_still(member: Member) -> bool {
+pub(super) fn is_still(member: Member) -> bool {
     proc_files::stat(member.pid).is_some_and(|stat| !stat.dead && stat.started == member.started)
 }
 
-fn send(pidfd: &OwnedFd, signal: i32) -> bool {
+pub(super) fn send(pidfd: &OwnedFd, signal: i32) -> bool {
     use std::os::fd::AsRawFd;
     // SAFETY: the call takes numbers and a null pointer, which asks for the siginfo of an ordinary kill; the descriptor
     // is open for as long as `pidfd` is borrowed.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::sys::RUN_ID_VARIABLE;
+use crate::sys::{RUN_ID_VARIABLE, SERVICE_VARIABLE};
 
 /// As much of an environment as is searched: the kernel's limit for arguments and environment is 6 MiB by default, and
 /// the daemon puts its variable among the first kilobytes.
@@ -20,6 +20,8 @@ const EXEC_FIRST_PAUSE: Duration = Duration::from_micros(50);
 const EXEC_LAST_PAUSE: Duration = Duration::from_millis(51);
 /// In the kernel's flags of a process: it is on its way out (PF_EXITING).
 const EXITING: u32 = 0x4;
+/// In the kernel's flags of a process: a thread of the kernel's own (PF_KTHREAD).
+const KERNEL: u32 = 0x0020_0000;
 
 /// The parts of `/proc/PID/stat` that tell one process from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(super) struct Stat {
     pub(super) dead: bool,
     /// Its first thread is on its way out: its memory is gone or going, its children may still hang on it.
     pub(super) exiting: bool,
+    /// A thread of the kernel's own: never anybody's service.
+    pub(super) kernel: bool,
     /// How long its environment is; `None` while it has none (in exec, exiting), and when the daemon may not know.
     environment_bytes: Option<u64>,
     /// When it started, in clock ticks since boot: with the pid it names the process for good.
@@ -59,6 +63,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         // A process whose first thread has ended while others run shows as a zombie too, but with threads.
         dead: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
         exiting: flags & EXITING != 0,
+        kernel: flags & KERNEL != 0,
         environment_bytes: environment_end.checked_sub(environment_start).filter(|_| environment_end != 0),
         started: field(22)?.parse().ok()?,
     })
@@ -67,6 +72,18 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
 /// The run id in the environment that a process was started with. `None`: it has none, or may not be asked, or the
 /// process has ended.
 pub(super) fn run_id(pid: libc::pid_t) -> Option<Vec<u8>> {
+    in_environment(pid, |bytes| variable(bytes, RUN_ID_VARIABLE).map(<[u8]>::to_vec))
+}
+
+/// The run id and the service's name in the environment that a process was started with, as [`run_id`].
+pub(super) fn marks(pid: libc::pid_t) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    in_environment(pid, |bytes| {
+        let run_id = variable(bytes, RUN_ID_VARIABLE)?;
+        Some((run_id.to_vec(), variable(bytes, SERVICE_VARIABLE).map(<[u8]>::to_vec)))
+    })
+}
+
+fn in_environment<T>(pid: libc::pid_t, find: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let mut pause = EXEC_FIRST_PAUSE;
     loop {
         let mut bytes = Vec::new();
@@ -75,8 +92,8 @@ pub(super) fn run_id(pid: libc::pid_t) -> Option<Vec<u8>> {
             .take(ENVIRONMENT_LIMIT_BYTES)
             .read_to_end(&mut bytes)
             .ok()?;
-        if let Some(run_id) = variable(&bytes) {
-            return Some(run_id.to_vec());
+        if let Some(found) = find(&bytes) {
+            return Some(found);
         }
         // An exec after the file was opened cuts it short: only one that was read whole says that there is none.
         let stat = stat(pid)?;
@@ -94,13 +111,24 @@ pub(super) fn run_id_now(pid: libc::pid_t) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
     file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
-    variable(&bytes).map(<[u8]>::to_vec)
+    variable(&bytes, RUN_ID_VARIABLE).map(<[u8]>::to_vec)
 }
 
-fn variable(environment: &[u8]) -> Option<&[u8]> {
+fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
     environment
         .split(|&byte| byte == 0)
-        .find_map(|pair| pair.strip_prefix(RUN_ID_VARIABLE.as_bytes())?.strip_prefix(b"="))
+        .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// The name that the kernel has for a process, at most 15 bytes of its program's; empty when it is gone.
+pub(super) fn command_name(pid: libc::pid_t) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned()
+}
+
+/// Every process's number.
+pub(super) fn all() -> impl Iterator<Item = libc::pid_t> {
+    numbers_in("/proc")
 }
 
 /// A variable of the environment that a process was started with, if it may be asked.
@@ -204,6 +232,7 @@ mod tests {
             session: 7,
             dead: false,
             exiting: false,
+            kernel: false,
             environment_bytes: Some(0),
             started: 987_654,
         };
@@ -232,8 +261,9 @@ mod tests {
 
     #[test]
     fn the_run_id_is_the_whole_value_of_the_whole_name() {
-        assert_eq!(variable(b"XMCPD_RUN_ID=1\0MCPD_RUN_IDS=2\0MCPD_RUN_ID=3=4\0"), Some(&b"3=4"[..]));
-        assert_eq!(variable(b"PATH=/bin\0"), None);
+        let run_id = |environment: &'static [u8]| variable(environment, RUN_ID_VARIABLE);
+        assert_eq!(run_id(b"XMCPD_RUN_ID=1\0MCPD_RUN_IDS=2\0MCPD_RUN_ID=3=4\0"), Some(&b"3=4"[..]));
+        assert_eq!(run_id(b"PATH=/bin\0"), None);
     }
 
     #[test]

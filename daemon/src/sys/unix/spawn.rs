@@ -18,7 +18,9 @@ use std::sync::OnceLock;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use super::cgroup::Cgroup;
 use super::exec_step::Handover;
+use super::launch::{self, Failed, Launch};
 use super::{LogPipe, explain, limits, proc_files};
 use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
 
@@ -29,6 +31,10 @@ pub struct Process {
     pub(super) pid: libc::pid_t,
     /// When it was asked for, a moment before its pid was given out.
     pub(super) began: u64,
+    /// In clock ticks since the machine's start; `None`: it had ended and was reaped before anybody could look.
+    pub(super) start_ticks: Option<u64>,
+    /// Where it and all that it starts are.
+    pub(super) cgroup: Option<Cgroup>,
     /// The daemon's own peak of resident memory when it started the child: the kernel counts that in, see
     /// [`Children::collect`](super::Children::collect).
     pub(super) rss_floor_bytes: u64,
@@ -38,6 +44,12 @@ impl Process {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.pid.unsigned_abs()
+    }
+
+    /// When it started, in the system's own unit: with the pid it names the process for good, until the machine starts
+    /// again. `None`: it had ended before it could be asked, or the system needs no such thing.
+    pub fn start_ticks(&self) -> Option<u64> {
+        self.start_ticks
     }
 }
 
@@ -59,68 +71,100 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         stderr.as_ref().map_or(null, |pipe| pipe.write.as_raw_fd())
     };
 
-    let no_memory = |error: io::Error| process_error(plan, &error);
-    let mut actions = FileActions::new().map_err(no_memory)?;
-    actions.dup2(null, libc::STDIN_FILENO).map_err(no_memory)?;
-    actions.dup2(stdout_target, libc::STDOUT_FILENO).map_err(no_memory)?;
-    actions.dup2(stderr_target, libc::STDERR_FILENO).map_err(no_memory)?;
-    let attributes = Attributes::new().map_err(no_memory)?;
+    let cgroup = plan.cgroup.as_ref().map(|cgroup| open_cgroup(plan, cgroup)).transpose()?;
+    let streams = [null, stdout_target, stderr_target];
+    let enter = cgroup.as_ref().map(AsRawFd::as_raw_fd);
 
     let began = super::monotonic_ns();
     let pid = if plan.setup.is_empty() {
         let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
-        if let Some(directory) = &directory {
-            actions.change_directory(directory.as_raw_fd()).map_err(no_memory)?;
-        }
-        actions.close_the_rest().map_err(no_memory)?;
-        let pid = start(&words.program, &words.argv, &words.env, &actions, &attributes)
-            .map_err(|errno| explain::failure(plan, directory.as_ref(), errno))?;
+        let launch = Launch {
+            program: &words.program,
+            argv: &pointers(&words.argv),
+            env: &pointers(&words.env),
+            streams,
+            inherits: &[],
+            directory: directory.as_ref().map(AsRawFd::as_raw_fd),
+        };
+        let pid = start(&launch, enter).map_err(|failed| match failed {
+            Failed::Room(error) => process_error(plan, &error),
+            Failed::Start(errno) => explain::failure(plan, directory.as_ref(), errno),
+            Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
+        })?;
         limits::restore_in(pid);
         pid
     } else {
         let handover = Handover::prepare(plan, &words)?;
-        for fd in handover.descriptors() {
-            // A descriptor that is copied onto itself only stays open over exec.
-            actions.dup2(fd, fd).map_err(no_memory)?;
-        }
-        let pid = start(OWN_PROGRAM, &handover.argv, &handover.env, &actions, &attributes)
-            .map_err(|errno| process_error(plan, &io::Error::from_raw_os_error(errno)))?;
+        let launch = Launch {
+            program: OWN_PROGRAM,
+            argv: &pointers(&handover.argv),
+            env: &pointers(&handover.env),
+            streams,
+            inherits: &handover.descriptors(),
+            directory: None,
+        };
+        let pid = start(&launch, enter).map_err(|failed| match failed {
+            Failed::Room(error) => process_error(plan, &error),
+            Failed::Start(errno) => process_error(plan, &io::Error::from_raw_os_error(errno)),
+            Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
+        })?;
         // A step that has failed ends by itself, and is reaped as an orphan.
         handover.outcome()?;
         pid
     };
+    // It is a child that is not reaped, unless the loop has just done so: then there is nothing to be read.
+    let start_ticks = proc_files::stat(pid).map(|stat| stat.started);
+    let (rss_floor_bytes, cgroup) = (proc_files::own_peak_rss_bytes(), plan.cgroup.clone());
     Ok(Spawned {
-        process: Process { pid, began, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
+        process: Process { pid, began, start_ticks, cgroup, rss_floor_bytes },
         stdout: stdout.map(|pipe| pipe.read),
         stderr: stderr.map(|pipe| pipe.read),
     })
 }
 
+fn open_cgroup(plan: &SpawnPlan, cgroup: &Cgroup) -> Result<OwnedFd, SpawnError> {
+    let path = cgroup.path().join("cgroup.procs");
+    let opened = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(io::Error::from).and_then(above_stdio).map_err(|error| cgroup_error(plan, &error))
+}
+
+fn cgroup_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
+    let place = plan.cgroup.as_ref().map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
+    SpawnError {
+        step: SpawnStep::Cgroup,
+        errno: error.raw_os_error().unwrap_or(0),
+        message: format!("cannot start {} in the cgroup {place}: {error}", plan.program.display()),
+    }
+}
+
 /// The program that this process runs. The name leads to that one also when another file has taken its place, or none.
 const OWN_PROGRAM: &CStr = c"/proc/self/exe";
 
-/// Calls `posix_spawn`; the new process, or the errno.
-fn start(
-    program: &CStr,
-    argv: &[CString],
-    env: &[CString],
-    actions: &FileActions,
-    attributes: &Attributes,
-) -> Result<libc::pid_t, i32> {
+/// Starts a program, in this cgroup if there is one; the new process.
+fn start(launch: &Launch<'_>, cgroup: Option<RawFd>) -> Result<libc::pid_t, Failed> {
+    match cgroup {
+        Some(cgroup) => launch::into_cgroup(launch, cgroup),
+        None => posix_spawn(launch),
+    }
+}
+
+fn posix_spawn(launch: &Launch<'_>) -> Result<libc::pid_t, Failed> {
+    let actions = FileActions::of(launch).map_err(Failed::Room)?;
+    let attributes = Attributes::new().map_err(Failed::Room)?;
     let mut pid: libc::pid_t = 0;
-    // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
-    // to NUL-terminated strings that the caller owns, each ended by a null pointer; the child only reads them.
+    // SAFETY: `actions` and `attributes` are initialised and outlive the call; program, `argv` and `env` are pointers to
+    // NUL-terminated strings that the caller owns, the arrays ended by a null pointer; the child only reads them.
     let errno = unsafe {
         libc::posix_spawn(
             &raw mut pid,
-            program.as_ptr(),
+            launch.program.as_ptr(),
             actions.0.as_ptr(),
             attributes.0.as_ptr(),
-            pointers(argv).as_ptr(),
-            pointers(env).as_ptr(),
+            launch.argv.as_ptr(),
+            launch.env.as_ptr(),
         )
     };
-    if errno == 0 { Ok(pid) } else { Err(errno) }
+    if errno == 0 { Ok(pid) } else { Err(Failed::Start(errno)) }
 }
 
 /// The words of a plan as C strings.
@@ -238,6 +282,24 @@ fn check(errno: libc::c_int) -> io::Result<()> {
 struct FileActions(Box<MaybeUninit<libc::posix_spawn_file_actions_t>>);
 
 impl FileActions {
+    fn of(launch: &Launch<'_>) -> io::Result<Self> {
+        let mut actions = Self::new()?;
+        for (target, stream) in (0..).zip(launch.streams) {
+            actions.dup2(stream, target)?;
+        }
+        if let Some(directory) = launch.directory {
+            actions.change_directory(directory)?;
+        }
+        for &fd in launch.inherits {
+            // A descriptor that is copied onto itself only stays open over exec.
+            actions.dup2(fd, fd)?;
+        }
+        if launch.inherits.is_empty() {
+            actions.close_the_rest()?;
+        }
+        Ok(actions)
+    }
+
     fn new() -> io::Result<Self> {
         let mut actions = Box::new(MaybeUninit::uninit());
         // SAFETY: the pointer is to writable memory of the right type, which the call initialises.

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Foundation::{FILETIME, WAIT_OBJECT_0};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{
-    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, TerminateProcess,
-    WaitForSingleObject,
+    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION,
+    QueryFullProcessImageNameW, TerminateProcess, WaitForSingleObject,
 };
 
 use super::Process;
+use super::cgroup::Cgroup;
 use super::console::{self, CtrlC};
 use super::job::{Job, TERMINATED, succeeded};
 use super::news::{Inbox, News, Port, Wait};
-use crate::sys::{Collected, Exit, Key, Waker, Whom};
+use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
 
 /// The numbers of SIGINT, SIGKILL and SIGTERM, which are what the configuration speaks of on Windows too.
 const SIGINT: i32 = 2;
@@ -161,6 +162,14 @@ impl Children {
         self.runs.get(&key).map_or(0, |run| run.process.job.living())
     }
 
+    /// Everything that lives of a run, its main process included, in the order of pids.
+    pub fn living(&mut self, key: Key) -> Vec<Named> {
+        let Some(run) = self.runs.get(&key) else { return Vec::new() };
+        let mut pids = run.process.job.processes();
+        pids.sort_unstable();
+        pids.into_iter().map(|pid| Named { pid, name: program_of(pid).unwrap_or_default() }).collect()
+    }
+
     /// Ends the [`leftovers`](Self::leftovers) (9) or sends a CTRL+C to the console of one of them (2 and 15); returns
     /// how many there were, 0 for any other signal.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
@@ -184,8 +193,15 @@ impl Children {
     }
 
     /// Ends the watch over a run, and whatever still lives of it.
-    pub fn forget(&mut self, key: Key) {
+    pub fn forget(&mut self, key: Key) -> Option<Cgroup> {
         self.runs.remove(&key);
+        None
+    }
+
+    /// None: a job holds its processes together.
+    pub fn cgroup(&self, key: Key) -> Option<&Cgroup> {
+        let _ = key;
+        None
     }
 
     /// The last resort at the daemon's end: terminates every process of every job until none is left. Returns how many
@@ -252,6 +268,26 @@ fn peak_memory(process: &OwnedHandle) -> Option<u64> {
     // SAFETY: the handle is open and the pointer is to writable memory of the size given.
     let done = unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, size) } != 0;
     u64::try_from(counters.PeakWorkingSetSize).ok().filter(|&peak| done && peak > 0)
+}
+
+/// The file name of the program that a process runs.
+fn program_of(pid: u32) -> Option<String> {
+    let process = open(pid).ok()?;
+    // MAX_PATH, which few programs' paths exceed; of those the name stays unknown.
+    let mut buffer = [0_u16; 260];
+    let mut length: u32 = 260;
+    // SAFETY: the handle is open; `length` says how many characters `buffer` has room for, and receives how many were
+    // written.
+    let done = unsafe {
+        QueryFullProcessImageNameW(
+            process.as_raw_handle(),
+            PROCESS_NAME_WIN32,
+            buffer.as_mut_ptr(),
+            &raw mut length,
+        )
+    } != 0;
+    let path = String::from_utf16_lossy(buffer.get(..usize::try_from(length).ok()?).filter(|_| done)?);
+    Some(path.rsplit('\\').next().unwrap_or_default().to_owned())
 }
 
 fn open(pid: u32) -> io::Result<OwnedHandle> {

@@ -22,6 +22,9 @@ pub(super) const TERMINATED: u32 = 137;
 #[derive(Debug)]
 pub(super) struct Job(OwnedHandle);
 
+/// So many processes of a job are named; more than any sentence has room for.
+const LISTED: usize = 256;
+
 impl Job {
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: both pointers may be null: default security, no name.
@@ -87,6 +90,29 @@ impl Job {
             )
         };
         (list.NumberOfProcessIdsInList > 0).then(|| u32::try_from(list.ProcessIdList[0]).ok()).flatten()
+    }
+
+    /// The processes in it that live: the first [`LISTED`] of them, when there are more.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        // The system's structure is two numbers of 32 bits, then a list of pointer-sized ones.
+        let header = (2 * size_of::<u32>()).div_ceil(size_of::<usize>());
+        let mut buffer = vec![0_usize; header + LISTED];
+        let bytes = u32::try_from(size_of_val(buffer.as_slice())).unwrap_or(0);
+        // SAFETY: the pointer is to writable memory of the size given, aligned as the structure that the class asks for.
+        unsafe {
+            QueryInformationJobObject(
+                self.0.as_raw_handle(),
+                JobObjectBasicProcessIdList,
+                buffer.as_mut_ptr().cast(),
+                bytes,
+                std::ptr::null_mut(),
+            )
+        };
+        // SAFETY: the buffer is larger than the structure, aligned as it is, and all bit patterns are numbers.
+        let listed =
+            unsafe { (*buffer.as_ptr().cast::<JOBOBJECT_BASIC_PROCESS_ID_LIST>()).NumberOfProcessIdsInList };
+        let count = usize::try_from(listed).unwrap_or(0).min(LISTED);
+        buffer[header..header + count].iter().filter_map(|&pid| u32::try_from(pid).ok()).collect()
     }
 
     fn accounting(&self) -> Option<JOBOBJECT_BASIC_ACCOUNTING_INFORMATION> {

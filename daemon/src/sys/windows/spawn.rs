@@ -55,6 +55,11 @@ impl Process {
     pub fn id(&self) -> u32 {
         self.pid
     }
+
+    /// Not needed here: nothing of a process outlives the daemon.
+    pub fn start_ticks(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Starts what `plan` says. Any thread may call it, several at once.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::super::limits;
 use super::super::spawn::Words;
 use super::{ABOUT_TO_EXEC, ARGUMENT, own_error};
-use crate::sys::{RUN_ID_VARIABLE, Setup, SpawnError, SpawnPlan, SpawnStep};
+use crate::sys::{RUN_ID_VARIABLE, SERVICE_VARIABLE, Setup, SpawnError, SpawnPlan, SpawnStep};
 
 /// What stands before the words.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +61,8 @@ impl Handover {
         let header = Header { setup: setup(plan), status: status.as_raw_fd(), arguments: words.argv.len() };
         let file = write(&header, plan, words).map_err(|error| own_error("cannot write the plan", &error))?;
         let number = CString::new(file.as_raw_fd().to_string()).unwrap_or_default();
-        let marked = |variable: &&CString| variable.as_bytes().starts_with(RUN_ID_VARIABLE.as_bytes());
+        let marks = [RUN_ID_VARIABLE, SERVICE_VARIABLE].map(str::as_bytes);
+        let marked = |variable: &&CString| marks.iter().any(|mark| variable.as_bytes().starts_with(mark));
         Ok(Self {
             plan: file,
             status,
@@ -172,6 +173,7 @@ mod tests {
             stdout: Output::Null,
             stderr: Output::Null,
             merge_stderr: false,
+            cgroup: None,
             setup: vec![Setup::Nice(3), Setup::Umask(0o22)],
         }
     }

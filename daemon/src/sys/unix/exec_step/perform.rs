@@ -131,6 +131,7 @@ fn described(plan: &Plan) -> SpawnPlan {
         stdout: Output::Null,
         stderr: Output::Null,
         merge_stderr: false,
+        cgroup: None,
         setup: Vec::new(),
     }
 }

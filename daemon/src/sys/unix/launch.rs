@@ -1,0 +1,151 @@
+//! Starts a program inside a cgroup: `posix_spawn` with one step more.
+//!
+//! The C library has that step only from glibc 2.39 on, so this does what its `posix_spawn` does: a child that shares the
+//! daemon's memory while the calling thread waits (`CLONE_VM | CLONE_VFORK`), and calls nothing but what may be called
+//! there. The child puts itself into the cgroup before anything else: no process of the program is ever outside.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// The child runs a handful of system calls, none of which needs a page.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Everything that the child needs, prepared by the parent: the child must not allocate.
+pub(super) struct Launch<'a> {
+    pub(super) program: &'a CStr,
+    /// Ended by a null pointer, as `env`.
+    pub(super) argv: &'a [*mut libc::c_char],
+    pub(super) env: &'a [*mut libc::c_char],
+    /// Stdin, stdout, stderr; each above 2.
+    pub(super) streams: [RawFd; 3],
+    /// Those that the program has under the same numbers; all others are closed.
+    pub(super) inherits: &'a [RawFd],
+    pub(super) directory: Option<RawFd>,
+}
+
+/// What did not work.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// There was no memory to prepare it.
+    Room(io::Error),
+    /// The program could not be executed, or what comes before that.
+    Start(libc::c_int),
+    /// The child could not enter the cgroup.
+    Cgroup(libc::c_int),
+}
+
+/// What parent and child both see.
+struct Shared<'a> {
+    launch: &'a Launch<'a>,
+    /// `cgroup.procs`, open for writing.
+    cgroup: RawFd,
+    errno: AtomicI32,
+    in_cgroup: AtomicI32,
+}
+
+/// Starts the program and returns its pid once it runs.
+pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pid_t, Failed> {
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
+    let shared = Shared { launch, cgroup, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(0) };
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the sets are writable and initialised by the calls before they are read. The stack is the child's alone
+    // until it has ended or executed the program, which this call waits for (CLONE_VFORK), and so are `shared` and what
+    // it points to kept alive. Its end is aligned as the type is (stacks grow downwards everywhere that Linux runs with
+    // Rust's std). Signals are blocked meanwhile, so that no handler of the daemon runs in the child on shared memory.
+    let pid = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        let top = stack.as_mut_ptr().add(stack.len()).cast();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let pid = libc::clone(child, top, flags, (&raw const shared).cast_mut().cast());
+        let errno = if pid < 0 { last_errno() } else { 0 };
+        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
+        if pid < 0 {
+            return Err(Failed::Start(errno));
+        }
+        pid
+    };
+    let errno = shared.errno.load(Ordering::Acquire);
+    if errno == 0 {
+        return Ok(pid);
+    }
+    // SAFETY: the call takes numbers and a null pointer. Whoever reaps children may have been faster.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    let entered = shared.in_cgroup.load(Ordering::Acquire) != 0;
+    Err(if entered { Failed::Start(errno) } else { Failed::Cgroup(errno) })
+}
+
+/// The child. It shares memory with the daemon, whose other threads go on: only calls that are safe in a signal handler,
+/// no lock, no allocation, no panic.
+extern "C" fn child(shared: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the parent keeps what this points to alive and does not change it while it waits.
+    let shared = unsafe { &*shared.cast::<Shared<'_>>() };
+    // SAFETY: all descriptors are open, all pointers lead to what the parent has prepared, and each call is one that
+    // `signal-safety(7)` lists or a bare system call.
+    unsafe {
+        if enter_and_execute(shared) {
+            // `execve` does not return when it succeeds, so this is not reached.
+            return 0;
+        }
+        shared.errno.store(last_errno(), Ordering::Release);
+        libc::_exit(127)
+    }
+}
+
+/// # Safety
+/// Only in the child, as [`child`] says.
+unsafe fn enter_and_execute(shared: &Shared<'_>) -> bool {
+    let launch = shared.launch;
+    // SAFETY: as `child` says.
+    unsafe {
+        // 0 is whoever writes it.
+        if libc::write(shared.cgroup, c"0".as_ptr().cast(), 1) != 1 {
+            return false;
+        }
+        shared.in_cgroup.store(1, Ordering::Release);
+        let mut default: libc::sigaction = std::mem::zeroed();
+        default.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            // SIGKILL, SIGSTOP and the C library's own refuse, as they should.
+            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        }
+        if libc::setsid() < 0 {
+            return false;
+        }
+        for (target, stream) in (0..).zip(launch.streams) {
+            if libc::dup2(stream, target) < 0 {
+                return false;
+            }
+        }
+        if let Some(directory) = launch.directory
+            && libc::fchdir(directory) != 0
+        {
+            return false;
+        }
+        if launch.inherits.is_empty() {
+            // They are closed on exec anyway; closed before it, an exec that hangs holds no end of another spawn's pipe
+            // open. Before Linux 5.9 that has to do.
+            libc::syscall(libc::SYS_close_range, libc::STDERR_FILENO + 1, libc::c_uint::MAX, 0);
+        }
+        for &fd in launch.inherits {
+            if libc::fcntl(fd, libc::F_SETFD, 0) != 0 {
+                return false;
+            }
+        }
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        libc::execve(launch.program.as_ptr(), launch.argv.as_ptr().cast(), launch.env.as_ptr().cast());
+        false
+    }
+}
+
+fn last_errno() -> libc::c_int {
+    // SAFETY: it points to the calling thread's errno; in the child that is the waiting parent's, which nobody reads
+    // meanwhile.
+    unsafe { *libc::__errno_location() }
+}
