@@ -1,7 +1,5 @@
 //! Templates, their instances, and drop-ins.
 
-use std::path::PathBuf;
-
 use tempfile::TempDir;
 
 use crate::common::{environment, errors, line, load};
@@ -62,10 +60,11 @@ fn specifiers_stand_in_every_string_of_an_instance() {
     assert_eq!(a.exec, ["x", "a", "w@a-w", "100%", "80", "%i"]);
     assert_eq!(b.exec, ["x", "b", "w@b-w", "100%", "81", "%i"]);
     assert_eq!(a.description.as_deref(), Some("the a one"));
-    assert_eq!(b.working_directory, Some(PathBuf::from("/srv/b")));
+    // On Windows with the drive before them.
+    assert!(b.working_directory.as_ref().is_some_and(|directory| directory.ends_with("srv/b")));
     assert_eq!(b.environment.get("NAME").map(String::as_str), Some("w@b"));
     assert!(b.environment.contains_key("%i"), "keys stay as they are");
-    assert_eq!(b.environment_files[0].path, PathBuf::from("/etc/w@b"));
+    assert!(b.environment_files[0].path.ends_with("etc/w@b"));
     let shown = loaded.show_json();
     assert_eq!(shown["services"]["w@b"]["health"]["http"], "http://h/b");
     assert_eq!(shown["services"]["w@b"]["health"]["headers"]["X"], "w");
@@ -242,9 +241,9 @@ fn four_layers_make_an_instance() {
     assert_eq!(of("w@a"), ["K1=1a", "K2=2a", "K3=2a", "K4=2a", "KX=1a"]);
     assert_eq!(of("w@b"), ["K1=1b", "K2=2b", "K3=3b", "K4=4b", "KX=1b"]);
     let origin = |key: &str| loaded.origins.get(key).unwrap().to_string();
-    let at = |file: &str| root.path().join(file).display().to_string();
-    assert_eq!(origin("service.\"w@b\".environment.K2"), format!("{}:3 of w@", at("w@.d/10.toml")));
-    assert_eq!(origin("service.\"w@b\".environment.K4"), format!("{}:2", at("w@b.d/10.toml")));
+    let at = |directory: &str| root.path().join(directory).join("10.toml").display().to_string();
+    assert_eq!(origin("service.\"w@b\".environment.K2"), format!("{}:3 of w@", at("w@.d")));
+    assert_eq!(origin("service.\"w@b\".environment.K4"), format!("{}:2", at("w@b.d")));
 }
 
 #[test]
