@@ -45,7 +45,8 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
-    let DaemonSpec { control_socket, state_dir, log_dir } = old;
+    // The number of starts at the same time is in force at once.
+    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts: _ } = old;
     let changed = [
         ("daemon.control_socket", *control_socket != new.control_socket),
         ("daemon.log_dir", *log_dir != new.log_dir),
@@ -71,6 +72,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         stop_timeout: _,
         start_timeout: _,
         success_exit_status: _,
+        relations: _,
         restart: _,
         health: _,
         crash: _,
@@ -146,6 +148,15 @@ mod tests {
         ] {
             let plan = diff(&config(BASE), &config(&format!("{BASE}{change}")));
             assert_eq!(plan, Plan { update: vec!["a".into()], ..Plan::default() }, "{change}");
+        }
+    }
+
+    #[test]
+    fn what_services_have_to_do_with_each_other_is_an_update() {
+        let base = |lines: &str| config(&format!("[service.b]\nexec = 'b'\n{BASE}{lines}"));
+        for key in ["requires", "wants", "after", "before", "part_of", "binds_to"] {
+            let plan = diff(&base(""), &base(&format!("{key} = 'b'")));
+            assert_eq!(plan, Plan { update: vec!["a".into()], unchanged: 1, ..Plan::default() }, "{key}");
         }
     }
 

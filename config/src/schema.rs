@@ -12,8 +12,8 @@ pub(crate) struct Schema {
 pub(crate) const ROOT: Schema = Schema { known: &["daemon", "service"], planned: &[] };
 
 pub(crate) const DAEMON: Schema = Schema {
-    known: &["control_socket", "state_dir", "log_dir", "include"],
-    planned: &["access", "max_parallel_starts", "auto_reload", "on_stop", "on_keeper_death"],
+    known: &["control_socket", "state_dir", "log_dir", "include", "max_parallel_starts"],
+    planned: &["access", "auto_reload", "on_stop", "on_keeper_death"],
 };
 
 pub(crate) const SERVICE: Schema = Schema {
@@ -29,6 +29,13 @@ pub(crate) const SERVICE: Schema = Schema {
         "stop_timeout",
         "start_timeout",
         "success_exit_status",
+        "requires",
+        "wants",
+        "after",
+        "before",
+        "conflicts",
+        "part_of",
+        "binds_to",
         "restart",
         "health",
         "log",
@@ -44,13 +51,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "group",
         "supplementary_groups",
         "umask",
-        "requires",
-        "wants",
-        "after",
-        "before",
-        "conflicts",
-        "part_of",
-        "binds_to",
         "ready",
         "watch",
         "resources",

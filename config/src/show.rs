@@ -11,7 +11,7 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    OnLimit, Probe, Relations, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
 };
 use crate::write;
 
@@ -124,13 +124,14 @@ fn path_text(path: &Path) -> String {
 }
 
 fn daemon_block(daemon: &DaemonSpec) -> Block {
-    let DaemonSpec { control_socket, state_dir, log_dir } = daemon;
+    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts } = daemon;
     Block {
         path: vec!["daemon".to_owned()],
         entries: vec![
             ("control_socket", path_text(control_socket).into()),
             ("state_dir", path_text(state_dir).into()),
             ("log_dir", path_text(log_dir).into()),
+            ("max_parallel_starts", (*max_parallel_starts).into()),
         ],
         tables: Vec::new(),
     }
@@ -151,6 +152,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         stop_timeout,
         start_timeout,
         success_exit_status,
+        relations,
         restart,
         health,
         log,
@@ -171,6 +173,18 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
     entries.push(("start_timeout", duration::format(*start_timeout).into()));
     entries.push(("success_exit_status", exits(success_exit_status)));
+    let Relations { requires, wants, after, before, conflicts, part_of, binds_to } = relations;
+    for (key, names) in [
+        ("requires", requires),
+        ("wants", wants),
+        ("after", after),
+        ("before", before),
+        ("conflicts", conflicts),
+        ("part_of", part_of),
+        ("binds_to", binds_to),
+    ] {
+        entries.push((key, names.clone().into()));
+    }
     let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let mut tables = Vec::new();
     if !environment.is_empty() {

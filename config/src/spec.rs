@@ -27,6 +27,8 @@ pub struct DaemonSpec {
     pub state_dir: PathBuf,
     /// The services' logs.
     pub log_dir: PathBuf,
+    /// So many services may be starting at the same time; 0: any number.
+    pub max_parallel_starts: u32,
 }
 
 /// One service, `[service.NAME]`.
@@ -56,6 +58,8 @@ pub struct ServiceSpec {
     pub start_timeout: Duration,
     /// Which ends are not failures. This is the whole list; default `[0]`.
     pub success_exit_status: Vec<ExitMatch>,
+    /// What it has to do with other services.
+    pub relations: Relations,
     /// `[service.NAME.restart]`
     pub restart: RestartSpec,
     /// `[service.NAME.health]`
@@ -64,6 +68,26 @@ pub struct ServiceSpec {
     pub log: LogSpec,
     /// `[service.NAME.crash]`
     pub crash: CrashSpec,
+}
+
+/// `requires`, `wants`, ...: names of other services of this configuration, as they are written. systemd's meanings, but
+/// for one: whoever requires or is bound to another starts after it, unless one of them says the opposite.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relations {
+    /// Started with it and before it; a stop or restart of one of them that somebody asked for takes it along.
+    pub requires: Vec<String>,
+    /// Started with it.
+    pub wants: Vec<String>,
+    /// It starts after these and stops before them.
+    pub after: Vec<String>,
+    /// It starts before these and stops after them.
+    pub before: Vec<String>,
+    /// Never run at the same time as it.
+    pub conflicts: Vec<String>,
+    /// A stop or restart of one of them that somebody asked for takes it along.
+    pub part_of: Vec<String>,
+    /// As `requires`, and it is up only as long as these are.
+    pub binds_to: Vec<String>,
 }
 
 /// `type`: when a start is over. More kinds join this one as they are built.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpd_config::spec::Signal;
 use mcpd_core::action::{DownReason, StopCause};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
-use mcpd_core::{Exit, Verb};
+use mcpd_core::{Exit, ServiceId, Verb};
 use mcpd_proto::crash::CrashKind;
 
 /// "340 ms", "1.2 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
@@ -88,25 +88,31 @@ pub fn kind(failure: Failure) -> CrashKind {
     }
 }
 
-/// Why it is asked to end.
+/// Why it is asked to end. `name`: what a service is called.
 #[must_use]
-pub fn stop_cause(cause: StopCause) -> &'static str {
+pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> String {
     match cause {
-        StopCause::Asked => "a stop was asked for",
-        StopCause::Restart => "a restart was asked for",
-        StopCause::Changed => "its configuration changed",
-        StopCause::Removed => "it was removed from the configuration",
-        StopCause::Shutdown => "mcpd is shutting down",
-        StopCause::Failure(cause) => failure(cause),
+        StopCause::Asked => "a stop was asked for".into(),
+        StopCause::Restart => "a restart was asked for".into(),
+        StopCause::Changed => "its configuration changed".into(),
+        StopCause::Removed => "it was removed from the configuration".into(),
+        StopCause::Shutdown => "mcpd is shutting down".into(),
+        StopCause::StoppedWith(other) => format!("{} is stopped", name(other)),
+        StopCause::RestartedWith(other) => format!("{} is restarted", name(other)),
+        StopCause::Unbound(other) => format!("{}, to which it is bound, is not up", name(other)),
+        StopCause::Conflict(other) => format!("{} is started, with which it conflicts", name(other)),
+        StopCause::Failure(cause) => failure(cause).into(),
     }
 }
 
-/// Why it is down.
+/// Why it is down. `name`: what a service is called.
 #[must_use]
-pub fn down_reason(reason: DownReason) -> String {
+pub fn down_reason(reason: DownReason, name: impl Fn(ServiceId) -> String) -> String {
     match reason {
         DownReason::NeverStarted => "not started yet".into(),
         DownReason::Stopped => "stopped".into(),
+        DownReason::StoppedWith(other) => format!("stopped with {}", name(other)),
+        DownReason::Conflict(other) => format!("stopped because it conflicts with {}", name(other)),
         DownReason::Finished(end) => {
             format!("it {} by itself, which restart.when does not restart", exit(end))
         }

@@ -157,6 +157,12 @@ pub struct ServiceStatus {
     pub command: Vec<String>,
     /// Why the service is as it is, one sentence; null when all is well.
     pub reason: Option<String>,
+    /// The service that is in the way, while it is `waiting`, or `stopping` and another one stops first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<String>,
+    /// What it has to do with other services.
+    #[serde(default, skip_serializing_if = "Relations::is_empty")]
+    pub relations: Relations,
     /// What happens next and when; null when nothing is due.
     pub next: Option<Next>,
     /// The newest crash; null when there was none.
@@ -176,6 +182,44 @@ pub struct ServiceStatus {
     /// The last lines of its output: only in the answer to `service.status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<LogLine>,
+}
+
+/// What a service has to do with others: names, as the configuration has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relations {
+    /// `requires`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// `binds_to`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binds_to: Vec<String>,
+    /// `wants`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<String>,
+    /// `part_of`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_of: Vec<String>,
+    /// `after`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// `before`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<String>,
+    /// `conflicts`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
+    /// Services that require it, are bound to it or are part of it: a stop of this one stops them. Only in the answer to
+    /// `service.status`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required_by: Vec<String>,
+}
+
+impl Relations {
+    /// It has nothing to do with any other.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What happens next.

@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Related, Severity};
 use crate::environment::Environment;
 use crate::origin::{Origin, Origins};
 use crate::raw::{Node, Value};
+use crate::resolve::relations::Mention;
 use crate::resolve::scalar::{Problem, Scalar, Written};
 use crate::source::{FileId, Source, Span};
 use crate::variables::{self, BadReference, Used};
@@ -16,6 +17,8 @@ pub(crate) struct Context<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) sources: Vec<Source>,
     pub(crate) origins: Origins,
+    /// Services that other services name, to be looked at when all are known.
+    pub(crate) mentions: Vec<Mention>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -29,7 +32,13 @@ pub(crate) struct Finding<'s> {
 
 impl<'a> Context<'a> {
     pub(crate) fn new(environment: &'a Environment) -> Self {
-        Self { environment, sources: Vec::new(), origins: Origins::default(), diagnostics: Vec::new() }
+        Self {
+            environment,
+            sources: Vec::new(),
+            origins: Origins::default(),
+            mentions: Vec::new(),
+            diagnostics: Vec::new(),
+        }
     }
 
     pub(crate) fn directory(&self, file: FileId) -> &Path {

@@ -88,7 +88,8 @@ pub(crate) fn resolve(cx: &mut Context<'_>, root: &Table) -> DaemonSpec {
             None => cx.about_file(Severity::Error, MAIN, message, help),
         }
     }
-    DaemonSpec { control_socket: socket, state_dir, log_dir }
+    let max_parallel_starts = daemon.read(cx, "max_parallel_starts", 0, |scalar| scalar.count(0, u32::MAX));
+    DaemonSpec { control_socket: socket, state_dir, log_dir, max_parallel_starts }
 }
 
 /// systemd's variable, or else what the file says, or else the default if there is a fixed one.

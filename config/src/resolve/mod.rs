@@ -5,6 +5,8 @@
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod order;
+pub(crate) mod relations;
 pub(crate) mod scalar;
 mod section;
 mod service;
@@ -60,6 +62,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, documents: &[Document]) -> Config {
             }
         }
     }
+    relations::check(cx, &services);
     let files: Vec<PathBuf> = cx.sources.iter().map(|source| source.path.clone()).collect();
     Config { daemon, services, files }
 }

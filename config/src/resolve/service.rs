@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
 use crate::resolve::health;
+use crate::resolve::relations;
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
 use crate::schema;
@@ -67,6 +68,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         success_exit_status: service
             .list(cx, "success_exit_status", Scalar::exit_match)
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
+        relations: relations::read(cx, &service, &entry.key),
         restart: restart(cx, &service),
         health: health::resolve(cx, &service),
         log: log(cx, &service),

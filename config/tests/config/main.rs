@@ -7,6 +7,7 @@ mod environment;
 mod errors;
 mod examples;
 mod files;
+mod relations;
 mod robust;
 mod show;
 mod values;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit,
-    Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
+    Probe, Relations, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
 };
 
 #[test]
@@ -23,6 +23,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         stop_timeout: Duration::from_secs(10),
         start_timeout: Duration::from_secs(90),
         success_exit_status: vec![ExitMatch::Code(0)],
+        relations: Relations::default(),
         restart: RestartSpec {
             when: RestartWhen::OnFailure,
             delay: Duration::from_secs(1),

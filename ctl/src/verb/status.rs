@@ -116,6 +116,7 @@ fn restarts(status: &ServiceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use mcpd_proto::crash::{CrashKind, CrashSummary};
+    use mcpd_proto::status::Relations;
 
     use super::*;
 
@@ -140,6 +141,8 @@ mod tests {
             since: "2026-11-22T10:28:01Z".into(),
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             reason: None,
+            waiting_on: None,
+            relations: Relations::default(),
             next: None,
             last_crash: None,
             config: Some("/etc/mcpd/mcpd.toml:12".into()),

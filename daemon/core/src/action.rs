@@ -138,6 +138,11 @@ pub enum Outcome {
         /// Which one.
         by: Verb,
     },
+    /// It waits for this service, which is not about to be as it needs it, and goes on when it is.
+    Blocked {
+        /// Which one.
+        on: ServiceId,
+    },
     /// The service was removed from the configuration meanwhile.
     Removed,
     /// There is no process to do it to.
@@ -174,6 +179,16 @@ pub struct Note {
 pub enum NoteKind {
     /// A person asked for something.
     Asked(Verb),
+    /// Another service that is started wants it up.
+    Wanted {
+        /// Which one.
+        by: ServiceId,
+    },
+    /// It is to start, and something is in the way.
+    Waiting {
+        /// What.
+        on: WaitingFor,
+    },
     /// A process was asked for.
     Spawning,
     /// It runs.
@@ -268,8 +283,48 @@ pub enum StopCause {
     Removed,
     /// The daemon is on its way down.
     Shutdown,
+    /// Somebody said stop to this service, without which it is not to be.
+    StoppedWith(ServiceId),
+    /// This service is restarted, by which it was started.
+    RestartedWith(ServiceId),
+    /// This service, to which it is bound, is up no more.
+    Unbound(ServiceId),
+    /// This service is started, with which it conflicts.
+    Conflict(ServiceId),
     /// It failed while its process lived.
     Failure(Failure),
+}
+
+impl StopCause {
+    /// Not the service's own doing.
+    #[must_use]
+    pub fn is_asked(self) -> bool {
+        match self {
+            Self::Failure(_) => false,
+            Self::Asked
+            | Self::Restart
+            | Self::Changed
+            | Self::Removed
+            | Self::Shutdown
+            | Self::StoppedWith(_)
+            | Self::RestartedWith(_)
+            | Self::Unbound(_)
+            | Self::Conflict(_) => true,
+        }
+    }
+}
+
+/// What a service that is to start waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// This one, which it needs, to be up.
+    Up(ServiceId),
+    /// This one, which comes before it, to have started, or to have shown that it does not.
+    Started(ServiceId),
+    /// This one to be gone: they conflict, or the one's stop comes before the other's start.
+    Gone(ServiceId),
+    /// One of the places of `max_parallel_starts`.
+    Place,
 }
 
 /// Why a service is down.
@@ -279,6 +334,10 @@ pub enum DownReason {
     NeverStarted,
     /// Somebody asked for it.
     Stopped,
+    /// Somebody stopped this service, without which it is not to be.
+    StoppedWith(ServiceId),
+    /// This service was started, with which it conflicts.
+    Conflict(ServiceId),
     /// It ended well, and the policy does not restart it then.
     Finished(Exit),
     /// It failed, and the policy does not restart it then.

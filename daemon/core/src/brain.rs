@@ -4,25 +4,34 @@ use std::collections::BTreeMap;
 
 use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
 use crate::event::{Event, ServiceId};
+use crate::graph::Graph;
 use crate::health::Health;
 use crate::index::Index;
-use crate::service::{Actual, Cx, Service, Want};
+use crate::order::{Agenda, Face};
+use crate::policy::Relations;
+use crate::service::{Actual, Cx, Service, Standing, Want};
 use crate::time::{Chance, Mono};
 use crate::view::{HealthView, NextView, StateView, View};
 
 /// The decider. See the crate's documentation for its contract.
 #[derive(Debug, Clone)]
 pub struct Core {
-    services: BTreeMap<ServiceId, Service>,
+    pub(crate) services: BTreeMap<ServiceId, Service>,
+    pub(crate) graph: Graph,
+    pub(crate) agenda: Agenda,
+    /// Services that are wanted by one that was started, and are not defined yet: by whom.
+    pub(crate) expected: BTreeMap<ServiceId, ServiceId>,
     index: Index,
     chance: Chance,
     notes: u64,
-    shutting_down: bool,
-    hurry: bool,
+    pub(crate) shutting_down: bool,
+    pub(crate) hurry: bool,
     finished: bool,
     /// Services that run something or are owed an answer.
     busy: usize,
     boot: Boot,
+    /// A configuration is being told of.
+    pub(crate) held: bool,
     /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
     unsettled: Index,
 }
@@ -43,6 +52,9 @@ impl Core {
     pub fn new(seed: u64) -> Self {
         Self {
             services: BTreeMap::new(),
+            graph: Graph::default(),
+            agenda: Agenda::default(),
+            expected: BTreeMap::new(),
             index: Index::default(),
             chance: Chance::new(seed),
             notes: 1,
@@ -51,6 +63,7 @@ impl Core {
             finished: false,
             busy: 0,
             boot: Boot::Defining,
+            held: true,
             unsettled: Index::default(),
         }
     }
@@ -61,16 +74,23 @@ impl Core {
             Event::Define { service, policy, start, program_missing } => {
                 self.define(now, service, *policy, start, program_missing, out);
             }
-            Event::Redefine { service, to } => self.with(now, service, out, |s, cx| s.redefine(cx, *to)),
+            Event::Redefine { service, to } => self.redefine(now, service, *to, out),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
+            Event::Reloading => self.held = true,
             Event::Begun => {
+                self.held = false;
+                // Who is not there by now is not about to be.
+                self.expected.clear();
                 if self.boot == Boot::Defining {
                     self.boot = Boot::Waiting;
                 }
             }
+            Event::Limit { parallel_starts } => {
+                self.agenda.most_starting = usize::try_from(parallel_starts).unwrap_or(usize::MAX);
+            }
             Event::Command { request, service, verb } => {
                 if self.services.contains_key(&service) {
-                    self.with(now, service, out, |s, cx| s.command(cx, request, verb));
+                    self.command(now, request, service, verb, out);
                 } else {
                     out.push(Action::Reply { request, service, outcome: Outcome::Unknown });
                 }
@@ -98,6 +118,7 @@ impl Core {
                 self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
             }
         }
+        self.propagate(now, out);
         self.conclude(now, out);
     }
 
@@ -108,6 +129,7 @@ impl Core {
                 break;
             }
             self.with(now, service, out, Service::timeout);
+            self.propagate(now, out);
         }
         self.conclude(now, out);
     }
@@ -140,13 +162,34 @@ impl Core {
         id
     }
 
+    /// How often a pair of services was looked at so far: how much work their relations make.
+    #[must_use]
+    pub fn relations_looked_at(&self) -> u64 {
+        self.agenda.work
+    }
+
     /// Whether the daemon is on its way down.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down
     }
 
-    fn with(
+    /// Something happens to a service; what follows from it is up to [`Self::propagate`].
+    pub(crate) fn with(
+        &mut self,
+        now: Mono,
+        id: ServiceId,
+        out: &mut Vec<Action>,
+        step: impl FnOnce(&mut Service, &mut Cx<'_>),
+    ) {
+        self.step(now, id, out, step);
+        if self.services.get(&id).is_some_and(Service::wants_a_look) {
+            self.agenda.looks.insert(id);
+        }
+    }
+
+    /// The same for what follows from a look: it is not looked at again before something changes.
+    pub(crate) fn step(
         &mut self,
         now: Mono,
         id: ServiceId,
@@ -162,12 +205,17 @@ impl Core {
             shutting_down: self.shutting_down,
             hurry: self.hurry,
         };
-        let was_busy = !service.is_at_rest();
+        let was = Face::of(service);
         step(service, &mut cx);
-        match (was_busy, !service.is_at_rest()) {
-            (false, true) => self.busy += 1,
-            (true, false) => self.busy -= 1,
-            (true, true) | (false, false) => {}
+        let is = Face::of(service);
+        count(&mut self.busy, !was.at_rest, !is.at_rest);
+        count(&mut self.agenda.starting, was.starting, is.starting);
+        if was != is {
+            self.agenda.changed.insert(id);
+        }
+        if was.standing == Standing::Leaving && service.stays() {
+            // It stays after all, and nobody has seen to what it needs meanwhile.
+            self.agenda.looks.insert(id);
         }
         let deadline = service.deadline();
         self.index.set(id, service.indexed, deadline);
@@ -179,6 +227,9 @@ impl Core {
             self.index.set(id, service.indexed, None);
             self.services.remove(&id);
             out.push(Action::Removed { service: id });
+            // What it said of others goes with it; what they say of it stays, and it is not there.
+            self.agenda.changed.insert(id);
+            self.agenda.looks.extend(self.graph.declare(id, &Relations::default()));
         }
     }
 
@@ -206,6 +257,7 @@ impl Core {
         out: &mut Vec<Action>,
     ) {
         let start = start && !self.shutting_down;
+        self.relate(id, &policy.relations);
         if let Some(service) = self.services.get_mut(&id) {
             // It was being removed and is wanted again: what runs of it ends first.
             service.removing = false;
@@ -215,6 +267,9 @@ impl Core {
                 s.redefine(cx, to);
                 s.program_missing = program_missing;
             });
+            if start {
+                self.bring_up(now, id, false, out);
+            }
             return;
         }
         let mut service = Service::new(id, policy, now);
@@ -222,11 +277,21 @@ impl Core {
             service.settles_by = Some(now + service.policy.start_timeout);
             self.unsettled.set(id, None, service.settles_by);
         }
+        service.program_missing = program_missing;
         self.services.insert(id, service);
-        if !start {
+        self.agenda.changed.insert(id);
+        let wanted = self.expected.remove(&id).and_then(|by| self.services.get(&by));
+        let wanted = wanted.filter(|by| by.want == Want::Up).map(|by| (by.id, by.cause));
+        if let (Some((by, note)), false) = (wanted, start) {
+            self.with(now, id, out, |s, cx| s.pull_in(cx, by, note, false));
+        } else if start {
+            self.with(now, id, out, |s, cx| s.begin(cx, program_missing));
+        } else {
             return;
         }
-        self.with(now, id, out, |s, cx| s.begin(cx, program_missing));
+        if self.services.get(&id).is_some_and(|service| service.want == Want::Up) {
+            self.bring_up(now, id, false, out);
+        }
     }
 
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
@@ -281,6 +346,15 @@ impl Core {
     }
 }
 
+/// One more or one less.
+fn count(all: &mut usize, was: bool, is: bool) {
+    match (was, is) {
+        (false, true) => *all += 1,
+        (true, false) => *all -= 1,
+        (true, true) | (false, false) => {}
+    }
+}
+
 fn view(service: &Service) -> View {
     let child = service.child();
     let health = child.and_then(|child| child.health.as_ref());
@@ -301,8 +375,12 @@ fn view(service: &Service) -> View {
 }
 
 fn state_view(service: &Service) -> StateView {
+    if let (Actual::Starting(_) | Actual::Up(_), Some(leave)) = (&service.actual, service.leave) {
+        return StateView::Leaving { cause: leave.cause, first: leave.first };
+    }
     match &service.actual {
         Actual::Down(why) => StateView::Down(*why),
+        Actual::Waiting(waiting) => StateView::Waiting(waiting.on()),
         Actual::Spawning(_) => StateView::Spawning,
         Actual::Starting(_) => StateView::Starting,
         Actual::Up(_) => StateView::Up,
@@ -327,7 +405,11 @@ impl Service {
     /// What happens next and when, as far as a person cares.
     fn next(&self) -> Option<(NextView, Mono)> {
         match &self.actual {
-            Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
+            Actual::Down(_)
+            | Actual::Waiting(_)
+            | Actual::Spawning(_)
+            | Actual::Ending(_)
+            | Actual::Parked(_) => None,
             Actual::Starting(child) | Actual::Up(child) => {
                 if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
                     return Some((NextView::Probe, at));

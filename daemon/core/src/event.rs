@@ -77,8 +77,16 @@ pub enum Event {
         /// Which one.
         service: ServiceId,
     },
-    /// All services that start with the daemon have been defined.
+    /// A reload begins: what it defines, redefines and removes follows, and then [`Event::Begun`].
+    Reloading,
+    /// All services of the configuration have been told of. From the start, or from [`Event::Reloading`], until this
+    /// nothing starts or stops: the next definition may be what the last one needs.
     Begun,
+    /// So many services may be starting at the same time; 0: any number.
+    Limit {
+        /// `max_parallel_starts`
+        parallel_starts: u32,
+    },
     /// A client asks for something.
     Command {
         /// Who waits for the reply.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::event::ServiceId;
+
 /// How one service is to be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -17,6 +19,28 @@ pub struct Policy {
     pub restart: RestartPolicy,
     /// How to tell that it hangs.
     pub health: Option<HealthPolicy>,
+    /// What it has to do with other services.
+    pub relations: Relations,
+}
+
+/// `requires`, `wants`, ... of a service. The services that are named need not be known (yet).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// A start of it starts these, and waits until they are up; a stop or restart of one of these that somebody asked
+    /// for stops or restarts it.
+    pub requires: Vec<ServiceId>,
+    /// The same, and it is up only as long as these are.
+    pub binds_to: Vec<ServiceId>,
+    /// A start of it starts these.
+    pub wants: Vec<ServiceId>,
+    /// A stop or restart of one of these that somebody asked for stops or restarts it.
+    pub part_of: Vec<ServiceId>,
+    /// It starts after these and stops before them.
+    pub after: Vec<ServiceId>,
+    /// It starts before these and stops after them.
+    pub before: Vec<ServiceId>,
+    /// It and one of these never run at the same time.
+    pub conflicts: Vec<ServiceId>,
 }
 
 /// A set of ends, as `success_exit_status` lists them.

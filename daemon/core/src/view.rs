@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{DownReason, StopCause};
+use crate::action::{DownReason, StopCause, WaitingFor};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -39,12 +39,21 @@ pub struct View {
 pub enum StateView {
     /// No process, none wanted.
     Down(DownReason),
+    /// It is to start, and this is in the way; `None`: nobody has looked yet.
+    Waiting(Option<WaitingFor>),
     /// The operating system has been asked for a process.
     Spawning,
     /// A process whose health check has not succeeded yet.
     Starting,
     /// Up.
     Up,
+    /// Still up, but it stops as soon as those that stop before it are gone.
+    Leaving {
+        /// Why.
+        cause: StopCause,
+        /// One of them.
+        first: Option<ServiceId>,
+    },
     /// On its way down.
     Stopping(StopCause),
     /// The main process has ended; its report and its tree are being settled.
@@ -61,6 +70,25 @@ pub enum StateView {
     },
     /// Given up.
     Parked(ParkReason),
+}
+
+impl StateView {
+    /// The service that is in the way of what is to come.
+    #[must_use]
+    pub fn waits_for(self) -> Option<ServiceId> {
+        match self {
+            Self::Waiting(on) => on.and_then(WaitingFor::service),
+            Self::Leaving { first, .. } => first,
+            Self::Down(_)
+            | Self::Spawning
+            | Self::Starting
+            | Self::Up
+            | Self::Stopping(_)
+            | Self::Ending { .. }
+            | Self::Backoff { .. }
+            | Self::Parked(_) => None,
+        }
+    }
 }
 
 /// What the health check says.

@@ -101,12 +101,13 @@ fn worlds_reach_everything() {
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
-        Note.Redefined Note.Removed Note.ShuttingDown
-        Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
+        Note.Redefined Note.Removed Note.ShuttingDown Note.Wanted Note.Waiting
+        Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Blocked Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
-        State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
+        State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked
+        State.Waiting State.Leaving";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
     assert!(missed.is_empty(), "never seen: {missed:?}");
     assert!(actions > 300 * 50, "only {actions} actions in 300 worlds");

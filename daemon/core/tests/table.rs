@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use mcpd_core::action::{DownReason, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, Relations, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId, WaitingFor};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
@@ -52,6 +52,7 @@ fn policy(words: &[&str]) -> Policy {
             start_period: Duration::from_secs(40),
             restart: !has("report"),
         }),
+        relations: Relations::default(),
     }
 }
 
@@ -181,6 +182,11 @@ impl Bench {
         let Some(view) = self.core.view(ID) else { return "gone".to_owned() };
         let mut text = match view.state {
             StateView::Down(why) => format!("down({})", down(why)),
+            StateView::Waiting(on) => format!("waiting({})", on.map_or_else(String::new, obstacle)),
+            StateView::Leaving { cause, first } => {
+                let first = first.map_or_else(String::new, |first| format!(" after {}", first.0));
+                format!("leaving({}{first})", stop(cause))
+            }
             StateView::Spawning => "spawning".to_owned(),
             StateView::Starting => "starting".to_owned(),
             StateView::Up => "up".to_owned(),
@@ -207,9 +213,20 @@ fn down(why: DownReason) -> String {
     match why {
         DownReason::NeverStarted => "never".to_owned(),
         DownReason::Stopped => "stopped".to_owned(),
+        DownReason::StoppedWith(other) => format!("stopped with {}", other.0),
+        DownReason::Conflict(other) => format!("conflict {}", other.0),
         DownReason::Finished(_) => "finished".to_owned(),
         DownReason::Failed(failure) => format!("failed {}", failed(failure)),
         DownReason::Reset => "reset".to_owned(),
+    }
+}
+
+fn obstacle(on: WaitingFor) -> String {
+    match on {
+        WaitingFor::Up(other) => format!("up {}", other.0),
+        WaitingFor::Started(other) => format!("started {}", other.0),
+        WaitingFor::Gone(other) => format!("gone {}", other.0),
+        WaitingFor::Place => "place".to_owned(),
     }
 }
 
@@ -220,6 +237,10 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::Changed => "changed",
         StopCause::Removed => "removed",
         StopCause::Shutdown => "shutdown",
+        StopCause::StoppedWith(_) => "stopped with",
+        StopCause::RestartedWith(_) => "restarted with",
+        StopCause::Unbound(_) => "unbound",
+        StopCause::Conflict(_) => "conflict",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
     }
@@ -284,6 +305,7 @@ fn answer(outcome: &Outcome) -> String {
         }
         Outcome::NotUpInTime => "late".to_owned(),
         Outcome::Superseded { by } => format!("superseded {}", verb(*by)),
+        Outcome::Blocked { on } => format!("blocked {}", on.0),
         Outcome::Removed => "removed".to_owned(),
         Outcome::NotRunning => "notrunning".to_owned(),
         Outcome::ShuttingDown => "shuttingdown".to_owned(),

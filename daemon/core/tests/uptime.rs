@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, ServiceId};
 
 #[test]
@@ -25,11 +25,13 @@ fn a_run_begins_when_its_process_does() {
         success: ExitSet::default(),
         restart,
         health: None,
+        relations: Relations::default(),
     };
     let service = ServiceId(0);
     let (asked, began, heard) = (Mono(1_000), Mono(2_000), Mono(9_000));
     let mut core = Core::new(0);
     let mut out = Vec::new();
+    core.handle(asked, Event::Begun, &mut out);
     let policy = Box::new(policy);
     core.handle(asked, Event::Define { service, policy, start: true, program_missing: false }, &mut out);
     core.handle(heard, Event::Spawned { service, generation: 1, pid: 7, at: began }, &mut out);

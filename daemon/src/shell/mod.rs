@@ -7,6 +7,7 @@
 //! | `take` | which event is that to the core? |
 //! | `perform` | what does an action come to on this machine? |
 //! | `entry` | what is known of a service besides its state? |
+//! | `order` | what have services to do with each other? |
 //! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a health check carried out? |
@@ -15,6 +16,7 @@ mod commands;
 mod entry;
 pub mod load;
 pub mod message;
+mod order;
 mod perform;
 mod policy;
 mod probe;
@@ -183,6 +185,9 @@ impl Shell {
         for warning in warnings {
             self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
         }
+        self.number(loaded.config.services.keys());
+        let parallel_starts = loaded.config.daemon.max_parallel_starts;
+        self.events.push_back(Event::Limit { parallel_starts });
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
         for spec in specs {
             self.define(&spec, &loaded);

@@ -3,9 +3,9 @@
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, RestartWhen};
 use mcpd_core::Policy;
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, Relations, RestartPolicy, When};
 
-pub(super) fn policy(spec: &ServiceSpec) -> Policy {
+pub(super) fn policy(spec: &ServiceSpec, relations: Relations) -> Policy {
     let restart = &spec.restart;
     Policy {
         start_timeout: spec.start_timeout,
@@ -43,6 +43,7 @@ pub(super) fn policy(spec: &ServiceSpec) -> Policy {
                 HealthAction::Report => false,
             },
         }),
+        relations,
     }
 }
 

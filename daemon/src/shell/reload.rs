@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::plan::{Plan, diff};
+use mcpd_config::spec::DaemonSpec;
 use mcpd_core::event::Redefinition;
 use mcpd_core::view::StateView;
 use mcpd_core::{Event, ServiceId};
@@ -110,11 +111,10 @@ impl Shell {
         let Plan { added, removed, restart, update, mut unchanged, needs_daemon_restart } =
             diff(&self.config, &loaded.config);
         let mut restart = restart;
-        for name in &removed {
-            if let Some(id) = self.names.get(name) {
-                self.events.push_back(Event::Remove { service: *id });
-            }
-        }
+        self.number(&added);
+        let parallel_starts = loaded.config.daemon.max_parallel_starts;
+        self.events.push_back(Event::Limit { parallel_starts });
+        self.events.push_back(Event::Reloading);
         for spec in loaded.config.services.values() {
             let name = &spec.name;
             if added.contains(name) {
@@ -130,8 +130,15 @@ impl Shell {
                 unchanged = unchanged.saturating_sub(1);
             }
         }
+        // Last, when nobody needs them any more.
+        for name in &removed {
+            if let Some(id) = self.names.get(name) {
+                self.events.push_back(Event::Remove { service: *id });
+            }
+        }
+        self.events.push_back(Event::Begun);
         // Places stay as they were until the daemon starts again: `needs_daemon_restart` says so.
-        let daemon = self.config.daemon.clone();
+        let daemon = DaemonSpec { max_parallel_starts: parallel_starts, ..self.config.daemon.clone() };
         self.config = loaded.config.clone();
         self.config.daemon = daemon;
         Reloaded {
@@ -154,16 +161,11 @@ impl Shell {
 
     /// A service that is new, or that was being removed and is wanted again.
     pub(super) fn define(&mut self, spec: &ServiceSpec, loaded: &Loaded) {
-        let id = self.names.get(&spec.name).copied().unwrap_or_else(|| {
-            let id = ServiceId(self.next_service);
-            self.next_service += 1;
-            id
-        });
-        self.names.insert(spec.name.clone(), id);
+        let Some(id) = self.names.get(&spec.name).copied() else { return };
         self.set_entry(id, spec, loaded);
         self.events.push_back(Event::Define {
             service: id,
-            policy: Box::new(policy(spec)),
+            policy: Box::new(policy(spec, self.relations(spec))),
             start: spec.enabled,
             program_missing: loaded.missing.contains_key(&spec.name),
         });
@@ -175,7 +177,7 @@ impl Shell {
         let parked = self.core.view(id).is_some_and(|view| matches!(view.state, StateView::Parked(_)));
         let restart = restart || (parked && spec.enabled);
         self.set_entry(id, spec, loaded);
-        let to = Box::new(Redefinition { policy: policy(spec), restart });
+        let to = Box::new(Redefinition { policy: policy(spec, self.relations(spec)), restart });
         self.events.push_back(Event::Redefine { service: id, to });
     }
 

@@ -47,7 +47,8 @@ impl Shell {
 
     /// "3 running, 1 in backoff, 1 parked (db)": one line, for `systemctl status` too.
     pub(super) fn summary(&self) -> String {
-        let (mut running, mut starting, mut stopping, mut backoff, mut down) = (0, 0, 0, 0, 0);
+        let (mut running, mut starting, mut waiting) = (0, 0, 0);
+        let (mut stopping, mut backoff, mut down) = (0, 0, 0);
         let mut parked = Vec::new();
         let mut unhealthy = Vec::new();
         for view in self.core.views() {
@@ -55,7 +56,10 @@ impl Shell {
             match view.state {
                 StateView::Up => running += 1,
                 StateView::Spawning | StateView::Starting => starting += 1,
-                StateView::Stopping(_) | StateView::Ending { .. } => stopping += 1,
+                StateView::Waiting(_) => waiting += 1,
+                StateView::Leaving { .. } | StateView::Stopping(_) | StateView::Ending { .. } => {
+                    stopping += 1
+                }
                 StateView::Backoff { .. } => backoff += 1,
                 StateView::Down(_) => down += 1,
                 StateView::Parked(_) => parked.push(name()),
@@ -65,9 +69,13 @@ impl Shell {
             }
         }
         let mut parts = vec![format!("{running} running")];
-        for (count, what) in
-            [(starting, "starting"), (stopping, "stopping"), (backoff, "in backoff"), (down, "down")]
-        {
+        for (count, what) in [
+            (starting, "starting"),
+            (waiting, "waiting"),
+            (stopping, "stopping"),
+            (backoff, "in backoff"),
+            (down, "down"),
+        ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
@@ -87,7 +95,8 @@ impl Shell {
     fn service_status(&self, now: (Mono, Timestamp), view: &View, entry: &Entry) -> ServiceStatus {
         let wall = |at| super::report::stamp(super::report::wall(now, at));
         let spec = &entry.spec;
-        let (state, reason) = state(view, entry);
+        let (state, reason) = self.state(view, entry);
+        let waiting_on = view.state.waits_for().map(|other| self.name_of(other));
         let log_file = (spec.log.target == LogTarget::File)
             .then(|| self.config.daemon.log_dir.join(format!("{}.log", entry.name)).display().to_string());
         let next = view.next.map(|(what, at)| Next {
@@ -127,6 +136,8 @@ impl Shell {
             since: wall(view.since),
             command: entry.command(),
             reason,
+            waiting_on,
+            relations: self.shown_relations(spec),
             next,
             last_crash: entry.last_crash.clone(),
             config: entry.origin.clone(),
@@ -138,45 +149,57 @@ impl Shell {
     }
 }
 
-/// The state's name, and why it is so when that needs saying.
-fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
-    let crash = |otherwise: &str| {
-        entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
-    };
-    match view.state {
-        StateView::Down(why) => (State::Down, Some(words::down_reason(why))),
-        StateView::Spawning => (State::Spawning, None),
-        StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
-        StateView::Up => {
-            let detail = entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
-            let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
-            let reason = match view.health {
-                HealthView::None | HealthView::Starting | HealthView::Healthy => None,
-                HealthView::Failing(times) => {
-                    Some(format!("health check failed {times} of {of} times: {detail}"))
-                }
-                HealthView::Unhealthy(times) => Some(format!("health check failed {times} times: {detail}")),
-            };
-            (State::Up, reason)
-        }
-        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause).into())),
-        StateView::Ending { exit, left } => {
-            let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
-            let rest = match left {
-                0 => String::new(),
-                1 => "; 1 process of it is still there".into(),
-                many => format!("; {many} processes of it are still there"),
-            };
-            (State::Stopping, Some(format!("{what}{rest}")))
-        }
-        StateView::Backoff { failure } => {
-            (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
-        }
-        StateView::Parked(why) => {
-            let reason = words::park_reason(why, entry.missing.as_deref());
-            let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
-            let last = last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
-            (State::Parked, Some(reason + &last))
+impl Shell {
+    /// The state's name, and why it is so when that needs saying.
+    pub(super) fn state(&self, view: &View, entry: &Entry) -> (State, Option<String>) {
+        let name = |other| self.name_of(other);
+        let crash = |otherwise: &str| {
+            entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
+        };
+        match view.state {
+            StateView::Down(why) => (State::Down, Some(words::down_reason(why, name))),
+            StateView::Waiting(on) => (State::Waiting, Some(self.waiting(on))),
+            StateView::Leaving { cause, first } => {
+                let first = first.map_or_else(String::new, |first| format!("; {} stops first", name(first)));
+                (State::Stopping, Some(words::stop_cause(cause, name) + &first))
+            }
+            StateView::Spawning => (State::Spawning, None),
+            StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
+            StateView::Up => {
+                let detail =
+                    entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
+                let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
+                let reason = match view.health {
+                    HealthView::None | HealthView::Starting | HealthView::Healthy => None,
+                    HealthView::Failing(times) => {
+                        Some(format!("health check failed {times} of {of} times: {detail}"))
+                    }
+                    HealthView::Unhealthy(times) => {
+                        Some(format!("health check failed {times} times: {detail}"))
+                    }
+                };
+                (State::Up, reason)
+            }
+            StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause, name))),
+            StateView::Ending { exit, left } => {
+                let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
+                let rest = match left {
+                    0 => String::new(),
+                    1 => "; 1 process of it is still there".into(),
+                    many => format!("; {many} processes of it are still there"),
+                };
+                (State::Stopping, Some(format!("{what}{rest}")))
+            }
+            StateView::Backoff { failure } => {
+                (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
+            }
+            StateView::Parked(why) => {
+                let reason = words::park_reason(why, entry.missing.as_deref());
+                let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
+                let last =
+                    last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
+                (State::Parked, Some(reason + &last))
+            }
         }
     }
 }

@@ -83,7 +83,11 @@ impl Shell {
             Ask::DaemonStatus(reply) => drop(reply.send(Ok(self.daemon_status()))),
             Ask::Status(reply) => drop(reply.send(Ok(self.status_document()))),
             Ask::ServiceStatus(name, reply) => {
-                let found = self.names.get(&name).and_then(|id| Some((*id, self.status_of(*id)?)));
+                let found = self.names.get(&name).and_then(|id| {
+                    let mut status = self.status_of(*id)?;
+                    status.relations.required_by = self.required_by(&name);
+                    Some((*id, status))
+                });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
             Ask::Find(name, reply) => {

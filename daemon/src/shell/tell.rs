@@ -1,7 +1,7 @@
 //! The core's notes, in words.
 
 use mcpd_core::action::{Note, NoteKind};
-use mcpd_core::{Exit, Mono};
+use mcpd_core::{Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
 use serde_json::{Map, Value, json};
@@ -23,9 +23,19 @@ impl Shell {
             data.insert("generation".into(), note.generation.into());
         }
         let mut put = |key: &str, value: Value| drop(data.insert(key.into(), value));
+        let name_of = |other| self.name_of(other);
         let (level, name, message) = match &note.kind {
             NoteKind::Asked(verb) => {
                 (Level::Info, "asked", format!("somebody asked for {}", words::verb(*verb)))
+            }
+            NoteKind::Wanted { by } => {
+                put("by", name_of(*by).into());
+                (Level::Info, "wanted", format!("{} is started and wants it up", name_of(*by)))
+            }
+            NoteKind::Waiting { on } => {
+                put("on", json!(on.service().map(name_of)));
+                let level = if *on == WaitingFor::Place { Level::Debug } else { Level::Info };
+                (level, "waiting", self.waiting(Some(*on)))
             }
             NoteKind::Spawning => {
                 (Level::Debug, "spawning", format!("starting, generation {}", note.generation))
@@ -60,7 +70,7 @@ impl Shell {
                 (Level::Debug, "failed", format!("failed: {}", words::failure(*failure)))
             }
             NoteKind::Stopping { why } => {
-                (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why)))
+                (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why, name_of)))
             }
             NoteKind::Killing => (
                 Level::Warn,
@@ -104,7 +114,7 @@ impl Shell {
             NoteKind::Parked(why) => {
                 (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, missing)))
             }
-            NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
+            NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why, name_of)),
             NoteKind::CountersReset => {
                 (Level::Info, "counters_reset", "a stable run: the restart counters start again".into())
             }

@@ -1,6 +1,6 @@
 //! Everything about one service, for whoever has to get it going again.
 
-use mcpd_proto::status::{Health, Next, ServiceStatus, State};
+use mcpd_proto::status::{Health, Next, Relations, ServiceStatus, State};
 
 use super::{health_style, restarts, state_style};
 use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
@@ -81,6 +81,7 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         facts.push(Fact::new("crash", told));
         facts.push(Fact::new("see", format!("mcpctl crashes show {}", crash.id)));
     }
+    facts.extend(relations(&status.relations));
     facts.push(Fact::new("command", command(&status.command)));
     facts.extend(status.working_directory.as_ref().map(|path| Fact::new("runs in", path)));
     facts.extend(status.config.as_ref().map(|config| Fact::new("config", config)));
@@ -90,6 +91,23 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         facts.push(Fact::styled("lost", lost, WARN));
     }
     facts
+}
+
+/// What it has to do with others, under the keys of the configuration.
+fn relations(relations: &Relations) -> Vec<Fact> {
+    let Relations { requires, binds_to, wants, part_of, after, before, conflicts, required_by } = relations;
+    let all = [
+        ("requires", requires),
+        ("binds to", binds_to),
+        ("wants", wants),
+        ("part of", part_of),
+        ("after", after),
+        ("before", before),
+        ("conflicts", conflicts),
+        ("needed by", required_by),
+    ];
+    let told = all.into_iter().filter(|(_, names)| !names.is_empty());
+    told.map(|(key, names)| Fact::new(key, names.join(", "))).collect()
 }
 
 /// `start in 3.4 s (at 12:00:03)`

@@ -147,7 +147,7 @@ fn detail(members: &[&ServiceStatus], words: Words) -> String {
 fn trouble(service: &ServiceStatus) -> Option<&str> {
     let reason = service.reason.as_deref();
     match (service.state, service.health) {
-        (State::Parked | State::Backoff, _) => reason,
+        (State::Parked | State::Backoff | State::Waiting, _) => reason,
         (_, Health::Failing | Health::Unhealthy) => reason.or(service.health_detail.as_deref()),
         _ => None,
     }

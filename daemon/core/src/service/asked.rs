@@ -39,8 +39,13 @@ impl Service {
         if self.refuses_start(cx, request) {
             return;
         }
-        if let Actual::Up(_) = self.actual {
+        if self.want == Want::Down {
+            // The stop that waited for others to go first has not begun.
+            self.leave = None;
+        }
+        if let (Actual::Up(_), None) = (&self.actual, self.leave) {
             self.want = Want::Up;
+            self.supersede_stops(cx, Verb::Start);
             self.reply(cx, request, Outcome::Already);
             return;
         }
@@ -48,12 +53,14 @@ impl Service {
         self.wanted_anew();
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
-                self.spawn(cx);
-                self.wait_for_up(request, self.generation);
+                self.start(cx);
+                self.wait_for_up(request, self.generation + 1);
             }
+            Actual::Waiting(_) => self.wait_for_up(request, self.generation + 1),
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
                 self.supersede_stops(cx, Verb::Start);
-                self.wait_for_up(request, self.generation);
+                let next = u64::from(self.leave.is_some());
+                self.wait_for_up(request, self.generation + next);
             }
             Actual::Stopping(stopping) => {
                 stopping.start_now = true;
@@ -74,17 +81,18 @@ impl Service {
         self.wanted_anew();
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
-                self.spawn(cx);
-                self.wait_for_up(request, self.generation);
+                self.start(cx);
+                self.wait_for_up(request, self.generation + 1);
             }
+            Actual::Waiting(_) => self.wait_for_up(request, self.generation + 1),
             // The process that is on its way is as new as one that would be asked for now.
             Actual::Spawning(_) => {
                 self.supersede_stops(cx, Verb::Restart);
-                self.wait_for_up(request, self.generation);
+                let next = u64::from(self.leave.is_some());
+                self.wait_for_up(request, self.generation + next);
             }
-            Actual::Starting(child) | Actual::Up(child) => {
-                let child = child.clone();
-                self.stop_child(cx, child, StopCause::Restart);
+            Actual::Starting(_) | Actual::Up(_) => {
+                self.leave(StopCause::Restart);
                 self.postpone_starts();
                 self.wait_for_up(request, self.generation + 1);
             }
@@ -122,22 +130,28 @@ impl Service {
     /// Down is wanted from now on, whatever was.
     pub(crate) fn want_down(&mut self, cx: &mut Cx<'_>, cause: StopCause) {
         self.want = Want::Down;
+        self.why_down = cause;
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => self.answer_down(cx),
-            Actual::Backoff { .. } | Actual::Parked(_) => self.go_down(cx, DownReason::Stopped),
-            Actual::Starting(child) | Actual::Up(child) => {
-                let child = child.clone();
-                self.stop_child(cx, child, cause);
-            }
+            Actual::Waiting(_) | Actual::Backoff { .. } | Actual::Parked(_) => self.go_down_as_asked(cx),
+            Actual::Starting(_) | Actual::Up(_) => self.leave(cause),
             // The answer is owed; it is stopped when it is there.
             Actual::Spawning(_) => {}
             // It is on its way already. A restart that became a stop is a stop; a failure stays one, for the report.
             Actual::Stopping(stopping) => {
                 stopping.start_now = false;
                 match stopping.cause {
-                    StopCause::Restart | StopCause::Changed => stopping.cause = cause,
-                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
+                    StopCause::Restart
+                    | StopCause::Changed
+                    | StopCause::RestartedWith(_)
+                    | StopCause::Unbound(_) => stopping.cause = cause,
+                    StopCause::Asked
+                    | StopCause::Removed
+                    | StopCause::Shutdown
+                    | StopCause::StoppedWith(_)
+                    | StopCause::Conflict(_)
+                    | StopCause::Failure(_) => {}
                 }
             }
             Actual::Ending(ending) => ending.start_now = false,
@@ -154,6 +168,7 @@ impl Service {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
             }
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
@@ -187,10 +202,11 @@ impl Service {
                     ending.rung = Rung::Asked(cx.now);
                 }
             }
+            // Whoever was to stop before it gets no time either.
+            Actual::Starting(_) | Actual::Up(_) => self.leave_now(cx),
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
-            | Actual::Starting(_)
-            | Actual::Up(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => {}
         }

@@ -8,7 +8,7 @@ impl Service {
             self.park(cx, ParkReason::ProgramMissing);
         } else {
             self.want = Want::Up;
-            self.spawn(cx);
+            self.start(cx);
         }
     }
 
@@ -27,19 +27,16 @@ impl Service {
         self.program_missing = false;
         match &mut self.actual {
             Actual::Spawning(spawning) => spawning.outdated = true,
-            Actual::Starting(child) | Actual::Up(child) => {
-                let child = child.clone();
-                self.stop_child(cx, child, StopCause::Changed);
-            }
+            Actual::Starting(_) | Actual::Up(_) => self.leave(StopCause::Changed),
             Actual::Ending(ending) => ending.start_now = self.want == Want::Up,
             // It was wanted up and its definition was in the way, or may have been.
-            Actual::Backoff { .. } => self.spawn(cx),
+            Actual::Backoff { .. } => self.start(cx),
             Actual::Parked(_) => {
                 self.want = Want::Up;
-                self.spawn(cx);
+                self.start(cx);
             }
             Actual::Stopping(stopping) => stopping.start_now = self.want == Want::Up,
-            Actual::Down(_) => {}
+            Actual::Down(_) | Actual::Waiting(_) => {}
         }
     }
 
@@ -49,6 +46,7 @@ impl Service {
             Actual::Starting(child) => (child, true),
             Actual::Up(child) => (child, false),
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Stopping(_)
             | Actual::Ending(_)

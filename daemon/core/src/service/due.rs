@@ -6,7 +6,7 @@ impl Service {
     /// Does whatever is due now; afterwards [`Self::deadline`] is later than now.
     pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) {
         match &mut self.actual {
-            Actual::Down(_) | Actual::Parked(_) => {}
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {
                 spawning.slow = true;
                 self.note(cx, NoteKind::SpawnSlow);
@@ -17,12 +17,12 @@ impl Service {
             Actual::Stopping(stopping) => {
                 let (service, generation) = (self.id, self.generation);
                 let first = matches!(stopping.rung, Rung::Asked(_));
-                stopping.rung = Rung::Killed(cx.now + KILL_AGAIN);
+                stopping.rung = stopping.rung.next(cx.now);
                 self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
                 cx.out.push(Action::Signal { service, generation, signal: SIGKILL, whom: Whom::Group });
             }
             Actual::Ending(_) => self.ending_due(cx),
-            Actual::Backoff { .. } => self.spawn(cx),
+            Actual::Backoff { .. } => self.start(cx),
         }
     }
 
@@ -82,7 +82,7 @@ impl Service {
         let Actual::Ending(ending) = &mut self.actual else { return };
         if ending.left.is_some_and(|left| left > 0) && ending.rung.at() <= cx.now {
             let first = matches!(ending.rung, Rung::Asked(_));
-            ending.rung = Rung::Killed(cx.now + KILL_AGAIN);
+            ending.rung = ending.rung.next(cx.now);
             cx.out.push(Action::SignalTree { service, generation, signal: SIGKILL });
             self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
         }

@@ -10,19 +10,21 @@ impl Service {
         self.note(cx, NoteKind::Started { pid });
         let health = self.policy.health.as_ref().map(|policy| Health::new(policy, started, 0));
         let child = Child { pid, started, probes: 0, health };
+        // A stop begins when those that stop before it are gone; who looks at it next sees whether they are.
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed
             } else if cx.shutting_down {
                 StopCause::Shutdown
             } else {
-                StopCause::Asked
+                self.why_down
             };
-            self.stop_child(cx, child, cause);
+            self.leave(cause);
         } else if outdated {
             self.postpone_starts();
-            self.stop_child(cx, child, StopCause::Changed);
-        } else if self.up_by_living() {
+            self.leave(StopCause::Changed);
+        }
+        if self.up_by_living() {
             self.enter(cx, Actual::Up(child));
         } else {
             self.enter(cx, Actual::Starting(child));
@@ -38,6 +40,7 @@ impl Service {
             Actual::Up(child) => (child, false),
             // It is on its way down or gone: the verdict is about the past.
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Stopping(_)
             | Actual::Ending(_)

@@ -7,26 +7,35 @@
 //! |---|---|
 //! | `configured` | what does the configuration say of it? |
 //! | `asked` | what do people ask? |
+//! | `along` | what befalls it because of another one? |
+//! | `waiting` | what is in the way of a start or a stop, and what is it to the others? |
 //! | `living` | is it up, is it well? |
 //! | `ending` | what was that end, and what follows? |
 //! | `due` | what does time bring? |
 
+mod along;
 mod asked;
 mod configured;
 mod due;
 mod ending;
 mod living;
+mod waiting;
 
 use std::time::Duration;
 
-use crate::action::{Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, StopCause, Whom};
+use crate::action::{
+    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, StopCause, WaitingFor, Whom,
+};
 use crate::event::{
     DRAIN_LIMIT, Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
 };
+use crate::graph::Link;
 use crate::health::{Health, Meaning};
 use crate::policy::Policy;
 use crate::time::{Chance, Mono};
 use crate::verdict::{Decision, Failure, ParkReason, What, is_crash_signal};
+
+pub(crate) use waiting::{Hope, Leave, Obstacle, Standing, Waiting};
 
 /// `signal(7)`
 const SIGKILL: i32 = 9;
@@ -53,6 +62,8 @@ pub(crate) enum Want {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Actual {
     Down(DownReason),
+    /// It is to start, and has not been let.
+    Waiting(Waiting),
     /// An answer to [`Action::Spawn`] is owed.
     Spawning(Spawning),
     /// A process with a health check that has not succeeded yet, in its start period.
@@ -103,6 +114,8 @@ enum Rung {
     Asked(Mono),
     /// SIGKILL was sent; again at this time.
     Killed(Mono),
+    /// SIGKILL was sent more than once; again at this time.
+    Deaf(Mono),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -167,9 +180,13 @@ pub(crate) struct Service {
     pub(crate) removing: bool,
     /// The definition that is in force once this run is over has no program: it parks then.
     pub(crate) program_missing: bool,
+    /// Its process is to be stopped as soon as those that stop before it are gone.
+    pub(crate) leave: Option<Leave>,
+    /// Why down is wanted, while it is.
+    why_down: StopCause,
     waiters: Vec<Waiter>,
     /// The note that brought the present state about.
-    cause: Option<NoteId>,
+    pub(crate) cause: Option<NoteId>,
     /// The deadline that the index holds for it.
     pub(crate) indexed: Option<Mono>,
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
@@ -211,6 +228,8 @@ impl Service {
             restarts_total: 0,
             removing: false,
             program_missing: false,
+            leave: None,
+            why_down: StopCause::Asked,
             waiters: Vec::new(),
             cause: None,
             indexed: None,
@@ -222,6 +241,8 @@ impl Service {
     pub(crate) fn has_settled(&self) -> bool {
         match &self.actual {
             Actual::Down(_) | Actual::Up(_) | Actual::Parked(_) => true,
+            // What it waits for has settled, and not as it needs it.
+            Actual::Waiting(_) => self.standing() == Standing::Never,
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Stopping(_)
@@ -238,6 +259,7 @@ impl Service {
                 Some(child)
             }
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
@@ -248,7 +270,7 @@ impl Service {
     /// Nothing runs and nothing is owed.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.actual {
-            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
@@ -260,7 +282,7 @@ impl Service {
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         match &self.actual {
-            Actual::Down(_) | Actual::Parked(_) => None,
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
@@ -422,7 +444,27 @@ impl Service {
         }
         let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
         let rung = Rung::Asked(cx.now + patience);
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
+        // What fails while it waits to be restarted is restarted as it was asked for.
+        let start_now = !cause.is_asked() && self.was_to_restart();
+        self.leave = None;
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now }));
+    }
+
+    /// Down, as it was asked for.
+    fn go_down_as_asked(&mut self, cx: &mut Cx<'_>) {
+        let why = match self.why_down {
+            StopCause::StoppedWith(other) => DownReason::StoppedWith(other),
+            StopCause::Conflict(other) => DownReason::Conflict(other),
+            StopCause::Asked
+            | StopCause::Restart
+            | StopCause::Changed
+            | StopCause::Removed
+            | StopCause::Shutdown
+            | StopCause::RestartedWith(_)
+            | StopCause::Unbound(_)
+            | StopCause::Failure(_) => DownReason::Stopped,
+        };
+        self.go_down(cx, why);
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
@@ -440,9 +482,17 @@ impl Service {
 }
 
 impl Rung {
+    /// SIGKILL is sent, for the first time or again.
+    fn next(self, now: Mono) -> Self {
+        match self {
+            Self::Asked(_) => Self::Killed(now + KILL_AGAIN),
+            Self::Killed(_) | Self::Deaf(_) => Self::Deaf(now + KILL_AGAIN),
+        }
+    }
+
     fn at(self) -> Mono {
         match self {
-            Self::Asked(at) | Self::Killed(at) => at,
+            Self::Asked(at) | Self::Killed(at) | Self::Deaf(at) => at,
         }
     }
 }

@@ -8,7 +8,7 @@ use mcpd_core::verdict::Failure;
 use mcpd_core::view::{NextView, StateView, View};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
-use super::ledger::{Broken, Check, Ledger, Life};
+use super::ledger::{Check, Ledger, Life};
 
 /// What is really there, whatever the core has been told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,7 +27,7 @@ const MICRO: Duration = Duration::from_micros(1);
 
 macro_rules! broken {
     ($name:expr, $($detail:tt)*) => {
-        Err(Broken { invariant: $name, detail: format!($($detail)*) })
+        Err($crate::sim::ledger::Broken { invariant: $name, detail: format!($($detail)*) })
     };
 }
 pub(crate) use broken;
@@ -43,6 +43,7 @@ pub(crate) fn judge(
         notes_are_numbered(ledger, note)?;
         notes_have_causes(ledger, note)?;
     }
+    super::order::judge(ledger, action, &truth)?;
     match action {
         Action::Ready => return ready_is_said_once(ledger),
         Action::Finished => return finished_is_said_once_and_last(ledger, truth),
@@ -400,6 +401,9 @@ fn done_means_done(
         (Verb::Start | Verb::Restart, Outcome::Superseded { by }) => *by == Verb::Stop,
         (_, Outcome::NotUpInTime) => life.owed || life.alive,
         (_, Outcome::StartFailed { generation, .. }) => *generation == life.generation && life.at_rest(),
+        (Verb::Start | Verb::Restart, Outcome::Blocked { on }) => {
+            life.at_rest() && ledger.linked(service, *on) && !life.removing
+        }
         (_, Outcome::ShuttingDown) => ledger.shutdowns > 0,
         (_, Outcome::Removed) => life.removing,
         (Verb::Signal(..), Outcome::Done) => life.alive,
@@ -450,9 +454,11 @@ fn notes_have_causes(ledger: &Ledger, note: &Note) -> Check {
         Some(cause) => {
             let by_shutdown =
                 matches!(note.kind, NoteKind::Stopping { why: StopCause::Shutdown } | NoteKind::Down(_));
+            // A word to another service that reached this one, by way of others perhaps.
+            let of_another = ledger.related && ledger.notes_of.contains_key(&cause);
             !own_word
                 && cause < note.id
-                && (life.last_note == Some(cause) || ledger.shutdown_note == Some(cause))
+                && (life.last_note == Some(cause) || ledger.shutdown_note == Some(cause) || of_another)
                 && (!by_shutdown || ledger.shutdowns == 0 || cause >= ledger.shutdown_note.unwrap_or(cause))
         }
     };
@@ -504,7 +510,11 @@ pub(crate) fn deadlines_fit_the_states(
                 allowed = true;
                 false
             }
-            StateView::Down(_) | StateView::Parked(_) => false,
+            StateView::Leaving { .. } => {
+                allowed = true;
+                false
+            }
+            StateView::Down(_) | StateView::Waiting(_) | StateView::Parked(_) => false,
         };
         if view.state == StateView::Starting && deadline.is_none() {
             return broken!("deadlines_fit_the_states", "none while {view:?}");
@@ -534,7 +544,7 @@ pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Ch
     for (id, life) in &ledger.lives {
         if let Some(since) = life.down_since
             && !life.at_rest()
-            && now.since(since) > DOWN_LIMIT + slept
+            && now.since(since) > DOWN_LIMIT * 3 + slept
         {
             return broken!("down_is_reached", "{id:?} since {since:?}, now {now:?}: {life:?}");
         }
@@ -543,13 +553,15 @@ pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Ch
 }
 
 /// When no fault is left and time has passed, everything is as wanted.
-pub(crate) fn calm_means_as_wanted(views: impl Iterator<Item = View>) -> Check {
+pub(crate) fn calm_means_as_wanted(views: &[View]) -> Check {
     for view in views {
         let fits = match view.state {
             StateView::Up => view.wanted,
             StateView::Down(_) | StateView::Parked(_) => !view.wanted,
+            StateView::Waiting(on) => view.wanted && super::order::may_wait_for_ever(on, views),
             StateView::Spawning
             | StateView::Starting
+            | StateView::Leaving { .. }
             | StateView::Stopping(_)
             | StateView::Ending { .. }
             | StateView::Backoff { .. } => false,

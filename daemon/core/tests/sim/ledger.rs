@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mcpd_core::action::StopCause;
-use mcpd_core::policy::When;
+use mcpd_core::policy::{Relations, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
 
@@ -80,6 +80,10 @@ pub(crate) struct Life {
     pub(crate) alive: bool,
     /// When it was asked to end, why, and how long it has.
     pub(crate) stop: Option<(Mono, StopCause, Duration)>,
+    /// It is to be asked to end when others are gone.
+    pub(crate) leaving: Option<StopCause>,
+    /// It was down or parked before this event.
+    pub(crate) was_down: bool,
     pub(crate) end: Option<End>,
     pub(crate) settled: bool,
     /// A start was asked for that goes before any decision.
@@ -102,6 +106,10 @@ pub(crate) struct Life {
     pub(crate) spawned: Option<Mono>,
     /// Since when it is up.
     pub(crate) up: Option<Mono>,
+    /// The answer to the spawn takes long.
+    pub(crate) slow: bool,
+    /// Not even SIGKILL ended this run.
+    pub(crate) deaf: bool,
     /// SIGKILL was sent to this run.
     pub(crate) killed: bool,
     /// A person sent SIGKILL with a command that is being carried out.
@@ -118,6 +126,8 @@ impl Life {
             owed: false,
             alive: false,
             stop: None,
+            leaving: None,
+            was_down: true,
             end: None,
             settled: true,
             asked: false,
@@ -132,17 +142,19 @@ impl Life {
             health: None,
             spawned: None,
             up: None,
+            slow: false,
+            deaf: false,
             killed: false,
             person_signals: false,
         }
     }
 
-    fn want_up(&mut self) {
+    pub(crate) fn want_up(&mut self) {
         self.down_since = None;
         self.parked = false;
     }
 
-    fn counters_reset(&mut self) {
+    pub(crate) fn counters_reset(&mut self) {
         self.attempts = 0;
         self.reset = true;
         self.previous = None;
@@ -167,6 +179,14 @@ pub(crate) struct Ledger {
     pub(crate) shutdowns: u32,
     pub(crate) ready: u32,
     pub(crate) finished: u32,
+    /// How many may start at the same time; 0: any number.
+    pub(crate) most_starting: usize,
+    /// Whose notes those were.
+    pub(crate) notes_of: BTreeMap<NoteId, ServiceId>,
+    /// Some service has had to do with another.
+    pub(crate) related: bool,
+    /// A person asks.
+    pub(crate) person: bool,
 }
 
 impl Ledger {
@@ -175,6 +195,12 @@ impl Ledger {
         for life in self.lives.values_mut() {
             life.person_signals = false;
         }
+        self.person = matches!(event, Event::Command { .. });
+        self.related |= match event {
+            Event::Define { policy, .. } => policy.relations != Relations::default(),
+            Event::Redefine { to, .. } => to.policy.relations != Relations::default(),
+            _ => false,
+        };
         match event {
             Event::Define { service, policy, start, program_missing } => {
                 let fresh = !self.lives.contains_key(service);
@@ -192,6 +218,7 @@ impl Ledger {
                 life.rearm(now);
             }
             Event::Redefine { service, to } => {
+                let along = self.running_with(*service);
                 let Some(life) = self.lives.get_mut(service) else { return };
                 let health_changed = life.policy.health != to.policy.health;
                 life.policy = Rc::new(to.policy.clone());
@@ -208,6 +235,7 @@ impl Ledger {
                     if life.parked {
                         life.want_up();
                     }
+                    self.restarted(&along);
                 }
             }
             Event::Remove { service } => {
@@ -216,7 +244,10 @@ impl Ledger {
                 life.down_since.get_or_insert(now);
                 life.parked = false;
             }
-            Event::Begun => {}
+            Event::Begun | Event::Reloading => {}
+            Event::Limit { parallel_starts } => {
+                self.most_starting = usize::try_from(*parallel_starts).unwrap();
+            }
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
             Event::Shutdown => {
                 self.shutdowns += 1;
@@ -271,6 +302,7 @@ impl Ledger {
 
     fn asked(&mut self, now: Mono, request: RequestId, service: ServiceId, verb: Verb) {
         let shutting_down = self.shutdowns > 0;
+        let along = self.running_with(service);
         let life = self.lives.get_mut(&service).filter(|life| !life.removed);
         let had = life.as_ref().filter(|life| life.alive).map(|life| life.generation);
         self.pending.insert(request, Pending { service, verb, had });
@@ -290,6 +322,7 @@ impl Ledger {
                 life.want_up();
                 life.asked |= !life.owed || life.outdated;
                 life.counters_reset();
+                self.restarted(&along);
             }
             Verb::Stop => {
                 life.down_since.get_or_insert(now);
@@ -301,6 +334,16 @@ impl Ledger {
                 life.parked = false;
             }
             Verb::Signal(..) => life.person_signals = true,
+        }
+    }
+
+    /// These are to be replaced, whatever becomes of them meanwhile.
+    fn restarted(&mut self, along: &[ServiceId]) {
+        for id in along {
+            if let Some(life) = self.lives.get_mut(id) {
+                life.asked = true;
+                life.outdated |= life.owed;
+            }
         }
     }
 
@@ -321,6 +364,8 @@ impl Ledger {
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
+                life.deaf = false;
+                life.slow = false;
             }
             Action::RecordCrash(crash) => {
                 let Some(life) = self.lives.get_mut(&crash.service) else { return };
@@ -360,6 +405,10 @@ impl Ledger {
                 };
                 let Some(life) = self.lives.get_mut(&service) else { return };
                 life.last_note = Some(note.id);
+                self.notes_of.insert(note.id, service);
+                if let NoteKind::Wanted { .. } = note.kind {
+                    super::order::wanted(life, self.person);
+                }
                 life.noted(now, &note.kind);
             }
             Action::Signal { service, signal, .. } => {
@@ -404,7 +453,13 @@ impl Life {
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
             (Some(exit), None) => {
-                !self.policy.success.holds(exit) || self.policy.restart.when == When::Always
+                let restart = matches!(
+                    self.leaving,
+                    Some(StopCause::Restart | StopCause::Changed | StopCause::RestartedWith(_))
+                );
+                let wished = self.down_since.is_some() || restart;
+                let always = self.policy.restart.when == When::Always && !wished;
+                !self.policy.success.holds(exit) || always
             }
             (Some(Exit::Signal { signal, .. }), Some(_)) => {
                 is_crash_signal(signal) && signal != self.policy.stop_signal
@@ -444,6 +499,8 @@ impl Life {
                 self.wait = Some(wait);
             }
             NoteKind::Parked(_) => self.parked = true,
+            NoteKind::SpawnSlow => self.slow = true,
+            NoteKind::StillAlive => self.deaf = true,
             NoteKind::Up { .. } => self.up = Some(now),
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {
