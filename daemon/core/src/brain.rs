@@ -1,6 +1,6 @@
 //! All services together: events in, actions out, one index of deadlines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
 use crate::event::{Event, ServiceId};
@@ -19,8 +19,8 @@ pub struct Core {
     pub(crate) services: BTreeMap<ServiceId, Service>,
     pub(crate) graph: Graph,
     pub(crate) agenda: Agenda,
-    /// Services that are wanted by one that was started, and are not defined yet: by whom.
-    pub(crate) expected: BTreeMap<ServiceId, ServiceId>,
+    /// Services that are wanted by one that was started, and are not defined yet.
+    pub(crate) expected: BTreeSet<ServiceId>,
     index: Index,
     chance: Chance,
     notes: u64,
@@ -54,7 +54,7 @@ impl Core {
             services: BTreeMap::new(),
             graph: Graph::default(),
             agenda: Agenda::default(),
-            expected: BTreeMap::new(),
+            expected: BTreeSet::new(),
             index: Index::default(),
             chance: Chance::new(seed),
             notes: 1,
@@ -213,7 +213,7 @@ impl Core {
         if was != is {
             self.agenda.changed.insert(id);
         }
-        if was.standing == Standing::Leaving && service.stays() {
+        if matches!(was.standing, Standing::Leaving | Standing::Stuck) && service.stays() {
             // It stays after all, and nobody has seen to what it needs meanwhile.
             self.agenda.looks.insert(id);
         }
@@ -280,8 +280,7 @@ impl Core {
         service.program_missing = program_missing;
         self.services.insert(id, service);
         self.agenda.changed.insert(id);
-        let wanted = self.expected.remove(&id).and_then(|by| self.services.get(&by));
-        let wanted = wanted.filter(|by| by.want == Want::Up).map(|by| (by.id, by.cause));
+        let wanted = if self.expected.remove(&id) { self.wanted_by_whom(id) } else { None };
         if let (Some((by, note)), false) = (wanted, start) {
             self.with(now, id, out, |s, cx| s.pull_in(cx, by, note, false));
         } else if start {

@@ -69,6 +69,14 @@ impl Core {
         self.agenda.looks.insert(id);
     }
 
+    /// Somebody who is wanted and wants this one, and the last word of him.
+    pub(crate) fn wanted_by_whom(&self, id: ServiceId) -> Option<(ServiceId, Option<NoteId>)> {
+        let others = self.graph.links(id).filter(|(_, link)| link.flipped().pulls_in());
+        let mut others = others.filter_map(|(other, _)| self.services.get(&other));
+        others.find(|other| other.want == Want::Up).map(|other| (other.id, other.cause))
+    }
+
+    /// What a start of this one starts.
     fn wanted_by(&self, id: ServiceId) -> Vec<ServiceId> {
         self.graph.links(id).filter(|(_, link)| link.pulls_in()).map(|(other, _)| other).collect()
     }
@@ -91,7 +99,7 @@ impl Core {
         while let Some((by, other)) = queue.pop_front() {
             let Some(service) = self.services.get(&other) else {
                 if self.held {
-                    self.expected.insert(other, by);
+                    self.expected.insert(other);
                 }
                 continue;
             };

@@ -152,3 +152,25 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
 }
+
+/// Among the worlds that notice it are some that notice it by this.
+fn noticed_by(flaw: Flaw, invariants: &[&str]) {
+    let broken: BTreeSet<&str> =
+        (0..400).filter_map(|seed| Some(run(seed, Some(flaw), Keep::Nothing).broken?.invariant)).collect();
+    for invariant in invariants {
+        assert!(broken.contains(invariant), "{flaw:?}: {broken:?}");
+    }
+}
+
+#[test]
+fn cores_that_know_nothing_of_others_are_noticed() {
+    noticed_by(Flaw::ForgetsNeeds, &["what_it_needs_is_up_first", "a_start_brings_up_what_it_needs"]);
+    noticed_by(Flaw::WaitsForStartsOnly, &["what_it_needs_is_up_first", "nobody_waits_for_nothing"]);
+    noticed_by(Flaw::ForgetsOrder, &["starts_are_in_order", "stops_come_before_starts"]);
+    noticed_by(Flaw::StopsInOrder, &["stops_are_in_reverse_order", "nobody_stays_for_nothing"]);
+    noticed_by(Flaw::Loosens, &["bound_services_go_together"]);
+    noticed_by(Flaw::ForgetsParts, &["a_stop_takes_along_what_goes_with_it"]);
+    noticed_by(Flaw::ForgetsConflicts, &["what_conflicts_never_runs_together"]);
+    noticed_by(Flaw::IgnoresLimit, &["starts_are_limited"]);
+    noticed_by(Flaw::CountsWaiting, &["attempts_are_counted"]);
+}

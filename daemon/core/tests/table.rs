@@ -19,6 +19,8 @@ const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 
                       fail timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
+/// The other service, `b.` in the table.
+const OTHER: ServiceId = ServiceId(2);
 
 fn policy(words: &[&str]) -> Policy {
     let has = |word: &str| words.contains(&word);
@@ -52,7 +54,14 @@ fn policy(words: &[&str]) -> Policy {
             start_period: Duration::from_secs(40),
             restart: !has("report"),
         }),
-        relations: Relations::default(),
+        relations: Relations {
+            requires: if has("needs") { vec![OTHER] } else { vec![] },
+            binds_to: if has("bound") { vec![OTHER] } else { vec![] },
+            wants: if has("wants") { vec![OTHER] } else { vec![] },
+            after: if has("after") { vec![OTHER] } else { vec![] },
+            conflicts: if has("rival") { vec![OTHER] } else { vec![] },
+            ..Relations::default()
+        },
     }
 }
 
@@ -61,6 +70,8 @@ struct Bench {
     core: Core,
     now: Mono,
     policy: Policy,
+    /// The other one's.
+    other: Policy,
     probe: u64,
     request: u64,
 }
@@ -69,7 +80,12 @@ impl Bench {
     fn new(words: &[&str]) -> Self {
         let mut core = Core::new(1);
         core.handle(Mono(0), Event::Begun, &mut Vec::new());
-        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, request: 0 }
+        let parallel_starts = u32::from(words.contains(&"single"));
+        core.handle(Mono(0), Event::Limit { parallel_starts }, &mut Vec::new());
+        let on = |word: &str| if words.contains(&word) { vec![ID] } else { vec![] };
+        let relations = Relations { requires: on("needed"), part_of: on("whole"), ..Relations::default() };
+        let other = Policy { relations, ..policy(&[]) };
+        Self { core, now: Mono(1_000_000_000), policy: policy(words), other, probe: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -85,7 +101,10 @@ impl Bench {
                 self.core.handle(self.now, event, &mut out);
             }
         } else {
-            let event = self.event(word);
+            let event = match word.strip_prefix("b.") {
+                Some(word) => self.event(OTHER, word),
+                None => self.event(ID, word),
+            };
             self.core.handle(self.now, event, &mut out);
         }
         for action in &out {
@@ -93,36 +112,37 @@ impl Bench {
                 self.probe = *probe;
             }
         }
-        out.iter().filter_map(show).collect::<Vec<_>>().join(" ")
+        out.iter().filter_map(told).collect::<Vec<_>>().join(" ")
     }
 
-    fn command(&mut self, verb: Verb) -> Event {
+    fn command(&mut self, service: ServiceId, verb: Verb) -> Event {
         self.request += 1;
-        Event::Command { request: RequestId(self.request), service: ID, verb }
+        Event::Command { request: RequestId(self.request), service, verb }
     }
 
-    fn event(&mut self, word: &str) -> Event {
-        let (service, generation) = (ID, self.core.view(ID).map_or(0, |view| view.generation));
+    fn event(&mut self, service: ServiceId, word: &str) -> Event {
+        let generation = self.core.view(service).map_or(0, |view| view.generation);
+        let own = if service == ID { self.policy.clone() } else { self.other.clone() };
         let define = |start, program_missing| Event::Define {
             service,
-            policy: Box::new(self.policy.clone()),
+            policy: Box::new(own.clone()),
             start,
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
         let to = |restart, health| {
-            let policy = Policy { health, ..self.policy.clone() };
+            let policy = Policy { health, ..own.clone() };
             Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
         };
         match word {
             "define" => define(true, false),
             "define0" => define(false, false),
             "define!" => define(true, true),
-            "start" => self.command(Verb::Start),
-            "stop" => self.command(Verb::Stop),
-            "restart" => self.command(Verb::Restart),
-            "reset" => self.command(Verb::Reset),
-            "signal" => self.command(Verb::Signal(10, Whom::Main)),
+            "start" => self.command(service, Verb::Start),
+            "stop" => self.command(service, Verb::Stop),
+            "restart" => self.command(service, Verb::Restart),
+            "reset" => self.command(service, Verb::Reset),
+            "signal" => self.command(service, Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation },
             "exit0" => exit(Exit::Code(0)),
@@ -136,8 +156,8 @@ impl Bench {
             "recorded" => Event::CrashRecorded { service, generation },
             "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
             "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
-            "live" => to(false, self.policy.health.clone()),
-            "redefine" => to(true, self.policy.health.clone()),
+            "live" => to(false, own.health.clone()),
+            "redefine" => to(true, own.health.clone()),
             "nohealth" => to(false, None),
             "health" => to(false, policy(&["health"]).health),
             "remove" => Event::Remove { service },
@@ -275,6 +295,24 @@ fn follows(decision: Decision) -> String {
     }
 }
 
+/// An action with whose it is.
+fn told(action: &Action) -> Option<String> {
+    let shown = show(action)?;
+    let service = match action {
+        Action::Spawn { service, .. }
+        | Action::Signal { service, .. }
+        | Action::Settle { service, .. }
+        | Action::SignalTree { service, .. }
+        | Action::Forget { service, .. }
+        | Action::Probe { service, .. }
+        | Action::Reply { service, .. }
+        | Action::Removed { service } => Some(*service),
+        Action::RecordCrash(crash) => Some(crash.service),
+        Action::Note(_) | Action::Ready | Action::Finished => None,
+    };
+    Some(if service == Some(OTHER) { format!("b.{shown}") } else { shown })
+}
+
 /// An action in the table's words; notes are left to the simulator.
 fn show(action: &Action) -> Option<String> {
     Some(match action {
@@ -328,7 +366,10 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill"];
+const POLICIES: &[&str] = &[
+    "never", "always", "limit", "health", "quick", "report", "kill", "needs", "bound", "wants", "after",
+    "rival", "needed", "whole", "single",
+];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

@@ -103,7 +103,6 @@ impl Service {
     /// One that it is bound to is up no more: it goes, and comes back with it.
     pub(crate) fn lose(&mut self, other: ServiceId, note: Option<NoteId>) {
         self.cause = note.or(self.cause);
-        self.postpone_starts();
         self.leave(StopCause::Unbound(other));
     }
 }

@@ -59,7 +59,7 @@ impl Service {
             Actual::Waiting(_) => self.wait_for_up(request, self.generation + 1),
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
                 self.supersede_stops(cx, Verb::Start);
-                let next = u64::from(self.leave.is_some());
+                let next = u64::from(self.was_to_restart());
                 self.wait_for_up(request, self.generation + next);
             }
             Actual::Stopping(stopping) => {
@@ -88,7 +88,7 @@ impl Service {
             // The process that is on its way is as new as one that would be asked for now.
             Actual::Spawning(_) => {
                 self.supersede_stops(cx, Verb::Restart);
-                let next = u64::from(self.leave.is_some());
+                let next = u64::from(self.was_to_restart());
                 self.wait_for_up(request, self.generation + next);
             }
             Actual::Starting(_) | Actual::Up(_) => {

@@ -219,6 +219,10 @@ impl Service {
         let Some(leave) = self.leave else { return };
         if let Actual::Starting(child) | Actual::Up(child) = &self.actual {
             let child = child.clone();
+            if self.want == Want::Up {
+                // Only now is it certain that another start follows: until here it might have failed by itself.
+                self.postpone_starts();
+            }
             self.stop_child(cx, child, leave.cause);
         }
     }

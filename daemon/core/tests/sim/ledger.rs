@@ -206,6 +206,10 @@ impl Ledger {
                 let fresh = !self.lives.contains_key(service);
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
+                if life.alive && policy.health.is_none() {
+                    // Still up, or to be up at once: its stop waited for others.
+                    life.up.get_or_insert(now);
+                }
                 life.outdated = life.owed;
                 life.policy = Rc::new((**policy).clone());
                 life.counters_reset();
@@ -312,7 +316,8 @@ impl Ledger {
             Verb::Start | Verb::Restart if refused => {}
             Verb::Start => {
                 life.want_up();
-                life.asked |= life.stop.is_some() || (!life.alive && !life.owed) || life.outdated;
+                let ends = life.stop.is_some() || life.leaving.is_some();
+                life.asked |= ends || (!life.alive && !life.owed) || life.outdated;
                 // One that is up is left alone, counters and all.
                 if !life.alive || life.stop.is_some() {
                     life.counters_reset();

@@ -46,6 +46,24 @@ pub(crate) enum Flaw {
     IgnoresTree,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Knows nothing of `requires` and `binds_to`.
+    ForgetsNeeds,
+    /// Takes what a service needs for what it only wants, after it.
+    WaitsForStartsOnly,
+    /// Knows nothing of `after`, `before` and the order of what is needed.
+    ForgetsOrder,
+    /// Takes each order for its opposite, once everything runs.
+    StopsInOrder,
+    /// Takes `binds_to` for `requires`.
+    Loosens,
+    /// Knows nothing of `part_of`.
+    ForgetsParts,
+    /// Lets conflicting services run.
+    ForgetsConflicts,
+    /// Lets any number start.
+    IgnoresLimit,
+    /// Takes waiting for a failure that counts.
+    CountsWaiting,
 }
 
 /// The core or a broken one.
@@ -54,6 +72,40 @@ pub(crate) struct Subject {
     core: Core,
     flaw: Option<Flaw>,
     count: u64,
+}
+
+/// What a core that is broken in this way takes the event for.
+fn relations_spoilt(flaw: Flaw, mut event: Event) -> Event {
+    let says = match &mut event {
+        Event::Define { policy, .. } => &mut policy.relations,
+        Event::Redefine { to, .. } => &mut to.policy.relations,
+        _ => return event,
+    };
+    match flaw {
+        Flaw::ForgetsNeeds => {
+            says.requires.clear();
+            says.binds_to.clear();
+        }
+        Flaw::WaitsForStartsOnly => {
+            for needed in says.requires.drain(..).chain(says.binds_to.drain(..)) {
+                says.wants.push(needed);
+                says.after.push(needed);
+            }
+        }
+        Flaw::ForgetsOrder => {
+            says.after.clear();
+            says.before.clear();
+        }
+        Flaw::StopsInOrder => {
+            says.before.append(&mut says.after.clone());
+            says.after.clear();
+        }
+        Flaw::Loosens => says.requires.append(&mut says.binds_to),
+        Flaw::ForgetsParts => says.part_of.clear(),
+        Flaw::ForgetsConflicts => says.conflicts.clear(),
+        _ => {}
+    }
+    event
 }
 
 const GHOST: RequestId = RequestId(u64::MAX);
@@ -77,7 +129,8 @@ impl Subject {
                 out.push(Action::Finished);
                 Event::Shutdown
             }
-            (_, event) => event,
+            (Flaw::IgnoresLimit, Event::Limit { .. }) => Event::Limit { parallel_starts: 0 },
+            (_, event) => relations_spoilt(flaw, event),
         };
         self.core.handle(now, event, out);
         if flaw == Flaw::Unparks {
@@ -163,6 +216,11 @@ impl Subject {
                         *delay /= 3;
                     }
                 }
+                (Action::Note(note), Flaw::CountsWaiting) => match &mut note.kind {
+                    NoteKind::Waiting { .. } => self.count += 1,
+                    NoteKind::Backoff { attempt, .. } => *attempt += u32::try_from(self.count).unwrap_or(0),
+                    _ => {}
+                },
                 (Action::Note(note), Flaw::CountsEarly) => {
                     if let NoteKind::Unhealthy { failures } = &mut note.kind {
                         *failures += 1;
