@@ -1,6 +1,6 @@
 //! The third step: what changed between two configurations, and what it takes to follow.
 
-use crate::spec::{Config, DaemonSpec, LogSpec, ServiceSpec};
+use crate::spec::{Config, DaemonSpec, LogSpec, ReadySpec, ServiceSpec};
 
 /// What a reload has to do. Services are named; each is in at most one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +64,13 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         working_directory,
         environment,
         environment_files,
+        user,
+        group,
+        supplementary_groups,
+        umask,
+        resources,
+        watchdog,
+        ready,
         log: LogSpec { target, format, max_size: _, max_files: _ },
         name: _,
         description: _,
@@ -82,6 +89,15 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         || *working_directory != new.working_directory
         || *environment != new.environment
         || *environment_files != new.environment_files
+        || *user != new.user
+        || *group != new.group
+        || *supplementary_groups != new.supplementary_groups
+        || *umask != new.umask
+        || *resources != new.resources
+        // It is told at its start.
+        || *watchdog != new.watchdog
+        // It has its notification socket from its start.
+        || (*ready == Some(ReadySpec::Notify)) != (new.ready == Some(ReadySpec::Notify))
         || *target != new.log.target
         || *format != new.log.format
 }
@@ -120,11 +136,27 @@ mod tests {
             "[service.a]\nexec = \"a\"\nworking_directory = \"/tmp\"",
             "[service.a]\nexec = \"a\"\nenvironment = { A = \"1\" }",
             "[service.a]\nexec = \"a\"\nenvironment_files = [\"e\"]",
+            "[service.a]\nexec = \"a\"\nuser = \"u\"",
+            "[service.a]\nexec = \"a\"\ngroup = 1",
+            "[service.a]\nexec = \"a\"\nsupplementary_groups = [\"g\"]",
+            "[service.a]\nexec = \"a\"\numask = \"077\"",
+            "[service.a]\nexec = \"a\"\nresources.limit_nofile = 99",
+            "[service.a]\nexec = \"a\"\nresources.nice = 1",
             "[service.a]\nexec = \"a\"\nlog.target = \"none\"",
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",
+            "[service.a]\nexec = \"a\"\ntype = \"exec\"",
         ] {
             let plan = diff(&config(BASE), &config(change));
+            assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_process_is_told_of_notification_needs_a_restart() {
+        for change in ["type = \"notify\"", "ready.notify = true", "watchdog = 1"] {
+            let plan = diff(&config(BASE), &config(&format!("{BASE}{change}")));
             assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
         }
     }
@@ -142,6 +174,7 @@ mod tests {
             "restart.delay = 2",
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
+            "ready.log = \"x\"",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

@@ -24,6 +24,10 @@ pub(crate) const SERVICE: Schema = Schema {
         "working_directory",
         "environment",
         "environment_files",
+        "user",
+        "group",
+        "supplementary_groups",
+        "umask",
         "enabled",
         "stop_signal",
         "stop_timeout",
@@ -37,8 +41,11 @@ pub(crate) const SERVICE: Schema = Schema {
         "part_of",
         "binds_to",
         "restart",
+        "watchdog",
+        "ready",
         "health",
         "log",
+        "resources",
         "crash",
     ],
     planned: &[
@@ -47,16 +54,9 @@ pub(crate) const SERVICE: Schema = Schema {
         "exec_stop",
         "exec_stop_post",
         "exec_reload",
-        "user",
-        "group",
-        "supplementary_groups",
-        "umask",
-        "ready",
         "watch",
-        "resources",
         "sandbox",
         "instances",
-        "watchdog",
         "remain_after_exit",
         "on_keeper_death",
     ],
@@ -95,7 +95,56 @@ pub(crate) const HEALTH: Schema = Schema {
     planned: &["mcp"],
 };
 
+pub(crate) const READY: Schema = Schema {
+    known: &[
+        "http",
+        "tcp",
+        "exec",
+        "log",
+        "notify",
+        "expect_status",
+        "expect_json",
+        "expect_body",
+        "headers",
+        "timeout",
+    ],
+    planned: &["mcp"],
+};
+
 pub(crate) const LOG: Schema =
     Schema { known: &["target", "format", "max_size", "max_files"], planned: &["max_age", "compress"] };
 
 pub(crate) const CRASH: Schema = Schema { known: &["tail_lines", "keep"], planned: &["notify"] };
+
+pub(crate) const RESOURCES: Schema = Schema {
+    known: &[
+        "limit_as",
+        "limit_core",
+        "limit_cpu",
+        "limit_data",
+        "limit_fsize",
+        "limit_locks",
+        "limit_memlock",
+        "limit_msgqueue",
+        "limit_nice",
+        "limit_nofile",
+        "limit_nproc",
+        "limit_rss",
+        "limit_rtprio",
+        "limit_rttime",
+        "limit_sigpending",
+        "limit_stack",
+        "nice",
+        "oom_score_adjust",
+        "cpu_affinity",
+    ],
+    planned: &[
+        "memory_max",
+        "memory_high",
+        "memory_swap_max",
+        "tasks_max",
+        "cpu_quota",
+        "cpu_weight",
+        "io_weight",
+    ],
+};

@@ -11,7 +11,8 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, Relations, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec,
+    ServiceType,
 };
 use crate::write;
 
@@ -143,10 +144,14 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         name,
         description,
         exec,
-        kind: ServiceType::Simple,
+        kind,
         working_directory,
         environment,
         environment_files,
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled,
         stop_signal,
         stop_timeout,
@@ -154,20 +159,34 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         success_exit_status,
         relations,
         restart,
+        watchdog,
+        ready,
         health,
         log,
+        resources,
         crash,
     } = service;
     let path = vec!["service".to_owned(), name.clone()];
     let mut entries: Vec<(&str, Value)> = Vec::new();
     entries.extend(description.as_ref().map(|text| ("description", text.clone().into())));
     entries.push(("exec", exec.clone().into()));
-    entries.push(("type", "simple".into()));
+    let kind = match kind {
+        ServiceType::Simple => "simple",
+        ServiceType::Exec => "exec",
+        ServiceType::Notify => "notify",
+    };
+    entries.push(("type", kind.into()));
     entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
     let files = environment_files
         .iter()
         .map(|file| format!("{}{}", if file.optional { "-" } else { "" }, path_text(&file.path)));
     entries.push(("environment_files", files.collect::<Vec<_>>().into()));
+    entries.extend(user.as_ref().map(|user| ("user", user.clone().into())));
+    entries.extend(group.as_ref().map(|group| ("group", group.clone().into())));
+    if !supplementary_groups.is_empty() {
+        entries.push(("supplementary_groups", supplementary_groups.clone().into()));
+    }
+    entries.extend(umask.map(|mask| ("umask", format!("{mask:04o}").into())));
     entries.push(("enabled", (*enabled).into()));
     entries.push(("stop_signal", stop_signal.to_string().into()));
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
@@ -185,6 +204,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     ] {
         entries.push((key, names.clone().into()));
     }
+    entries.extend(watchdog.map(|every| ("watchdog", duration::format(every).into())));
     let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let mut tables = Vec::new();
     if !environment.is_empty() {
@@ -197,9 +217,15 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         crash_block(below("crash"), *crash),
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
+    let resources =
+        (*resources != ResourcesSpec::default()).then(|| resources_block(below("resources"), resources));
+    let ready = ready.as_ref().map(|ready| ready_block(below("ready"), ready));
     let mut blocks = vec![Block { path, entries, tables }, restart];
+    blocks.extend(ready);
     blocks.extend(health);
-    blocks.extend([log, crash]);
+    blocks.push(log);
+    blocks.extend(resources);
+    blocks.push(crash);
     blocks
 }
 
@@ -251,6 +277,36 @@ fn restart_block(path: Vec<String>, restart: &RestartSpec) -> Block {
 
 fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
     let HealthSpec { probe, interval, timeout, retries, start_period, action } = health;
+    let Block { path, mut entries, tables } = probe_block(path, probe);
+    let action = match action {
+        HealthAction::Restart => "restart",
+        HealthAction::Report => "report",
+    };
+    entries.extend([
+        ("interval", duration::format(*interval).into()),
+        ("timeout", duration::format(*timeout).into()),
+        ("retries", (*retries).into()),
+        ("start_period", duration::format(*start_period).into()),
+        ("action", action.into()),
+    ]);
+    Block { path, entries, tables }
+}
+
+fn ready_block(path: Vec<String>, ready: &ReadySpec) -> Block {
+    match ready {
+        ReadySpec::Probe { probe, timeout } => {
+            let mut block = probe_block(path, probe);
+            block.entries.push(("timeout", duration::format(*timeout).into()));
+            block
+        }
+        ReadySpec::Log { pattern } => {
+            Block { path, entries: vec![("log", pattern.clone().into())], tables: Vec::new() }
+        }
+        ReadySpec::Notify => Block { path, entries: vec![("notify", true.into())], tables: Vec::new() },
+    }
+}
+
+fn probe_block(path: Vec<String>, probe: &Probe) -> Block {
     let mut entries: Vec<(&str, Value)> = Vec::new();
     let mut tables = Vec::new();
     match probe {
@@ -269,17 +325,6 @@ fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
         Probe::Tcp { address } => entries.push(("tcp", address.clone().into())),
         Probe::Exec { argv } => entries.push(("exec", argv.clone().into())),
     }
-    let action = match action {
-        HealthAction::Restart => "restart",
-        HealthAction::Report => "report",
-    };
-    entries.extend([
-        ("interval", duration::format(*interval).into()),
-        ("timeout", duration::format(*timeout).into()),
-        ("retries", (*retries).into()),
-        ("start_period", duration::format(*start_period).into()),
-        ("action", action.into()),
-    ]);
     Block { path, entries, tables }
 }
 
@@ -301,6 +346,17 @@ fn log_block(path: Vec<String>, log: &LogSpec) -> Block {
         ("max_size", size::format(*max_size).into()),
         ("max_files", (*max_files).into()),
     ];
+    Block { path, entries, tables: Vec::new() }
+}
+
+/// Only what is set: the rest is as it is for mcpd itself, which no value of the file says.
+fn resources_block(path: Vec<String>, resources: &ResourcesSpec) -> Block {
+    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits } = resources;
+    let mut entries: Vec<(&str, Value)> =
+        limits.iter().map(|(limit, value)| (limit.key(), value.text(limit.unit()).into())).collect();
+    entries.extend(nice.map(|nice| ("nice", nice.into())));
+    entries.extend(oom_score_adjust.map(|score| ("oom_score_adjust", score.into())));
+    entries.extend(cpu_affinity.as_ref().map(|all| ("cpu_affinity", Ranges(all).to_string().into())));
     Block { path, entries, tables: Vec::new() }
 }
 

@@ -7,6 +7,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod resources;
+
+pub(crate) use resources::Ranges;
+pub use resources::{Limit, LimitUnit, LimitValue, ResourcesSpec};
+
 /// A whole configuration: the daemon's own settings and the services by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -48,6 +53,14 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// Files of `NAME=value` lines, read at every start; they win over `environment`, as systemd's `EnvironmentFile=`.
     pub environment_files: Vec<EnvironmentFile>,
+    /// Whom the program runs as: a name, or a number in digits. mcpd's own user when absent.
+    pub user: Option<String>,
+    /// Its group, name or number; when absent that of `user`, without such mcpd's own.
+    pub group: Option<String>,
+    /// Groups, names or numbers, besides those that `user` is in.
+    pub supplementary_groups: Vec<String>,
+    /// What its files are not to allow, `umask(2)`; mcpd's own when absent.
+    pub umask: Option<u32>,
     /// Start with the daemon.
     pub enabled: bool,
     /// What asks the program to end.
@@ -62,10 +75,16 @@ pub struct ServiceSpec {
     pub relations: Relations,
     /// `[service.NAME.restart]`
     pub restart: RestartSpec,
+    /// How often, while it is up, it has to say `WATCHDOG=1`.
+    pub watchdog: Option<Duration>,
+    /// `[service.NAME.ready]`
+    pub ready: Option<ReadySpec>,
     /// `[service.NAME.health]`
     pub health: Option<HealthSpec>,
     /// `[service.NAME.log]`
     pub log: LogSpec,
+    /// `[service.NAME.resources]`
+    pub resources: ResourcesSpec,
     /// `[service.NAME.crash]`
     pub crash: CrashSpec,
 }
@@ -90,11 +109,16 @@ pub struct Relations {
     pub binds_to: Vec<String>,
 }
 
-/// `type`: when a start is over. More kinds join this one as they are built.
+/// `type`: when a start is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceType {
     /// Started once the process runs (systemd's `Type=simple`).
     Simple,
+    /// Started once the program is executed (systemd's `Type=exec`). That is known here before a process counts as
+    /// running, so that it is the same as [`ServiceType::Simple`].
+    Exec,
+    /// Started once it says `READY=1` (systemd's `Type=notify`). [`ServiceSpec::ready`] is [`ReadySpec::Notify`].
+    Notify,
 }
 
 /// One entry of `environment_files`.
@@ -147,6 +171,24 @@ const SIGNALS: &[(&str, i32)] = &[
 
 /// The first realtime signal that programs may use with glibc.
 const FIRST_REALTIME: i32 = 34;
+
+impl ServiceSpec {
+    /// It gets a socket to say things about itself (`sd_notify(3)`), and what it says there counts.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.ready == Some(ReadySpec::Notify) || self.watchdog.is_some()
+    }
+}
+
+impl DaemonSpec {
+    /// Where services say things about themselves: `.notify` behind the control socket's path.
+    #[must_use]
+    pub fn notify_socket(&self) -> PathBuf {
+        let mut path = self.control_socket.clone().into_os_string();
+        path.push(".notify");
+        path.into()
+    }
+}
 
 impl Signal {
     /// Asks a program to end.
@@ -254,6 +296,26 @@ pub enum OnLimit {
     Park,
     /// Go on at `max_delay`.
     Retry,
+}
+
+/// `[service.NAME.ready]`: when is a start over?
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadySpec {
+    /// It is asked, again and again and fast, until it answers well.
+    Probe {
+        /// What is asked.
+        probe: Probe,
+        /// How long an answer may take.
+        timeout: Duration,
+    },
+    /// It prints a line that matches.
+    Log {
+        /// A regular expression (crate `regex`, on bytes) that is looked for in each line of its stdout and stderr;
+        /// compiled once already, so known to be good.
+        pattern: String,
+    },
+    /// It says `READY=1`, `sd_notify(3)`.
+    Notify,
 }
 
 /// `[service.NAME.health]`: how to tell a live service from a hung one.

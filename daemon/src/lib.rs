@@ -4,12 +4,13 @@
 //!
 //! | module | minds |
 //! |---|---|
-//! | [`spawner`] | starting processes |
+//! | [`spawner`], [`setup`] | starting processes; what is set in them first |
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`control`] | clients on the control socket |
+//! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
 //! | [`run`] | the order in which all this starts |
@@ -21,10 +22,12 @@ pub mod crash;
 pub mod demo;
 pub mod instance;
 pub mod log;
+pub mod notify;
 pub mod probe;
 pub mod recorder;
 pub mod run;
 pub mod scribe;
+pub mod setup;
 pub mod shell;
 pub mod signals;
 pub mod spawner;
@@ -32,3 +35,4 @@ pub mod sys;
 pub mod systemd;
 pub mod voice;
 pub mod words;
+pub mod workers;

@@ -71,6 +71,7 @@ pub fn failure(failure: Failure) -> &'static str {
         Failure::Exit => "it exited",
         Failure::Signal => "a signal killed it",
         Failure::Health => "its health check failed",
+        Failure::Watchdog => "it did not say in time that it is alive",
         Failure::StartTimeout => "it was not up in time",
         Failure::Spawn => "it could not be started",
     }
@@ -83,6 +84,7 @@ pub fn kind(failure: Failure) -> CrashKind {
         Failure::Exit => CrashKind::Exit,
         Failure::Signal => CrashKind::Signal,
         Failure::Health => CrashKind::Health,
+        Failure::Watchdog => CrashKind::Watchdog,
         Failure::StartTimeout => CrashKind::StartTimeout,
         Failure::Spawn => CrashKind::Spawn,
     }
@@ -101,6 +103,7 @@ pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> Strin
         StopCause::RestartedWith(other) => format!("{} is restarted", name(other)),
         StopCause::Unbound(other) => format!("{}, to which it is bound, is not up", name(other)),
         StopCause::Conflict(other) => format!("{} is started, with which it conflicts", name(other)),
+        StopCause::Announced => "it says that it is stopping".into(),
         StopCause::Failure(cause) => failure(cause).into(),
     }
 }
@@ -121,9 +124,10 @@ pub fn down_reason(reason: DownReason, name: impl Fn(ServiceId) -> String) -> St
     }
 }
 
-/// Why it is parked. `missing`: what is known of a program that cannot be found.
+/// Why it is parked, and what to do about it where that is not plain. `detail`: what is known of a program that cannot be
+/// found, or of a start that failed.
 #[must_use]
-pub fn park_reason(reason: ParkReason, missing: Option<&str>) -> String {
+pub fn park_reason(reason: ParkReason, detail: Option<&str>) -> String {
     match reason {
         ParkReason::Limit { restarts } => {
             let times = if restarts == 1 { "1 restart" } else { &format!("{restarts} restarts in a row") };
@@ -132,7 +136,11 @@ pub fn park_reason(reason: ParkReason, missing: Option<&str>) -> String {
         ParkReason::Prevented(end) => {
             format!("it {}, which restart.prevent_exit_status lists", exit(end))
         }
-        ParkReason::ProgramMissing => missing.unwrap_or("its program cannot be found or executed").to_owned(),
+        ParkReason::ProgramMissing => detail.unwrap_or("its program cannot be found or executed").to_owned(),
+        ParkReason::CannotStart => {
+            let what = detail.unwrap_or("it cannot be started as things are");
+            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
+        }
     }
 }
 

@@ -11,6 +11,12 @@ pub struct CrashList {
     pub schema: u32,
     /// Newest first.
     pub crashes: Vec<CrashSummary>,
+    /// Reports that were looked at and are damaged: so many.
+    #[serde(default)]
+    pub damaged: u64,
+    /// The files of the newest of those, ten at most.
+    #[serde(default)]
+    pub damaged_files: Vec<String>,
 }
 
 /// What kind of end it was.
@@ -116,6 +122,12 @@ pub struct CrashReport {
     pub stdout_tail: Vec<LogLine>,
     /// The last health verdicts, oldest first.
     pub health: Vec<HealthVerdict>,
+    /// The last answers to whether it is ready, oldest first.
+    #[serde(default)]
+    pub ready: Vec<HealthVerdict>,
+    /// What it last said of itself with `STATUS=`; null when it said nothing.
+    #[serde(default)]
+    pub status_text: Option<String>,
     /// What the run used.
     pub resources: Resources,
     /// Configuration and files that changed since the last good run.
@@ -148,14 +160,18 @@ pub struct RestartDecision {
     pub why: String,
 }
 
-/// One answer to a health probe.
+/// One answer to a probe, of health or of readiness.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthVerdict {
     /// When it came, RFC 3339 UTC.
     pub time: String,
-    /// Healthy.
+    /// Healthy, or ready.
     pub ok: bool,
-    /// "503 after 4 ms: expected 200", "connection refused", "timed out after 5 s".
+    /// The service could not even be asked: this says nothing of its health, and `ok` is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// "503 after 4 ms: expected 200", "connection refused", "timed out after 5 s", "could not be asked: no more
+    /// processes are allowed".
     pub detail: String,
 }
 

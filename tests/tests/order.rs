@@ -215,7 +215,7 @@ fn a_parked_dependency_is_named_and_waited_for() {
 
     // A person's start tries again what is parked; it fails again, and the answer says why `app` is not up.
     let failed = daemon.ctl(&["start", "app"]).expect(1);
-    assert!(failed.stderr.contains("waiting for database (backoff:"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("waiting for database (parked:"), "{}", failed.stderr);
     assert_eq!(daemon.crashes("database").len(), 1);
 
     symlink(binaries::fixture(), sandbox.path("program")).unwrap();

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
-use crate::resolve::health;
 use crate::resolve::relations;
+use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
+use crate::resolve::{health, ready};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -50,17 +51,28 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
 
     let seconds = Duration::from_secs;
     let instant = Duration::from_millis(1);
-    let kind = [("simple", ServiceType::Simple)];
+    let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
+    let kinds =
+        [("simple", ServiceType::Simple), ("exec", ServiceType::Exec), ("notify", ServiceType::Notify)];
+    let kind = service.read(cx, "type", ServiceType::Simple, |scalar| {
+        let kind = scalar.choice(&kinds, &["oneshot"])?;
+        if kind == ServiceType::Notify {
+            ready::can_notify("\"notify\"")?
+        }
+        Ok(kind)
+    });
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
         exec: exec(cx, &service),
-        kind: service.read(cx, "type", ServiceType::Simple, |scalar| {
-            scalar.choice(&kind, &["exec", "notify", "oneshot"])
-        }),
+        kind,
         working_directory: service.path(cx, "working_directory"),
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
         stop_signal: service.read(cx, "stop_signal", Signal::TERM, Scalar::signal),
         stop_timeout: service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO),
@@ -70,8 +82,14 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
         relations: relations::read(cx, &service, &entry.key),
         restart: restart(cx, &service),
+        watchdog: service.optional(cx, "watchdog", |scalar| {
+            ready::can_notify("`watchdog`")?;
+            scalar.duration(instant)
+        }),
+        ready: ready::resolve(cx, &service, kind),
         health: health::resolve(cx, &service),
         log: log(cx, &service),
+        resources: resources::resources(cx, &service),
         crash: crash(cx, &service),
     })
 }

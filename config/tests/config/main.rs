@@ -8,6 +8,8 @@ mod errors;
 mod examples;
 mod files;
 mod relations;
+#[cfg(unix)]
+mod resources;
 mod robust;
 mod show;
 mod values;

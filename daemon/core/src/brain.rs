@@ -11,7 +11,7 @@ use crate::order::{Agenda, Face};
 use crate::policy::Relations;
 use crate::service::{Actual, Cx, Service, Standing, Want};
 use crate::time::{Chance, Mono};
-use crate::view::{HealthView, NextView, StateView, View};
+use crate::view::{Awaited, HealthView, NextView, StateView, View};
 
 /// The decider. See the crate's documentation for its contract.
 #[derive(Debug, Clone)]
@@ -99,8 +99,8 @@ impl Core {
             Event::Spawned { service, generation, pid, at } => {
                 self.with_run(now, service, generation, out, |s, cx| s.spawned(cx, pid, at));
             }
-            Event::SpawnFailed { service, generation } => {
-                self.with_run(now, service, generation, out, Service::spawn_failed);
+            Event::SpawnFailed { service, generation, permanent } => {
+                self.with_run(now, service, generation, out, |s, cx| s.spawn_failed(cx, permanent));
             }
             Event::Exited { service, generation, exit } => {
                 self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));
@@ -114,8 +114,14 @@ impl Core {
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
             }
-            Event::Probed { service, generation, probe, ok } => {
-                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
+            Event::Ready { service, generation } => {
+                self.with_run(now, service, generation, out, Service::said_ready);
+            }
+            Event::Notified { service, generation, said } => {
+                self.with_run(now, service, generation, out, |s, cx| s.notified(cx, said));
+            }
+            Event::Probed { service, generation, probe, finding } => {
+                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, finding));
             }
         }
         self.propagate(now, out);
@@ -369,6 +375,7 @@ fn view(service: &Service) -> View {
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
         health: health_view(service, health),
+        reloading: child.is_some_and(|child| child.reloading.is_some()),
         next: service.next(),
     }
 }
@@ -381,7 +388,7 @@ fn state_view(service: &Service) -> StateView {
         Actual::Down(why) => StateView::Down(*why),
         Actual::Waiting(waiting) => StateView::Waiting(waiting.on()),
         Actual::Spawning(_) => StateView::Spawning,
-        Actual::Starting(_) => StateView::Starting,
+        Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
         Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
@@ -391,7 +398,11 @@ fn state_view(service: &Service) -> StateView {
 }
 
 fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
-    let (Some(policy), Some(health)) = (&service.policy.health, health) else { return HealthView::None };
+    let Some(policy) = &service.policy.health else { return HealthView::None };
+    let Some(health) = health else {
+        let awaited = service.child().is_some_and(|child| child.readiness.is_some());
+        return if awaited { HealthView::Starting } else { HealthView::None };
+    };
     match health.failures() {
         0 if health.seen_healthy() => HealthView::Healthy,
         0 => HealthView::Starting,
@@ -409,6 +420,10 @@ impl Service {
             | Actual::Spawning(_)
             | Actual::Ending(_)
             | Actual::Parked(_) => None,
+            Actual::Starting(child) if child.awaits() == Awaited::Ready => {
+                // It is asked so often that the next time is no news.
+                Some((NextView::StartTimeout, self.start_ends(child)))
+            }
             Actual::Starting(child) | Actual::Up(child) => {
                 if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
                     return Some((NextView::Probe, at));

@@ -51,6 +51,23 @@ pub struct Redefinition {
     pub restart: bool,
 }
 
+/// What a service may say about itself, `sd_notify(3)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// `READY=1`: the start is over, or a reload.
+    Ready,
+    /// `RELOADING=1`
+    Reloading,
+    /// `STOPPING=1`: it is on its way down by its own decision.
+    Stopping,
+    /// `WATCHDOG=1`: it is alive.
+    Alive,
+    /// `WATCHDOG=trigger`: it wants to be treated as if it had not said so in time.
+    Trigger,
+    /// `EXTEND_TIMEOUT_USEC=`: the present time limit ends this long from now at the earliest.
+    Extend(Duration),
+}
+
 /// What happened. Everything that comes from a process carries service and generation, never a bare pid.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -115,6 +132,8 @@ pub enum Event {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+        /// It would fail again until somebody changes something: no program, no such user, a refused limit.
+        permanent: bool,
     },
     /// The main process ended.
     Exited {
@@ -148,6 +167,22 @@ pub enum Event {
         /// Which start of it.
         generation: u64,
     },
+    /// It has said that it is ready: by the line of output that `[ready] log` waits for.
+    Ready {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// A process of its tree said something about it (`sd_notify(3)`).
+    Notified {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// What.
+        said: Said,
+    },
     /// The answer to [`crate::Action::Probe`].
     Probed {
         /// Which one.
@@ -156,9 +191,20 @@ pub enum Event {
         generation: u64,
         /// Which probe of this start.
         probe: u64,
-        /// Healthy.
-        ok: bool,
+        /// What it found.
+        finding: Finding,
     },
+}
+
+/// What a probe says of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Healthy.
+    Good,
+    /// Not healthy: a bad answer, or none within the probe's timeout.
+    Bad,
+    /// Nothing: it could not be carried out. Kubernetes' `Unknown`; neither a failure nor a success.
+    Unknown,
 }
 
 /// A process that lived without a health check for this long counts as started when somebody waits for it: an import
@@ -172,7 +218,8 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long a restart waits for the crash report to reach the disk: a hung disk must not keep a service down.
 pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long after a probe's own timeout the core waits for its verdict.
+/// How long after a probe's own timeout the core waits for its verdict. The prober sees to the timeout, and what hangs
+/// that long is a failure; a prober that says nothing at all says nothing of the service.
 pub const PROBE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).

@@ -13,7 +13,11 @@
 //!   [`Event::TreeLeft`] each time the shell has looked at what is left of the process tree, until a look finds nothing
 //!   (`left: 0`).
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
-//! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it.
+//! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it. A probe that
+//!   hangs is the prober's to end, and a [`Finding::Bad`]; one that could not be carried out, or that is never
+//!   answered, counts neither as a failure nor as a success.
+//! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`], one of
+//!   [`policy::ReadyPolicy::Notified`] with [`event::Said::Ready`].
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls
 //!   [`Core::handle_timeout`]. `now` never goes back.
 //!
@@ -28,7 +32,7 @@
 //! | `graph` | who has to do with whom? |
 //! | `wishes` | what else does it mean when this is wanted? |
 //! | `order` | who may go on now? |
-//! | `health` | when to probe, when is it a failure? |
+//! | `health` | when to ask for health, when is it a failure? |
 //! | [`view`] | what does a person see? |
 
 pub mod action;
@@ -47,6 +51,6 @@ mod wishes;
 
 pub use action::{Action, Note, NoteId, NoteKind, Outcome, WaitingFor, Whom};
 pub use brain::Core;
-pub use event::{Event, Exit, RequestId, ServiceId, Verb};
+pub use event::{Event, Exit, Finding, RequestId, Said, ServiceId, Verb};
 pub use policy::Policy;
 pub use time::Mono;

@@ -30,6 +30,8 @@ pub struct View {
     pub restarts_total: u64,
     /// What the health check says.
     pub health: HealthView,
+    /// It says that it reloads its configuration.
+    pub reloading: bool,
     /// What happens next and when.
     pub next: Option<(NextView, Mono)>,
 }
@@ -43,8 +45,8 @@ pub enum StateView {
     Waiting(Option<WaitingFor>),
     /// The operating system has been asked for a process.
     Spawning,
-    /// A process whose health check has not succeeded yet.
-    Starting,
+    /// A process that is not up yet.
+    Starting(Awaited),
     /// Up.
     Up,
     /// Still up, but it stops as soon as those that stop before it are gone.
@@ -81,7 +83,7 @@ impl StateView {
             Self::Leaving { first, .. } => first,
             Self::Down(_)
             | Self::Spawning
-            | Self::Starting
+            | Self::Starting(_)
             | Self::Up
             | Self::Stopping(_)
             | Self::Ending { .. }
@@ -91,12 +93,21 @@ impl StateView {
     }
 }
 
+/// What a start waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// That it is ready, as `[ready]` wants it.
+    Ready,
+    /// The first success of its health check.
+    Health,
+}
+
 /// What the health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthView {
     /// No check, or no process.
     None,
-    /// No success yet in this run.
+    /// No success yet in this run, or not asked before it is ready.
     Starting,
     /// The last probe succeeded.
     Healthy,

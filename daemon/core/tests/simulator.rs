@@ -100,11 +100,14 @@ fn worlds_reach_everything() {
     let everything = "
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
+        Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
-        Note.Redefined Note.Removed Note.ShuttingDown Note.Wanted Note.Waiting
+        Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
+        Note.Reloading Note.Reloaded Note.ReloadSlow Note.Wanted Note.Waiting
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Blocked Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
-        Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
+        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
+        Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked
         State.Waiting State.Leaving";
@@ -135,7 +138,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::RepliesTwice, &["one_reply_per_request"]);
     noticed(Flaw::SpawnsTwice, &["no_spawn_while_an_answer_is_owed"]);
     noticed(Flaw::SkipsGeneration, &["generations_grow_by_one"]);
-    noticed(Flaw::IgnoresStop, &["done_means_done"]);
+    noticed(Flaw::IgnoresStop, &["done_means_done", "down_means_no_spawn"]);
     noticed(Flaw::ForgetsCrash, &["crash_is_reported_before_the_next_spawn"]);
     noticed(Flaw::ReportsTwice, &["a_crash_is_reported_once"]);
     noticed(Flaw::ShrinksDelay, &["backoff_is_what_the_policy_says", "backoff_never_shrinks"]);
@@ -150,7 +153,16 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
+    noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
+    let any_answer = ["up_means_ready", "counters_start_again_after_a_stable_run", "blindness_is_said"];
+    noticed(Flaw::TakesAnyAnswer, &any_answer);
+    noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);
+    noticed(Flaw::TakesAnyWord, &["up_means_ready", "the_watchdog_waits_its_time"]);
+    noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
+    let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
+    noticed(Flaw::CountsUnknown, &unknown);
 }
 
 /// Among the worlds that notice it are some that notice it by this.

@@ -5,18 +5,21 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::action::{DownReason, StopCause, Whom};
+use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, Relations, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
-use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId, WaitingFor};
+use mcpd_core::view::{Awaited, StateView};
+use mcpd_core::{
+    Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId, WaitingFor,
+};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
-const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail timeout live redefine remove shutdown stale";
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
+                      fail unknown says \
+                      sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 /// The other service, `b.` in the table.
@@ -47,6 +50,13 @@ fn policy(words: &[&str]) -> Policy {
             park_at_limit: true,
             prevent: ExitSet { codes: vec![78], signals: vec![] },
         },
+        ready: match words.iter().find(|word| ["ready", "told", "notify"].contains(word)) {
+            Some(&"ready") => Some(ReadyPolicy::Asked { timeout: Duration::from_secs(5) }),
+            Some(&"told") => Some(ReadyPolicy::Told),
+            Some(_) => Some(ReadyPolicy::Notified),
+            None => None,
+        },
+        watchdog: has("watchdog").then(|| Duration::from_secs(10)),
         health: has("health").then(|| HealthPolicy {
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
@@ -130,10 +140,14 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
-        let to = |restart, health| {
-            let policy = Policy { health, ..own.clone() };
-            Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
+        let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
+        let said = |said| Event::Notified { service, generation, said };
+        let to = |restart, policy: Policy| Event::Redefine {
+            service,
+            to: Box::new(Redefinition { policy, restart }),
         };
+        let with_health = |health| Policy { health, ..own.clone() };
+        let with_ready = |ready| Policy { ready, ..own.clone() };
         match word {
             "define" => define(true, false),
             "define0" => define(false, false),
@@ -144,7 +158,8 @@ impl Bench {
             "reset" => self.command(service, Verb::Reset),
             "signal" => self.command(service, Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
-            "spawnfailed" => Event::SpawnFailed { service, generation },
+            "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
+            "cannotstart" => Event::SpawnFailed { service, generation, permanent: true },
             "exit0" => exit(Exit::Code(0)),
             "exit1" => exit(Exit::Code(1)),
             "exit78" => exit(Exit::Code(78)),
@@ -154,12 +169,26 @@ impl Bench {
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
             "tree2" => Event::TreeLeft { service, generation, left: 2 },
             "recorded" => Event::CrashRecorded { service, generation },
-            "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
-            "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
-            "live" => to(false, own.health.clone()),
-            "redefine" => to(true, own.health.clone()),
-            "nohealth" => to(false, None),
-            "health" => to(false, policy(&["health"]).health),
+            "ok" => probed(Finding::Good),
+            "fail" => probed(Finding::Bad),
+            "unknown" => probed(Finding::Unknown),
+            "says" => Event::Ready { service, generation },
+            "sready" => said(Said::Ready),
+            "sreloading" => said(Said::Reloading),
+            "sstopping" => said(Said::Stopping),
+            "salive" => said(Said::Alive),
+            "strigger" => said(Said::Trigger),
+            "sextend" => said(Said::Extend(Duration::from_secs(5))),
+            "sextend100" => said(Said::Extend(Duration::from_secs(100))),
+            "nowatchdog" => to(false, Policy { watchdog: None, ..own.clone() }),
+            "watchdog" => to(false, Policy { watchdog: policy(&["watchdog"]).watchdog, ..own.clone() }),
+            "live" => to(false, own.clone()),
+            "redefine" => to(true, own.clone()),
+            "nohealth" => to(false, with_health(None)),
+            "health" => to(false, with_health(policy(&["health"]).health)),
+            "noready" => to(false, with_ready(None)),
+            "ready" => to(false, with_ready(policy(&["ready"]).ready)),
+            "told" => to(false, with_ready(policy(&["told"]).ready)),
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -174,14 +203,20 @@ impl Bench {
         let of = |generation| {
             [
                 Event::Spawned { service, generation, pid: 7, at: self.now },
-                Event::SpawnFailed { service, generation },
+                Event::SpawnFailed { service, generation, permanent: false },
+                Event::SpawnFailed { service, generation, permanent: true },
                 Event::Exited { service, generation, exit },
                 Event::Drained { service, generation },
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
-                Event::Probed { service, generation, probe: self.probe, ok: false },
-                Event::Probed { service, generation, probe: self.probe, ok: true },
+                Event::Ready { service, generation },
+                Event::Notified { service, generation, said: Said::Ready },
+                Event::Notified { service, generation, said: Said::Stopping },
+                Event::Notified { service, generation, said: Said::Trigger },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Bad },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Good },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Unknown },
             ]
         };
         let mut events: Vec<Event> = of(newest + 1).into();
@@ -208,7 +243,8 @@ impl Bench {
                 format!("leaving({}{first})", stop(cause))
             }
             StateView::Spawning => "spawning".to_owned(),
-            StateView::Starting => "starting".to_owned(),
+            StateView::Starting(Awaited::Health) => "starting".to_owned(),
+            StateView::Starting(Awaited::Ready) => "unready".to_owned(),
             StateView::Up => "up".to_owned(),
             StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
             StateView::Ending { .. } => "ending".to_owned(),
@@ -216,6 +252,7 @@ impl Bench {
             StateView::Parked(ParkReason::Limit { .. }) => "parked(limit)".to_owned(),
             StateView::Parked(ParkReason::Prevented(_)) => "parked(prevented)".to_owned(),
             StateView::Parked(ParkReason::ProgramMissing) => "parked(missing)".to_owned(),
+            StateView::Parked(ParkReason::CannotStart) => "parked(cannotstart)".to_owned(),
         };
         text.push(if view.wanted { '+' } else { '-' });
         if let Some(at) = self.core.next_deadline() {
@@ -261,6 +298,7 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::RestartedWith(_) => "restarted with",
         StopCause::Unbound(_) => "unbound",
         StopCause::Conflict(_) => "conflict",
+        StopCause::Announced => "announced",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
     }
@@ -271,6 +309,7 @@ fn failed(failure: Failure) -> &'static str {
         Failure::Exit => "exit",
         Failure::Signal => "signal",
         Failure::Health => "health",
+        Failure::Watchdog => "watchdog",
         Failure::StartTimeout => "starttimeout",
         Failure::Spawn => "spawn",
     }
@@ -325,7 +364,8 @@ fn show(action: &Action) -> Option<String> {
             format!("report({} {})", failed(crash.failure), follows(crash.decision))
         }
         Action::Forget { .. } => "forget".to_owned(),
-        Action::Probe { probe, .. } => format!("probe{probe}"),
+        Action::Probe { probe, of: Probing::Health, .. } => format!("probe{probe}"),
+        Action::Probe { probe, of: Probing::Ready, .. } => format!("ready{probe}"),
         Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
         Action::Note(_) => return None,
         Action::Removed { .. } => "removed".to_owned(),
@@ -367,8 +407,8 @@ struct Block {
 }
 
 const POLICIES: &[&str] = &[
-    "never", "always", "limit", "health", "quick", "report", "kill", "needs", "bound", "wants", "after",
-    "rival", "needed", "whole", "single",
+    "never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog",
+    "needs", "bound", "wants", "after", "rival", "needed", "whole", "single",
 ];
 
 fn blocks() -> Vec<Block> {

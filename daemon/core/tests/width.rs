@@ -32,8 +32,10 @@ fn policy(relations: Relations) -> Policy {
             park_at_limit: true,
             prevent: ExitSet::default(),
         },
+        ready: None,
         health: None,
         relations,
+        watchdog: None,
     }
 }
 

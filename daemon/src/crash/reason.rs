@@ -54,21 +54,39 @@ pub fn exit(
 }
 
 /// The reason for a failure of the health check: `health check failed 3 times in a row: timed out after 5 s`. The cause
-/// is the last verdict that was not good.
+/// is the last verdict that was bad.
 #[must_use]
 pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> String {
     let end = match retries {
         0 | 1 => "health check failed".to_owned(),
         times => format!("health check failed {times} times in a row"),
     };
+    let last = verdicts.iter().rev().find(|verdict| !verdict.ok && !verdict.unknown);
+    sentence(&end, last.map(|verdict| verdict.detail.as_str()))
+}
+
+/// The reason for a service that was not up within `limit`. `awaited` is what it was waited for, the cause the last verdict
+/// that was not good.
+#[must_use]
+pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthVerdict]) -> String {
+    let limit = words::duration(limit);
+    let end = match awaited {
+        Some(awaited) => format!("not ready within {limit}, waiting for {awaited}"),
+        None => format!("not up within {limit}"),
+    };
     let last = verdicts.iter().rev().find(|verdict| !verdict.ok);
     sentence(&end, last.map(|verdict| verdict.detail.as_str()))
 }
 
-/// The reason for a service that was not up within `limit`.
+/// The reason for a service that did not say `WATCHDOG=1` for longer than `silent`; `None`: it said `WATCHDOG=trigger`.
+/// `status` is what it last said of itself.
 #[must_use]
-pub fn start_timeout(limit: Duration) -> String {
-    format!("not up within {}", words::duration(limit))
+pub fn watchdog(silent: Option<Duration>, status: Option<&str>) -> String {
+    let end = match silent {
+        Some(silent) => format!("watchdog: it did not say for {} that it is alive", words::duration(silent)),
+        None => "watchdog: it said WATCHDOG=trigger".to_owned(),
+    };
+    sentence(&end, status.map(|status| format!("its last STATUS was \"{status}\"")).as_deref())
 }
 
 /// The reason for a service whose process could not be started; `message` says what was tried and why it failed.

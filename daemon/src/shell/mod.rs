@@ -10,16 +10,20 @@
 //! | `order` | what have services to do with each other? |
 //! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
-//! | `probe` | how is a health check carried out? |
+//! | `probe` | how is a check carried out? |
+//! | `notify` | who speaks for which service? |
+//! | `ready` | what has to be seen before a service counts as up? |
 
 mod commands;
 mod entry;
 pub mod load;
 pub mod message;
+mod notify;
 mod order;
 mod perform;
 mod policy;
 mod probe;
+mod ready;
 mod reload;
 mod report;
 mod status;
@@ -49,8 +53,7 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
-
-pub use self::probe::IN_FLIGHT;
+use crate::workers::Workers;
 
 /// Messages taken in before time and signals get their turn.
 const BATCH: usize = 64;
@@ -84,10 +87,12 @@ pub struct Shell {
     owners: HashMap<sys::Key, Owner>,
     next_key: sys::Key,
     spawning: usize,
+    notices: notify::Notices,
     spawner: Spawner,
     logs: Logs,
     recorder: Recorder,
     scribe: Scribe,
+    workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
 
@@ -127,6 +132,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Writes down what happens.
     pub scribe: Scribe,
+    /// Run what waits for a disk.
+    pub workers: Workers,
     /// Tells systemd.
     pub systemd: Systemd,
     /// The clients' sessions.
@@ -139,8 +146,19 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } =
-            parts;
+        let Parts {
+            inbox,
+            outbox,
+            children,
+            spawner,
+            logs,
+            store,
+            recorder,
+            scribe,
+            workers,
+            systemd,
+            sessions,
+        } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -156,10 +174,12 @@ impl Shell {
             owners: HashMap::new(),
             next_key: 1,
             spawning: 0,
+            notices: notify::Notices::default(),
             spawner,
             logs,
             recorder,
             scribe,
+            workers,
             systemd,
             sessions,
             pending: HashMap::new(),
@@ -181,10 +201,7 @@ impl Shell {
     }
 
     fn begin(&mut self, loaded: Loaded, store: &CrashStore) {
-        let warnings = loaded.warnings.clone();
-        for warning in warnings {
-            self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
-        }
+        self.warn(&loaded.warnings);
         self.number(loaded.config.services.keys());
         let parallel_starts = loaded.config.daemon.max_parallel_starts;
         self.events.push_back(Event::Limit { parallel_starts });
@@ -197,11 +214,11 @@ impl Shell {
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.
-    fn recall_crashes(&self, store: &CrashStore) {
+    fn recall_crashes(&mut self, store: &CrashStore) {
         let names: Vec<(ServiceId, Arc<str>)> =
             self.entries.iter().map(|(id, entry)| (*id, entry.name.clone())).collect();
         let (store, outbox) = (store.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let recalling = self.workers.run(move || {
             for (service, name) in names {
                 let count = store.count(&name);
                 if count == 0 {
@@ -214,6 +231,16 @@ impl Shell {
                 }
             }
         });
+        if let Err(error) = recalling {
+            let message = format!("earlier crashes are not counted: no thread to look for them: {error}");
+            self.tell_own(Level::Warn, None, "recall_failed", message, serde_json::Value::Null);
+        }
+    }
+
+    fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.tell_own(Level::Warn, None, "config_warning", warning.clone(), serde_json::Value::Null);
+        }
     }
 
     fn now(&self) -> (Mono, Timestamp) {
@@ -321,13 +348,15 @@ impl Shell {
         let logs = self.logs;
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
-        tokio::task::spawn_blocking(move || {
+        let last_words = move || {
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());
-        });
-        // Either they are written, or the disk hangs and nobody is served by waiting longer.
-        let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        };
+        if self.workers.run(last_words).is_ok() {
+            // Either they are written, or the disk hangs and nobody is served by waiting longer.
+            let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        }
     }
 }
 

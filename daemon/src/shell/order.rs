@@ -2,11 +2,13 @@
 
 use mcpd_config::{ServiceSpec, spec};
 use mcpd_core::policy::Relations;
-use mcpd_core::view::StateView;
+use mcpd_core::view::{StateView, View};
 use mcpd_core::{ServiceId, WaitingFor};
-use mcpd_proto::status::Relations as Shown;
+use mcpd_proto::status::{Relations as Shown, State};
 
 use super::Shell;
+use super::entry::Entry;
+use super::status::state;
 
 impl Shell {
     /// Gives every service of a configuration its number, so that they can name each other whatever comes first.
@@ -72,7 +74,7 @@ impl Shell {
             },
             StateView::Down(_)
             | StateView::Spawning
-            | StateView::Starting
+            | StateView::Starting(_)
             | StateView::Leaving { .. }
             | StateView::Stopping(_)
             | StateView::Ending { .. }
@@ -85,6 +87,23 @@ impl Shell {
         format!("{name} ({is})")
     }
 
+    /// The state's name, and why it is so when that needs saying.
+    pub(super) fn state(&self, view: &View, entry: &Entry) -> (State, Option<String>) {
+        let (state, reason) = state(view, entry, &|other| self.name_of(other));
+        match view.state {
+            StateView::Waiting(on) => (state, Some(self.waiting(on))),
+            StateView::Down(_)
+            | StateView::Spawning
+            | StateView::Starting(_)
+            | StateView::Up
+            | StateView::Leaving { .. }
+            | StateView::Stopping(_)
+            | StateView::Ending { .. }
+            | StateView::Backoff { .. }
+            | StateView::Parked(_) => (state, reason),
+        }
+    }
+
     /// What the configuration says of a service and others.
     pub(super) fn shown_relations(&self, spec: &ServiceSpec) -> Shown {
         let spec::Relations { requires, wants, after, before, conflicts, part_of, binds_to } =
@@ -95,7 +114,7 @@ impl Shell {
     /// Services that are stopped when this one is. Looks at every service: for one status, not for a list of all.
     pub(super) fn required_by(&self, name: &str) -> Vec<String> {
         let names = |list: &[String]| list.iter().any(|other| other == name);
-        let with = |entry: &&super::Entry| {
+        let with = |entry: &&Entry| {
             let relations = &entry.spec.relations;
             names(&relations.requires) || names(&relations.binds_to) || names(&relations.part_of)
         };

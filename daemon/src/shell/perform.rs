@@ -35,11 +35,16 @@ impl Shell {
                     self.owners.remove(&run.key);
                 }
             }
-            Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
+            Action::Probe { service, generation, probe, of } => {
+                self.probe(service, generation, probe, of);
+            }
             Action::Reply { request, service, outcome } => self.replied(request, service, &outcome),
             Action::Note(note) => {
                 if note.kind == NoteKind::SpawnSlow {
                     self.spawner.relieve();
+                }
+                if note.kind == NoteKind::ProbeLost {
+                    self.probe_lost(note.service);
                 }
                 self.tell(&note);
                 self.systemd.changed();
@@ -68,10 +73,12 @@ impl Shell {
         self.next_key += 1;
         let Some(entry) = self.entries.get_mut(&service) else {
             // Every spawn is answered, whatever happened to the service meanwhile.
-            self.events.push_back(Event::SpawnFailed { service, generation });
+            self.events.push_back(Event::SpawnFailed { service, generation, permanent: false });
             return;
         };
         entry.verdicts.clear();
+        entry.ready_verdicts.clear();
+        entry.status_text = None;
         entry.spawn_error = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
@@ -120,8 +127,10 @@ impl Shell {
         let Some(entry) = self.entries.get_mut(&crash.service) else { return };
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
         let verdicts = entry.verdicts.iter().cloned().collect();
+        let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
+        let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
@@ -131,6 +140,9 @@ impl Shell {
             spec: entry.spec.clone(),
             command,
             verdicts,
+            ready_verdicts,
+            status_text: entry.status_text.clone(),
+            triggered,
             tails: tails.unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),

@@ -1,9 +1,9 @@
 //! What of a service's settings the core decides by.
 
 use mcpd_config::ServiceSpec;
-use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, RestartWhen};
+use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, ReadySpec, RestartWhen};
 use mcpd_core::Policy;
-use mcpd_core::policy::{ExitSet, HealthPolicy, Relations, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, When};
 
 pub(super) fn policy(spec: &ServiceSpec, relations: Relations) -> Policy {
     let restart = &spec.restart;
@@ -33,6 +33,12 @@ pub(super) fn policy(spec: &ServiceSpec, relations: Relations) -> Policy {
             },
             prevent: exits(&restart.prevent_exit_status),
         },
+        ready: spec.ready.as_ref().map(|ready| match ready {
+            ReadySpec::Probe { timeout, .. } => ReadyPolicy::Asked { timeout: *timeout },
+            ReadySpec::Log { .. } => ReadyPolicy::Told,
+            ReadySpec::Notify => ReadyPolicy::Notified,
+        }),
+        watchdog: spec.watchdog,
         health: spec.health.as_ref().map(|health| HealthPolicy {
             interval: health.interval,
             timeout: health.timeout,

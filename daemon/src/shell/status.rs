@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_core::verdict::ParkReason;
-use mcpd_core::view::{HealthView, NextView, StateView, View};
+use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument};
 
 use super::Shell;
 use super::entry::Entry;
+use super::ready::awaited;
 use crate::{sys, words};
 
 impl Shell {
@@ -55,7 +56,7 @@ impl Shell {
             let name = || self.entries.get(&view.service).map_or("?", |entry| &entry.name);
             match view.state {
                 StateView::Up => running += 1,
-                StateView::Spawning | StateView::Starting => starting += 1,
+                StateView::Spawning | StateView::Starting(_) => starting += 1,
                 StateView::Waiting(_) => waiting += 1,
                 StateView::Leaving { .. } | StateView::Stopping(_) | StateView::Ending { .. } => {
                     stopping += 1
@@ -124,6 +125,8 @@ impl Shell {
                 HealthView::Failing(_) => Health::Failing,
                 HealthView::Unhealthy(_) => Health::Unhealthy,
             },
+            status_text: entry.status_text.clone().filter(|_| view.pid.is_some()),
+            ready_detail: entry.ready_verdicts.back().map(|verdict| verdict.detail.clone()),
             health_detail: entry.verdicts.back().map(|verdict| verdict.detail.clone()),
             pid: view.pid,
             generation: view.generation,
@@ -149,57 +152,65 @@ impl Shell {
     }
 }
 
-impl Shell {
-    /// The state's name, and why it is so when that needs saying.
-    pub(super) fn state(&self, view: &View, entry: &Entry) -> (State, Option<String>) {
-        let name = |other| self.name_of(other);
-        let crash = |otherwise: &str| {
-            entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
-        };
-        match view.state {
-            StateView::Down(why) => (State::Down, Some(words::down_reason(why, name))),
-            StateView::Waiting(on) => (State::Waiting, Some(self.waiting(on))),
-            StateView::Leaving { cause, first } => {
-                let first = first.map_or_else(String::new, |first| format!("; {} stops first", name(first)));
-                (State::Stopping, Some(words::stop_cause(cause, name) + &first))
-            }
-            StateView::Spawning => (State::Spawning, None),
-            StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
-            StateView::Up => {
-                let detail =
-                    entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
-                let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
-                let reason = match view.health {
-                    HealthView::None | HealthView::Starting | HealthView::Healthy => None,
-                    HealthView::Failing(times) => {
-                        Some(format!("health check failed {times} of {of} times: {detail}"))
-                    }
-                    HealthView::Unhealthy(times) => {
-                        Some(format!("health check failed {times} times: {detail}"))
-                    }
-                };
-                (State::Up, reason)
-            }
-            StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause, name))),
-            StateView::Ending { exit, left } => {
-                let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
-                let rest = match left {
-                    0 => String::new(),
-                    1 => "; 1 process of it is still there".into(),
-                    many => format!("; {many} processes of it are still there"),
-                };
-                (State::Stopping, Some(format!("{what}{rest}")))
-            }
-            StateView::Backoff { failure } => {
-                (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
-            }
-            StateView::Parked(why) => {
-                let reason = words::park_reason(why, entry.missing.as_deref());
-                let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
-                let last =
-                    last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
-                (State::Parked, Some(reason + &last))
-            }
+/// The state's name, and why it is so when that needs saying.
+pub(super) fn state(
+    view: &View,
+    entry: &Entry,
+    name: &dyn Fn(ServiceId) -> String,
+) -> (State, Option<String>) {
+    let crash = |otherwise: &str| {
+        entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
+    };
+    match view.state {
+        StateView::Down(why) => (State::Down, Some(words::down_reason(why, name))),
+        // What it waits for is another service's business: `order` words it.
+        StateView::Waiting(_) => (State::Waiting, None),
+        StateView::Leaving { cause, first } => {
+            let first = first.map_or_else(String::new, |first| format!("; {} stops first", name(first)));
+            (State::Stopping, Some(words::stop_cause(cause, name) + &first))
+        }
+        StateView::Spawning => (State::Spawning, None),
+        StateView::Starting(Awaited::Health) => {
+            (State::Starting, Some("its health check has not succeeded yet".into()))
+        }
+        StateView::Starting(Awaited::Ready) => {
+            let what = entry.spec.ready.as_ref().map_or_else(|| "being ready".into(), awaited);
+            let last = entry.ready_verdicts.back().map(|verdict| format!("; so far: {}", verdict.detail));
+            (State::Starting, Some(format!("waits for {what}{}", last.unwrap_or_default())))
+        }
+        StateView::Up => {
+            let known = entry.verdicts.iter().rev().find(|verdict| !verdict.unknown);
+            let detail = known.map_or("no verdict yet", |verdict| verdict.detail.as_str());
+            let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
+            let reason = match view.health {
+                HealthView::None | HealthView::Starting | HealthView::Healthy => {
+                    view.reloading.then(|| "it reloads its configuration".into())
+                }
+                HealthView::Failing(times) => {
+                    Some(format!("health check failed {times} of {of} times: {detail}"))
+                }
+                HealthView::Unhealthy(times) => Some(format!("health check failed {times} times: {detail}")),
+            };
+            (State::Up, reason)
+        }
+        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause, name))),
+        StateView::Ending { exit, left } => {
+            let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
+            let rest = match left {
+                0 => String::new(),
+                1 => "; 1 process of it is still there".into(),
+                many => format!("; {many} processes of it are still there"),
+            };
+            (State::Stopping, Some(format!("{what}{rest}")))
+        }
+        StateView::Backoff { failure } => {
+            (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
+        }
+        StateView::Parked(why) => {
+            let reason = words::park_reason(why, entry.park_detail(why));
+            let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
+            let last = last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
+            (State::Parked, Some(reason + &last))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
-use mcpd_core::{Event, Exit, Mono, ServiceId};
+use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
@@ -12,6 +12,7 @@ use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
 use crate::scribe::Level;
+use crate::spawner::{Answer, NotStarted, Started};
 use crate::sys;
 
 /// Lines kept of a failed run for whoever waits for a start.
@@ -34,15 +35,23 @@ impl Shell {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
-            Message::Probed { service, generation, probe, verdict } => {
-                let ok = verdict.ok;
+            Message::Notified(datagram) => self.notified(datagram),
+            Message::SaidReady { service, generation } => self.said_ready(service, generation),
+            Message::Probed { service, generation, probe, of, verdict } => {
+                let finding = verdict.finding;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
+                    let verdict = HealthVerdict {
+                        time,
+                        ok: finding == Finding::Good,
+                        unknown: finding == Finding::Unknown,
+                        detail: verdict.detail,
+                    };
+                    entry.remember(of, verdict);
                 }
-                self.events.push_back(Event::Probed { service, generation, probe, ok });
+                self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),
@@ -106,8 +115,8 @@ impl Shell {
         }
     }
 
-    fn spawned(&mut self, answer: crate::spawner::Answer) {
-        let crate::spawner::Answer { key, result } = answer;
+    fn spawned(&mut self, answer: Answer) {
+        let Answer { key, result } = answer;
         self.spawning -= 1;
         match self.owners.get_mut(&key) {
             Some(Owner::Service { service, generation }) => {
@@ -118,6 +127,7 @@ impl Shell {
             // Every key is owned until its answer is here.
             None => {}
         }
+        self.hear_unclaimed();
         // It may have ended already, and its end been left alone while its name was not known.
         self.collect();
     }
@@ -127,7 +137,7 @@ impl Shell {
         key: sys::Key,
         service: ServiceId,
         generation: u64,
-        result: Result<crate::spawner::Started, String>,
+        result: Result<Started, NotStarted>,
     ) {
         let entry = self.entries.get_mut(&service);
         match result {
@@ -141,6 +151,9 @@ impl Shell {
                     entry.run = Some(Run {
                         key,
                         generation,
+                        pid,
+                        told_main_pid: false,
+                        triggered: false,
                         exit: None,
                         tails: None,
                         secrets: started.secrets,
@@ -148,17 +161,18 @@ impl Shell {
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
+                self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }
-            Err(why) => {
+            Err(NotStarted { why, permanent }) => {
                 self.owners.remove(&key);
                 if let Some(entry) = entry {
                     entry.spawn_error = Some(why);
                     entry.last_lines.clear();
                 }
-                self.events.push_back(Event::SpawnFailed { service, generation });
+                self.events.push_back(Event::SpawnFailed { service, generation, permanent });
             }
         }
     }

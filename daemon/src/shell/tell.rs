@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind};
+use mcpd_core::action::{Note, NoteKind, UpBy};
 use mcpd_core::{Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -16,7 +16,6 @@ impl Shell {
     pub(super) fn tell(&self, note: &Note) {
         let entry = note.service.and_then(|id| self.entries.get(&id));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
-        let missing = entry.and_then(|entry| entry.missing.as_deref());
         let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
         let mut data = Map::new();
         if note.generation > 0 {
@@ -44,11 +43,13 @@ impl Shell {
                 put("pid", (*pid).into());
                 (Level::Info, "started", format!("started, pid {pid}"))
             }
-            NoteKind::Up { after } => {
+            NoteKind::Up { after, by } => {
                 let after = words::span(*after);
-                let healthy = entry.and_then(|entry| entry.verdicts.back()).is_some_and(|verdict| verdict.ok);
-                let how =
-                    if healthy { "up: healthy" } else { "up: not healthy yet, its start period is over" };
+                let how = match by {
+                    UpBy::Ready => "up: ready",
+                    UpBy::Health => "up: healthy",
+                    UpBy::StartPeriod => "up: not healthy yet, its start period is over",
+                };
                 (Level::Info, "up", format!("{how} after {after}"))
             }
             NoteKind::SpawnFailed => {
@@ -102,8 +103,14 @@ impl Shell {
             NoteKind::Healthy => {
                 (Level::Info, "healthy", format!("healthy: {}", verdict.unwrap_or("the check succeeded")))
             }
-            NoteKind::ProbeLost => {
-                (Level::Warn, "probe_lost", "a health check brought no verdict at all".into())
+            NoteKind::ProbeLost => (Level::Warn, "probe_lost", "a check brought no verdict at all".into()),
+            NoteKind::ProbeUnknown => {
+                let why = verdict.unwrap_or("no verdict");
+                (Level::Warn, "probe_unknown", format!("its health is unknown: {why}"))
+            }
+            NoteKind::ProbeKnown => {
+                let found = verdict.unwrap_or("the check was carried out");
+                (Level::Info, "probe_known", format!("its health is known again: {found}"))
             }
             NoteKind::Backoff { delay, attempt } => {
                 put("delay_seconds", delay.as_secs_f64().into());
@@ -112,9 +119,17 @@ impl Shell {
                 (Level::Info, "backoff", format!("restart {attempt} in a row, {when} after it ended"))
             }
             NoteKind::Parked(why) => {
-                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, missing)))
+                let detail = entry.and_then(|entry| entry.park_detail(*why));
+                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail)))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why, name_of)),
+            NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
+            NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
+            NoteKind::ReloadSlow => (
+                Level::Warn,
+                "reload_slow",
+                "has not said within start_timeout that it has reloaded: going on without".into(),
+            ),
             NoteKind::CountersReset => {
                 (Level::Info, "counters_reset", "a stable run: the restart counters start again".into())
             }

@@ -15,10 +15,18 @@ impl Service {
     pub(crate) fn redefine(&mut self, cx: &mut Cx<'_>, to: Redefinition) {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
+        let ready_changed = policy.ready != self.policy.ready;
+        let watchdog_changed = policy.watchdog != self.policy.watchdog;
         self.policy = policy;
         self.note_asked(cx, NoteKind::Redefined { restart });
+        if ready_changed {
+            self.rearm_readiness(cx);
+        }
         if health_changed {
             self.rearm_health(cx);
+        }
+        if watchdog_changed {
+            self.rearm_watchdog(cx);
         }
         if !restart {
             return;
@@ -42,20 +50,15 @@ impl Service {
 
     pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
         let policy = self.policy.health.clone();
-        let (child, starting) = match &mut self.actual {
-            Actual::Starting(child) => (child, true),
-            Actual::Up(child) => (child, false),
-            Actual::Down(_)
-            | Actual::Waiting(_)
-            | Actual::Spawning(_)
-            | Actual::Stopping(_)
-            | Actual::Ending(_)
-            | Actual::Backoff { .. }
-            | Actual::Parked(_) => return,
-        };
-        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
+        let Some((child, starting)) = self.running() else { return };
+        if child.readiness.is_some() {
+            // It is armed once it is ready.
+            return;
+        }
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
-            let child = child.clone();
+            let mut child = child.clone();
+            self.arm_watchdog(cx, &mut child);
             self.enter(cx, Actual::Up(child));
         }
     }

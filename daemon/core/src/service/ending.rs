@@ -4,7 +4,7 @@
 use super::*;
 
 impl Service {
-    pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>, permanent: bool) {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
         // What failed was the old definition's start; the new one has not been tried.
@@ -14,7 +14,10 @@ impl Service {
         }
         self.leave = None;
         self.note(cx, NoteKind::SpawnFailed);
-        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now });
+        self.end_run(
+            cx,
+            End { exit: None, pid: None, started, cause: None, rung: None, start_now, permanent },
+        );
     }
 
     pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
@@ -26,6 +29,7 @@ impl Service {
                 cause: None,
                 rung: None,
                 start_now: self.was_to_restart(),
+                permanent: false,
             },
             Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
                 exit: Some(exit),
@@ -34,6 +38,7 @@ impl Service {
                 cause: Some(*cause),
                 rung: Some(*rung),
                 start_now: *start_now,
+                permanent: false,
             },
             Actual::Down(_)
             | Actual::Waiting(_)
@@ -43,7 +48,7 @@ impl Service {
             | Actual::Parked(_) => return,
         };
         self.leave = None;
-        let expected = end.cause.is_some();
+        let expected = end.cause.is_some_and(|cause| cause != StopCause::Announced);
         self.reset_if_stable(cx);
         self.note(cx, NoteKind::Exited { exit, expected });
         self.end_run(cx, end);
@@ -51,17 +56,22 @@ impl Service {
 
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
-        let End { exit, pid, started, cause, rung, start_now } = end;
+        let End { exit, pid, started, cause, rung, start_now, permanent } = end;
         let failure = self.failure_of(exit, cause);
         let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
+        } else if permanent {
+            // Whatever `restart.when` says: a reason to look at is of more use than the same failure again.
+            let what = What::Park(ParkReason::CannotStart);
+            Decision { what, attempt: 0, max: self.policy.restart.max_restarts }
         } else {
             self.policy.restart.decide(failure, exit, self.attempt, cx.chance)
         };
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
-        let crash = failure.is_some() || (cause.is_none() && always && !asked);
+        let by_itself = matches!(cause, None | Some(StopCause::Announced));
+        let crash = failure.is_some() || (by_itself && always && !asked);
         let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
             self.note(cx, NoteKind::Crashed { failure });
@@ -94,8 +104,8 @@ impl Service {
         let Some(exit) = exit else { return Some(Failure::Spawn) };
         match cause {
             Some(StopCause::Failure(failure)) => Some(failure),
-            None if self.policy.success.holds(exit) => None,
-            None => Some(match exit {
+            None | Some(StopCause::Announced) if self.policy.success.holds(exit) => None,
+            None | Some(StopCause::Announced) => Some(match exit {
                 Exit::Code(_) => Failure::Exit,
                 Exit::Signal { .. } => Failure::Signal,
             }),
@@ -242,4 +252,6 @@ pub(super) struct End {
     cause: Option<StopCause>,
     rung: Option<Rung>,
     start_now: bool,
+    /// Nothing that time or another try could mend.
+    permanent: bool,
 }

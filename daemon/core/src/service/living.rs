@@ -1,4 +1,4 @@
-//! From the spawn until the process ends: is it up, is it well?
+//! From the spawn until the process ends: is it well?
 
 use super::*;
 
@@ -8,8 +8,16 @@ impl Service {
         let outdated = spawning.outdated;
         let started = at.min(cx.now);
         self.note(cx, NoteKind::Started { pid });
-        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, started, 0));
-        let child = Child { pid, started, probes: 0, health };
+        let child = Child {
+            pid,
+            started,
+            probes: 0,
+            readiness: None,
+            health: None,
+            watchdog: None,
+            extended: None,
+            reloading: None,
+        };
         // A stop begins when those that stop before it are gone; who looks at it next sees whether they are.
         if self.want == Want::Down {
             let cause = if self.removing {
@@ -24,32 +32,29 @@ impl Service {
             self.postpone_starts();
             self.leave(StopCause::Changed);
         }
-        if self.up_by_living() {
-            self.enter(cx, Actual::Up(child));
-        } else {
-            self.enter(cx, Actual::Starting(child));
-        }
+        self.await_up(cx, child, started);
     }
 
-    pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, ok: bool) {
+    pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, finding: Finding) {
+        if self.owes_readiness(probe) {
+            self.ready_probed(cx, finding);
+            return;
+        }
         let Some(policy) = self.policy.health.clone() else { return };
         // What it was before the verdict counts, even when the timer that was to say so is late.
         self.reset_if_stable(cx);
-        let (child, starting) = match &mut self.actual {
-            Actual::Starting(child) => (child, true),
-            Actual::Up(child) => (child, false),
-            // It is on its way down or gone: the verdict is about the past.
-            Actual::Down(_)
-            | Actual::Waiting(_)
-            | Actual::Spawning(_)
-            | Actual::Stopping(_)
-            | Actual::Ending(_)
-            | Actual::Backoff { .. }
-            | Actual::Parked(_) => return,
-        };
+        // On its way down or gone: the verdict is about the past.
+        let Some((child, starting)) = self.running() else { return };
         let Some(health) = child.health.as_mut().filter(|health| health.owes(probe)) else { return };
-        let meaning = health.judge(&policy, cx.now, ok);
+        let sight = health.sight(finding);
+        let meaning = health.judge(&policy, cx.now, finding);
         let failures = health.failures();
+        let child = child.clone();
+        match sight {
+            Some(Sight::Lost) => self.note(cx, NoteKind::ProbeUnknown),
+            Some(Sight::Regained) => self.note(cx, NoteKind::ProbeKnown),
+            None => {}
+        }
         match meaning {
             Meaning::Same => {}
             Meaning::Recovered => {
@@ -59,7 +64,6 @@ impl Service {
             }
             Meaning::Faltered => self.note(cx, NoteKind::ProbeFailed),
             Meaning::Unhealthy => {
-                let child = child.clone();
                 self.note(cx, NoteKind::Unhealthy { failures });
                 if policy.restart {
                     self.stop_child(cx, child, StopCause::Failure(Failure::Health));
@@ -67,20 +71,12 @@ impl Service {
                 }
             }
         }
-        if ok {
+        if finding == Finding::Good {
             if starting {
-                self.become_up(cx);
+                self.become_up(cx, UpBy::Health);
             }
             self.answer_up(cx);
             self.reset_if_stable(cx);
         }
-    }
-
-    /// From `Starting` to `Up`.
-    pub(super) fn become_up(&mut self, cx: &mut Cx<'_>) {
-        let Actual::Starting(child) = &self.actual else { return };
-        let child = child.clone();
-        self.note(cx, NoteKind::Up { after: cx.now.since(child.started) });
-        self.enter(cx, Actual::Up(child));
     }
 }

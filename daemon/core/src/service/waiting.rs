@@ -96,11 +96,6 @@ impl WaitingFor {
 }
 
 impl Service {
-    /// Those that need it may start: the one place that says so.
-    pub(crate) fn counts_as_up(&self) -> bool {
-        matches!(self.actual, Actual::Up(_)) && self.leave.is_none()
-    }
-
     /// One of the starts that `max_parallel_starts` counts. One that hangs in the kernel is counted no more once that
     /// has been noticed, or it would hold its place for ever.
     pub(crate) fn is_starting(&self) -> bool {
@@ -245,6 +240,7 @@ impl Service {
                 | StopCause::StoppedWith(_)
                 | StopCause::Conflict(_)
                 | StopCause::Unbound(_)
+                | StopCause::Announced
                 | StopCause::Failure(_),
             )
             | None => false,

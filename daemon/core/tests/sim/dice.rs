@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, Relations, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, When};
 use mcpd_core::time::Chance;
-use mcpd_core::{Exit, Policy, ServiceId};
+use mcpd_core::{Exit, Policy, Said, ServiceId};
 
 /// The one source of chance of a world.
 #[derive(Debug, Clone)]
@@ -78,8 +78,34 @@ impl Dice {
                 park_at_limit: self.percent(70),
                 prevent: ExitSet { codes: if self.percent(40) { vec![78] } else { vec![] }, signals: vec![] },
             },
+            ready: if self.percent(40) { Some(self.ready()) } else { None },
             health: if self.percent(60) { Some(self.health()) } else { None },
             relations: Relations::default(),
+            watchdog: if self.percent(30) { Some(self.watchdog()) } else { None },
+        }
+    }
+
+    pub(crate) fn ready(&mut self) -> ReadyPolicy {
+        match self.below(10) {
+            0..=4 => ReadyPolicy::Asked { timeout: Duration::from_millis(self.pick(&[100, 1_000, 5_000])) },
+            5..=6 => ReadyPolicy::Told,
+            _ => ReadyPolicy::Notified,
+        }
+    }
+
+    pub(crate) fn watchdog(&mut self) -> Duration {
+        Duration::from_millis(self.pick(&[200, 1_000, 10_000]))
+    }
+
+    /// What a service says out of the blue.
+    pub(crate) fn said(&mut self) -> Said {
+        match self.below(12) {
+            0..=2 => Said::Ready,
+            3 | 4 => Said::Reloading,
+            5 => Said::Stopping,
+            6 | 7 => Said::Alive,
+            8 => Said::Trigger,
+            _ => Said::Extend(self.ms(100_000)),
         }
     }
 

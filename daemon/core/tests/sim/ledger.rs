@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
-use mcpd_core::policy::{Relations, When};
+use mcpd_core::policy::{ReadyPolicy, Relations, When};
 use mcpd_core::verdict::is_crash_signal;
-use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
+use mcpd_core::{
+    Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb,
+};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +47,8 @@ pub(crate) struct End {
     pub(crate) forgotten: bool,
     /// Nobody asked for this end.
     pub(crate) unexpected: bool,
+    /// There was no process, and another try would not mend that.
+    pub(crate) permanent: bool,
 }
 
 /// An announced restart.
@@ -65,6 +70,21 @@ pub(crate) struct Health {
     pub(crate) failed: Option<Mono>,
     pub(crate) out: Option<u64>,
     pub(crate) asked: u64,
+    /// The newest probe could not be carried out.
+    pub(crate) blind: bool,
+    /// That was said.
+    pub(crate) said_blind: bool,
+}
+
+/// The way to being ready.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Start {
+    /// Something has to be seen before it may be up.
+    pub(crate) unready: bool,
+    /// It has been seen.
+    pub(crate) seen: bool,
+    /// An answer to this probe is owed.
+    pub(crate) out: Option<u64>,
 }
 
 /// One service.
@@ -102,6 +122,15 @@ pub(crate) struct Life {
     pub(crate) reset: bool,
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
+    pub(crate) start: Start,
+    /// Its start ends no earlier.
+    pub(crate) extended: Option<Mono>,
+    /// Its time to end was over.
+    pub(crate) time_is_up: bool,
+    /// By when it has to say that it is alive.
+    pub(crate) watchdog: Option<Mono>,
+    /// It wants to be treated as if it had not.
+    pub(crate) triggered: bool,
     /// When it was told that it runs.
     pub(crate) spawned: Option<Mono>,
     /// Since when it is up.
@@ -140,12 +169,50 @@ impl Life {
             reset: true,
             last_note: None,
             health: None,
+            start: Start::default(),
+            extended: None,
+            time_is_up: false,
+            watchdog: None,
+            triggered: false,
             spawned: None,
             up: None,
             slow: false,
             deaf: false,
             killed: false,
             person_signals: false,
+        }
+    }
+
+    /// What it is run by is another policy from now on.
+    fn redefined(&mut self, now: Mono, policy: &Policy) {
+        let health_changed = self.policy.health != policy.health;
+        let ready_changed = self.policy.ready != policy.ready;
+        let watchdog_changed = self.policy.watchdog != policy.watchdog;
+        self.policy = Rc::new(policy.clone());
+        let starts = self.alive && self.stop.is_none() && self.up.is_none();
+        if ready_changed && starts {
+            let unready = self.policy.ready.is_some();
+            self.start = Start { unready, ..Start::default() };
+            self.rearm(if unready { self.spawned.unwrap_or(now) } else { now });
+            self.up = (!unready && up_by_living(&self.policy)).then_some(now);
+            self.arm_watchdog(now);
+        }
+        if health_changed && !self.start.unready {
+            self.rearm(now);
+            if self.alive && self.policy.health.is_none() && self.up.is_none() {
+                self.up = Some(now);
+                self.arm_watchdog(now);
+            }
+        }
+        if watchdog_changed {
+            self.arm_watchdog(now);
+        }
+    }
+
+    pub(crate) fn asked_down(&mut self, now: Mono) {
+        self.down_since.get_or_insert(now);
+        if let Some((_, cause @ StopCause::Announced, _)) = &mut self.stop {
+            *cause = StopCause::Asked;
         }
     }
 
@@ -206,12 +273,8 @@ impl Ledger {
                 let fresh = !self.lives.contains_key(service);
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
-                if life.alive && policy.health.is_none() {
-                    // Still up, or to be up at once: its stop waited for others.
-                    life.up.get_or_insert(now);
-                }
+                life.redefined(now, policy);
                 life.outdated = life.owed;
-                life.policy = Rc::new((**policy).clone());
                 life.counters_reset();
                 if *start && self.shutdowns == 0 {
                     life.want_up();
@@ -219,19 +282,11 @@ impl Ledger {
                 } else if !fresh {
                     life.down_since.get_or_insert(now);
                 }
-                life.rearm(now);
             }
             Event::Redefine { service, to } => {
                 let along = self.running_with(*service);
                 let Some(life) = self.lives.get_mut(service) else { return };
-                let health_changed = life.policy.health != to.policy.health;
-                life.policy = Rc::new(to.policy.clone());
-                if health_changed {
-                    life.rearm(now);
-                    if life.alive && life.policy.health.is_none() {
-                        life.up.get_or_insert(now);
-                    }
-                }
+                life.redefined(now, &to.policy);
                 if to.restart {
                     life.counters_reset();
                     life.asked = true;
@@ -245,7 +300,7 @@ impl Ledger {
             Event::Remove { service } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 life.removing = true;
-                life.down_since.get_or_insert(now);
+                life.asked_down(now);
                 life.parked = false;
             }
             Event::Begun | Event::Reloading => {}
@@ -256,7 +311,7 @@ impl Ledger {
             Event::Shutdown => {
                 self.shutdowns += 1;
                 for life in self.lives.values_mut() {
-                    life.down_since.get_or_insert(now);
+                    life.asked_down(now);
                     life.parked = false;
                 }
             }
@@ -267,14 +322,19 @@ impl Ledger {
                     life.alive = true;
                     life.rearm(*at);
                     life.spawned = Some(*at);
-                    life.up = up_by_living(&life.policy).then_some(now);
+                    life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
+                    life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
+                    life.arm_watchdog(now);
                 }
             }
-            Event::SpawnFailed { service, generation } => {
+            Event::SpawnFailed { service, generation, permanent } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
                     life.ended(now, None);
+                    if let Some(end) = &mut life.end {
+                        end.permanent = *permanent;
+                    }
                 }
             }
             Event::Exited { service, generation, exit } => {
@@ -290,10 +350,24 @@ impl Ledger {
                     end.recorded = true;
                 }
             }
-            Event::Probed { service, generation, probe, ok } => {
+            Event::Ready { service, generation } => {
                 let Some(life) = self.run(*service, *generation) else { return };
-                if life.alive && life.stop.is_none() {
-                    life.judged(now, *probe, *ok);
+                let told = life.policy.ready == Some(ReadyPolicy::Told);
+                life.start.seen |= told && life.start.unready && life.alive && life.stop.is_none();
+            }
+            Event::Notified { service, generation, said } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.alive {
+                    life.said(now, *said);
+                }
+            }
+            Event::Probed { service, generation, probe, finding } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.start.out == Some(*probe) {
+                    life.start.out = None;
+                    life.start.seen |= *finding == Finding::Good;
+                } else if life.alive && life.stop.is_none() {
+                    life.judged(now, *probe, *finding);
                 }
             }
             Event::Drained { .. } | Event::TreeLeft { .. } => {}
@@ -330,7 +404,7 @@ impl Ledger {
                 self.restarted(&along);
             }
             Verb::Stop => {
-                life.down_since.get_or_insert(now);
+                life.asked_down(now);
                 life.asked = false;
                 life.parked = false;
             }
@@ -366,6 +440,11 @@ impl Ledger {
                 life.end = None;
                 life.wait = None;
                 life.health = None;
+                life.start = Start::default();
+                life.extended = None;
+                life.time_is_up = false;
+                life.watchdog = None;
+                life.triggered = false;
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
@@ -385,11 +464,14 @@ impl Ledger {
                     end.forgotten = true;
                 }
             }
-            Action::Probe { service, probe, .. } => {
+            Action::Probe { service, probe, of, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 if let Some(health) = &mut life.health {
-                    health.out = Some(*probe);
                     health.asked = *probe;
+                    match of {
+                        Probing::Ready => life.start.out = Some(*probe),
+                        Probing::Health => health.out = Some(*probe),
+                    }
                 }
             }
             Action::Reply { request, .. } => {
@@ -431,40 +513,87 @@ fn up_by_living(policy: &Policy) -> bool {
 }
 
 impl Life {
-    fn rearm(&mut self, now: Mono) {
-        let asked = self.health.map_or(0, |health| health.asked);
-        self.health =
-            Some(Health { started: now, seen_ok: false, failures: 0, failed: None, out: None, asked });
+    fn arm_watchdog(&mut self, now: Mono) {
+        let runs = self.alive && self.stop.is_none() && self.up.is_some();
+        self.watchdog = self.policy.watchdog.filter(|_| runs).map(|every| now + every);
     }
 
-    fn judged(&mut self, now: Mono, probe: u64, ok: bool) {
+    fn said(&mut self, now: Mono, said: Said) {
+        match said {
+            Said::Ready => {
+                let waited_for = self.policy.ready == Some(ReadyPolicy::Notified);
+                self.start.seen |= waited_for && self.start.unready && self.stop.is_none();
+            }
+            Said::Reloading | Said::Stopping => {}
+            Said::Alive => {
+                if self.watchdog.is_some() {
+                    self.arm_watchdog(now);
+                }
+            }
+            Said::Trigger => self.triggered = self.watchdog.is_some(),
+            Said::Extend(by) => {
+                let at = now + by;
+                if self.time_is_up {
+                    return;
+                }
+                if let Some((since, _, patience)) = &mut self.stop {
+                    *patience = at.since(*since).max(*patience);
+                } else if self.up.is_none() {
+                    self.extended = self.extended.max(Some(at));
+                } else if let Some(watchdog) = &mut self.watchdog {
+                    *watchdog = at.max(*watchdog);
+                }
+            }
+        }
+    }
+
+    fn rearm(&mut self, now: Mono) {
+        let asked = self.health.map_or(0, |health| health.asked);
+        self.health = Some(Health {
+            started: now,
+            seen_ok: false,
+            failures: 0,
+            failed: None,
+            out: None,
+            asked,
+            blind: false,
+            said_blind: false,
+        });
+    }
+
+    fn judged(&mut self, now: Mono, probe: u64, finding: Finding) {
         let (Some(health), Some(policy)) = (&mut self.health, &self.policy.health) else { return };
         if health.out != Some(probe) {
             return;
         }
         health.out = None;
-        if ok {
-            health.seen_ok = true;
-            health.failures = 0;
-        } else if health.seen_ok || now >= health.started + policy.start_period {
-            health.failures += 1;
-            health.failed = Some(now);
+        health.blind = finding == Finding::Unknown;
+        match finding {
+            Finding::Good => {
+                health.seen_ok = true;
+                health.failures = 0;
+            }
+            Finding::Bad if health.seen_ok || now >= health.started + policy.start_period => {
+                health.failures += 1;
+                health.failed = Some(now);
+            }
+            Finding::Bad | Finding::Unknown => {}
         }
     }
 
     fn ended(&mut self, now: Mono, exit: Option<Exit>) {
         let cause = self.stop.map(|(_, cause, _)| cause);
-        let unexpected = matches!(cause, None | Some(StopCause::Failure(_)));
+        let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
-            (Some(exit), None) => {
+            (Some(exit), None | Some(StopCause::Announced)) => {
                 let restart = matches!(
                     self.leaving,
                     Some(StopCause::Restart | StopCause::Changed | StopCause::RestartedWith(_))
                 );
-                let wished = self.down_since.is_some() || restart;
-                let always = self.policy.restart.when == When::Always && !wished;
-                !self.policy.success.holds(exit) || always
+                // Who says that it stops and is asked to start again meanwhile may end well.
+                let meant = self.down_since.is_some() || restart || (cause.is_some() && self.asked);
+                !self.policy.success.holds(exit) || (self.policy.restart.when == When::Always && !meant)
             }
             (Some(Exit::Signal { signal, .. }), Some(_)) => {
                 is_crash_signal(signal) && signal != self.policy.stop_signal
@@ -481,13 +610,18 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
+            permanent: false,
         });
     }
 
     fn noted(&mut self, now: Mono, kind: &NoteKind) {
         match kind {
             NoteKind::Stopping { why } => {
+                // What was to be stopped anyway ends as it was asked to.
+                let why =
+                    if *why == StopCause::Announced { self.leaving.as_ref().unwrap_or(why) } else { why };
                 self.stop = Some((now, *why, self.policy.stop_timeout));
+                self.watchdog = None;
             }
             NoteKind::CountersReset | NoteKind::Asked(Verb::Start) => self.counters_reset(),
             NoteKind::Backoff { delay, attempt } => {
@@ -503,18 +637,29 @@ impl Life {
                 self.previous = Some(wait.clone());
                 self.wait = Some(wait);
             }
+            NoteKind::Killing => self.time_is_up = true,
             NoteKind::Parked(_) => self.parked = true,
             NoteKind::SpawnSlow => self.slow = true,
             NoteKind::StillAlive => self.deaf = true,
-            NoteKind::Up { .. } => self.up = Some(now),
+            NoteKind::Up { .. } => {
+                self.up = Some(now);
+                self.start = Start::default();
+                self.arm_watchdog(now);
+            }
+            NoteKind::ProbeUnknown | NoteKind::ProbeKnown => {
+                if let Some(health) = &mut self.health {
+                    health.said_blind = *kind == NoteKind::ProbeUnknown;
+                }
+            }
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {
                     end.noted = true;
                 }
             }
+            NoteKind::ProbeLost if self.start.unready => self.start.out = None,
             NoteKind::ProbeLost => {
                 if let Some(probe) = self.health.and_then(|health| health.out) {
-                    self.judged(now, probe, false);
+                    self.judged(now, probe, Finding::Unknown);
                 }
             }
             _ => {}

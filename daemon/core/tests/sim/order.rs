@@ -201,7 +201,7 @@ pub(crate) fn judge_views(ledger: &Ledger, views: &[View]) -> Check {
     for view in views {
         let id = view.service;
         match view.state {
-            StateView::Starting | StateView::Up => {
+            StateView::Starting(_) | StateView::Up => {
                 for other in ledger.lives.keys().filter(|other| ledger.bound(id, **other)) {
                     if state(*other) != Some(StateView::Up) {
                         return broken!("bound_services_go_together", "{view:?} without {other:?}");
@@ -242,7 +242,7 @@ fn waits_rightly(
         Some(WaitingFor::Started(other)) => {
             let coming = matches!(
                 state(other),
-                Some(StateView::Spawning | StateView::Starting | StateView::Waiting(_))
+                Some(StateView::Spawning | StateView::Starting(_) | StateView::Waiting(_))
             );
             ledger.after(id, other) && coming
         }
@@ -297,7 +297,7 @@ pub(crate) fn take_down_wishes(ledger: &mut Ledger, now: Mono, views: &[View]) {
         };
         life.was_down = matches!(view.state, StateView::Down(_) | StateView::Parked(_));
         if !view.wanted && !life.parked && !life.at_rest() {
-            life.down_since.get_or_insert(now);
+            life.asked_down(now);
         }
     }
 }

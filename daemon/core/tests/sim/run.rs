@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::{Action, Event, Mono};
+use mcpd_core::{Action, Event, Mono, NoteKind};
 
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
@@ -294,6 +294,8 @@ impl Run {
         }
         let deadline = self.subject.next_deadline(now);
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
+        invariants::the_watchdog_is_watched(&self.ledger, deadline)?;
+        invariants::up_is_ready(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;
         invariants::down_is_reached(&self.ledger, now, self.slept)
     }
@@ -302,6 +304,12 @@ impl Run {
         match action {
             Action::Note(note) => {
                 self.seen.insert(format!("Note.{}", name(&note.kind)));
+                if let NoteKind::Parked(why) = &note.kind {
+                    self.seen.insert(format!("Parked.{}", name(why)));
+                }
+                if let NoteKind::Up { by, .. } = note.kind {
+                    self.seen.insert(format!("UpBy.{by:?}"));
+                }
             }
             Action::Reply { outcome, .. } => {
                 self.seen.insert(format!("Outcome.{}", name(outcome)));

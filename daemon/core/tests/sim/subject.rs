@@ -1,7 +1,8 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
+use mcpd_core::action::Probing;
 use mcpd_core::view::{StateView, View};
-use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,10 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Takes no start for the last one: what cannot start is tried again.
+    TriesAgain,
+    /// Takes every failed start for the last one.
+    GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Knows nothing of `requires` and `binds_to`.
@@ -64,6 +69,16 @@ pub(crate) enum Flaw {
     IgnoresLimit,
     /// Takes waiting for a failure that counts.
     CountsWaiting,
+    /// Takes every answer for a good one.
+    TakesAnyAnswer,
+    /// Asks for health before it is ready.
+    ArmsEarly,
+    /// Does not hear that a service is alive.
+    DeafWatchdog,
+    /// Takes any service for one that said that it is ready.
+    TakesAnyWord,
+    /// Takes a probe that could not be carried out for one that failed.
+    CountsUnknown,
 }
 
 /// The core or a broken one.
@@ -125,11 +140,27 @@ impl Subject {
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
             }
+            (
+                Flaw::CountsUnknown,
+                Event::Probed { service, generation, probe, finding: Finding::Unknown },
+            ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
+            (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
+                Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
+            }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
             }
             (Flaw::IgnoresLimit, Event::Limit { .. }) => Event::Limit { parallel_starts: 0 },
+            (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
+                Event::Probed { service, generation, probe, finding: Finding::Good }
+            }
+            (Flaw::DeafWatchdog, Event::Notified { service, generation, said: Said::Alive }) => {
+                Event::Notified { service, generation, said: Said::Extend(std::time::Duration::ZERO) }
+            }
+            (Flaw::TakesAnyWord, Event::Notified { service, generation, .. }) => {
+                Event::Notified { service, generation, said: Said::Ready }
+            }
             (_, event) => relations_spoilt(flaw, event),
         };
         self.core.handle(now, event, out);
@@ -207,6 +238,7 @@ impl Subject {
                 (Action::Signal { signal, .. }, Flaw::KillsAtOnce) => *signal = 9,
                 (Action::Ready, Flaw::ReadyTwice) => copies = 2,
                 (Action::Probe { .. }, Flaw::ProbesTwice) => copies = 2,
+                (Action::Probe { of, .. }, Flaw::ArmsEarly) => *of = Probing::Health,
                 (Action::Note(_), Flaw::DropsNote) => {
                     self.count += 1;
                     copies = usize::from(!self.count.is_multiple_of(7));
