@@ -286,6 +286,7 @@ impl Ledger {
             Event::Redefine { service, to } => {
                 let along = self.running_with(*service);
                 let Some(life) = self.lives.get_mut(service) else { return };
+                let ran = life.stays();
                 life.redefined(now, &to.policy);
                 if to.restart {
                     life.counters_reset();
@@ -294,7 +295,9 @@ impl Ledger {
                     if life.parked {
                         life.want_up();
                     }
-                    self.restarted(&along);
+                    if ran {
+                        self.restarted(&along);
+                    }
                 }
             }
             Event::Remove { service } => {

@@ -63,8 +63,7 @@ impl Ledger {
         let mut at = 0;
         while let Some(&by) = all.get(at) {
             for (id, life) in &self.lives {
-                let runs = (life.alive || life.owed) && life.stop.is_none();
-                if runs && self.goes_with(*id, by) && !all.contains(id) {
+                if life.stays() && self.goes_with(*id, by) && !all.contains(id) {
                     all.push(*id);
                 }
             }
@@ -83,6 +82,12 @@ impl Ledger {
 }
 
 impl Life {
+    /// It runs, or is about to, and nobody wants that to end.
+    pub(crate) fn stays(&self) -> bool {
+        let runs = (self.alive || self.owed) && self.stop.is_none();
+        runs && self.leaving.is_none() && self.down_since.is_none()
+    }
+
     /// Up as far as anybody has been told.
     fn is_up(&self) -> bool {
         self.alive && self.up.is_some() && self.stop.is_none() && !self.removed
@@ -284,7 +289,8 @@ pub(crate) fn wanted(life: &mut Life, person: bool) {
         life.counters_reset();
     }
     life.want_up();
-    life.asked = true;
+    // One that runs, or is about to, just stays.
+    life.asked |= life.stop.is_some() || (!life.alive && !life.owed) || life.outdated;
 }
 
 /// What is not wanted any more is to go, whoever said so; and what is to go as soon as others are gone.
