@@ -73,6 +73,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         success_exit_status: _,
         restart: _,
         health: _,
+        watch: _,
         crash: _,
     } = old;
     *exec != new.exec
@@ -140,6 +141,7 @@ mod tests {
             "restart.delay = 2",
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
+            "watch.paths = [\"src\"]",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

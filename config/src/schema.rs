@@ -31,6 +31,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "success_exit_status",
         "restart",
         "health",
+        "watch",
         "log",
         "crash",
     ],
@@ -52,7 +53,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "part_of",
         "binds_to",
         "ready",
-        "watch",
         "resources",
         "sandbox",
         "instances",
@@ -94,6 +94,9 @@ pub(crate) const HEALTH: Schema = Schema {
     ],
     planned: &["mcp"],
 };
+
+pub(crate) const WATCH: Schema =
+    Schema { known: &["paths", "include", "ignore", "debounce", "action"], planned: &[] };
 
 pub(crate) const LOG: Schema =
     Schema { known: &["target", "format", "max_size", "max_files"], planned: &["max_age", "compress"] };

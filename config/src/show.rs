@@ -11,7 +11,7 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    OnLimit, Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction, WatchSpec,
 };
 use crate::write;
 
@@ -153,6 +153,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         success_exit_status,
         restart,
         health,
+        watch,
         log,
         crash,
     } = service;
@@ -183,8 +184,10 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         crash_block(below("crash"), *crash),
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
+    let watch = watch.as_ref().map(|watch| watch_block(below("watch"), watch));
     let mut blocks = vec![Block { path, entries, tables }, restart];
     blocks.extend(health);
+    blocks.extend(watch);
     blocks.extend([log, crash]);
     blocks
 }
@@ -267,6 +270,22 @@ fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
         ("action", action.into()),
     ]);
     Block { path, entries, tables }
+}
+
+fn watch_block(path: Vec<String>, watch: &WatchSpec) -> Block {
+    let WatchSpec { paths, include, ignore, debounce, action } = watch;
+    let action = match action {
+        WatchAction::Restart => "restart".to_owned(),
+        WatchAction::Signal(signal) => format!("signal:{signal}"),
+    };
+    let entries = vec![
+        ("paths", paths.iter().map(|path| path_text(path)).collect::<Vec<_>>().into()),
+        ("include", include.clone().into()),
+        ("ignore", ignore.clone().into()),
+        ("debounce", duration::format(*debounce).into()),
+        ("action", action.into()),
+    ];
+    Block { path, entries, tables: Vec::new() }
 }
 
 fn log_block(path: Vec<String>, log: &LogSpec) -> Block {

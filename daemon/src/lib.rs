@@ -9,6 +9,7 @@
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`scribe`] | events: subscribers, journal, terminal |
+//! | [`watch`] | files that services, and mcpd itself, want to know of |
 //! | [`control`] | clients on the control socket |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
@@ -31,4 +32,5 @@ pub mod spawner;
 pub mod sys;
 pub mod systemd;
 pub mod voice;
+pub mod watch;
 pub mod words;

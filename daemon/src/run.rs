@@ -20,6 +20,7 @@ use crate::shell::{Parts, Shell};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::systemd::Systemd;
+use crate::watch::Watcher;
 use crate::{shell, sys};
 
 /// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
@@ -134,6 +135,11 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         })
         .map_err(system("cannot start a thread"))?
     };
+    let watcher = {
+        let outbox = outbox.clone();
+        // Nobody is there any more while the daemon ends.
+        Watcher::new(move |sign| drop(outbox.blocking_send(Message::Watch(sign))))
+    };
     let sessions = Sessions::default();
     let desk = Desk {
         outbox: outbox.clone(),
@@ -145,7 +151,8 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     };
     control::listen(&daemon.control_socket, desk)?;
     let systemd = Systemd::from_environment();
-    let parts = Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions };
+    let parts =
+        Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions, watcher };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_config::spec::Signal;
-use mcpd_core::action::{DownReason, StopCause};
+use mcpd_core::action::{DownReason, StopCause, Then};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::{Exit, Verb};
 use mcpd_proto::crash::CrashKind;
@@ -97,8 +97,29 @@ pub fn stop_cause(cause: StopCause) -> &'static str {
         StopCause::Changed => "its configuration changed",
         StopCause::Removed => "it was removed from the configuration",
         StopCause::Shutdown => "mcpd is shutting down",
+        StopCause::Watch => "files that it watches changed",
         StopCause::Failure(cause) => failure(cause),
     }
+}
+
+/// What follows from changed files, as a stable name.
+#[must_use]
+pub fn then(then: Then) -> &'static str {
+    match then {
+        Then::Restart => "restart",
+        Then::Start => "start",
+        Then::Signal(_) => "signal",
+    }
+}
+
+/// Why changes of files have no consequences any more, and what to do. `changed`: the last of them.
+#[must_use]
+pub fn watch_suspended(times: u32, changed: &str) -> String {
+    let last = if changed.is_empty() { String::new() } else { format!(" (the last time: {changed})") };
+    format!(
+        "watch suspended: {times} times in a row files changed soon after it was started for changed files{last}; it seems \
+         to write into what it watches: name that in watch.ignore, or `mcpctl reset` it"
+    )
 }
 
 /// Why it is down.

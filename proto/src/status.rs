@@ -153,6 +153,9 @@ pub struct ServiceStatus {
     pub started_at: Option<String>,
     /// When the present state began, RFC 3339 UTC.
     pub since: String,
+    /// What comes of changed files; absent without `[watch]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
     /// Why the service is as it is, one sentence; null when all is well.
@@ -176,6 +179,18 @@ pub struct ServiceStatus {
     /// The last lines of its output: only in the answer to `service.status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<LogLine>,
+}
+
+/// What comes of changed files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// `watching`; `settling` while files change; `suspended` after the service itself seems to have changed them too often.
+    pub state: String,
+    /// What is watched, as configured.
+    pub paths: Vec<String>,
+    /// Why it is suspended, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What happens next.

@@ -8,6 +8,7 @@ mod health;
 pub(crate) mod scalar;
 mod section;
 mod service;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

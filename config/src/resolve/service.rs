@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
-use crate::resolve::health;
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
+use crate::resolve::{health, watch};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -50,6 +50,8 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
     let seconds = Duration::from_secs;
     let instant = Duration::from_millis(1);
     let kind = [("simple", ServiceType::Simple)];
+    let working_directory = service.path(cx, "working_directory");
+    let watch = watch::resolve(cx, &service, working_directory.as_deref());
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
@@ -57,7 +59,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         kind: service.read(cx, "type", ServiceType::Simple, |scalar| {
             scalar.choice(&kind, &["exec", "notify", "oneshot"])
         }),
-        working_directory: service.path(cx, "working_directory"),
+        working_directory,
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
@@ -69,6 +71,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
         restart: restart(cx, &service),
         health: health::resolve(cx, &service),
+        watch,
         log: log(cx, &service),
         crash: crash(cx, &service),
     })

@@ -159,7 +159,7 @@ fn one_mistake_in_a_service() {
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     let keys = "exec_start_pre exec_start_post exec_stop exec_stop_post exec_reload user group supplementary_groups umask \
-        requires wants after before conflicts part_of binds_to ready watch resources sandbox instances watchdog \
+        requires wants after before conflicts part_of binds_to ready resources sandbox instances watchdog \
         remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);
@@ -171,6 +171,7 @@ fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
         "type = 'notify'",
         "type = 'oneshot'",
         "log.target = 'journal'",
+        "watch = { paths = ['a'], action = 'reload' }",
         "log.target = 'both'",
     ] {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");

@@ -10,3 +10,4 @@ mod files;
 mod robust;
 mod show;
 mod values;
+mod watch;

@@ -29,8 +29,14 @@ http = "http://h/?a=${V}"
 expect_json = { "/a~1b" = { x = [1, 2.5, "$$"] }, y = false }
 expect_body = 'a$'
 headers = { X = "$$" }
+[service."a.b".watch]
+paths = ["src", "/etc/app.conf", "${V}"]
+include = ["**/*.py"]
+ignore = ["**/tests/**"]
+action = "signal:HUP"
 [service.c]
 exec = "c"
+watch.paths = ["."]
 health.exec = "d 'e f'"
 log.max_size = 5000
 [service.d]

@@ -35,6 +35,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
             prevent_exit_status: vec![],
         },
         health: None,
+        watch: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
         crash: CrashSpec { tail_lines: 100, keep: 100 },
     };

@@ -253,6 +253,27 @@ pub enum NoteKind {
     Removed,
     /// Everything is to stop.
     ShuttingDown,
+    /// Files that it watches changed, and have been quiet since.
+    FilesChanged {
+        /// What follows.
+        then: Then,
+    },
+    /// Files changed soon after every one of the last starts: nothing follows from a change any more.
+    WatchSuspended {
+        /// So many starts or signals in a row.
+        times: u32,
+    },
+}
+
+/// What follows from a change of watched files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The process is replaced.
+    Restart,
+    /// It did not run, and starts now.
+    Start,
+    /// The process gets this signal.
+    Signal(i32),
 }
 
 /// Why a running service is asked to end.
@@ -268,6 +289,8 @@ pub enum StopCause {
     Removed,
     /// The daemon is on its way down.
     Shutdown,
+    /// Files that it watches changed.
+    Watch,
     /// It failed while its process lived.
     Failure(Failure),
 }

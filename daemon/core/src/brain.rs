@@ -63,6 +63,7 @@ impl Core {
             }
             Event::Redefine { service, to } => self.with(now, service, out, |s, cx| s.redefine(cx, *to)),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
+            Event::FilesChanged { service } => self.with(now, service, out, Service::files_changed),
             Event::Begun => {
                 if self.boot == Boot::Defining {
                     self.boot = Boot::Waiting;
@@ -296,6 +297,7 @@ fn view(service: &Service) -> View {
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
         health: health_view(service, health),
+        watch: service.watch_view(),
         next: service.next(),
     }
 }

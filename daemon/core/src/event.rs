@@ -77,6 +77,11 @@ pub enum Event {
         /// Which one.
         service: ServiceId,
     },
+    /// Files that the service's `[watch]` names changed.
+    FilesChanged {
+        /// Which one's.
+        service: ServiceId,
+    },
     /// All services that start with the daemon have been defined.
     Begun,
     /// A client asks for something.
@@ -163,6 +168,17 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a restart waits for the crash report to reach the disk: a hung disk must not keep a service down.
 pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
+
+/// A writer that never pauses must not put off for ever what follows from its changes: after so many times `debounce`
+/// they count as settled.
+pub const MOST_DEBOUNCES: u32 = 10;
+
+/// A change this soon after a start (or after the signal that the last change brought) may be the service's own work:
+/// byte code, a lock file, a log. A person needs longer to see what a change did and to make the next one.
+pub const SOON: Duration = Duration::from_secs(3);
+
+/// So many starts in a row with such a change after each of them are a service that writes into what it watches.
+pub const OWN_WRITES: u32 = 5;
 
 /// How long after a probe's own timeout the core waits for its verdict.
 pub const PROBE_GRACE: Duration = Duration::from_secs(2);

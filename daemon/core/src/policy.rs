@@ -17,6 +17,8 @@ pub struct Policy {
     pub restart: RestartPolicy,
     /// How to tell that it hangs.
     pub health: Option<HealthPolicy>,
+    /// What follows from a change of files.
+    pub watch: Option<WatchPolicy>,
 }
 
 /// A set of ends, as `success_exit_status` lists them.
@@ -66,6 +68,26 @@ pub enum When {
     OnWatchdog,
     /// Not at all.
     Never,
+}
+
+/// `[service.NAME.watch]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchPolicy {
+    /// A different number for different files.
+    pub edition: u64,
+    /// Files have to be quiet for this long, or to go on for [`crate::event::MOST_DEBOUNCES`] times as long.
+    pub debounce: Duration,
+    /// What follows.
+    pub action: WatchAction,
+}
+
+/// `watch.action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchAction {
+    /// A new process.
+    Restart,
+    /// This signal to the main process.
+    Signal(i32),
 }
 
 /// `[service.NAME.health]`

@@ -30,6 +30,8 @@ pub struct View {
     pub restarts_total: u64,
     /// What the health check says.
     pub health: HealthView,
+    /// What comes of changed files.
+    pub watch: WatchView,
     /// What happens next and when.
     pub next: Option<(NextView, Mono)>,
 }
@@ -76,6 +78,22 @@ pub enum HealthView {
     Failing(u32),
     /// At least `retries` in a row failed.
     Unhealthy(u32),
+}
+
+/// What comes of changed files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchView {
+    /// Nothing is watched.
+    None,
+    /// What the policy says.
+    Watching,
+    /// Files changed; when they count as settled.
+    Settling(Mono),
+    /// Nothing: so many starts or signals in a row had a change soon after them.
+    Suspended {
+        /// So many.
+        times: u32,
+    },
 }
 
 /// What happens next.

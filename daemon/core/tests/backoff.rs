@@ -270,6 +270,7 @@ impl Loop {
             success: ExitSet { codes: vec![0], signals: vec![15] },
             restart,
             health: None,
+            watch: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
         this.tell(Event::Define {
@@ -393,6 +394,7 @@ fn people_start_the_counters_again() {
         success: ExitSet::default(),
         restart: defaults(),
         health: None,
+        watch: None,
     };
     run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });
     assert_eq!(run.core.view(ID).unwrap().restarts, 0);

@@ -101,7 +101,7 @@ fn worlds_reach_everything() {
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
-        Note.Redefined Note.Removed Note.ShuttingDown
+        Note.Redefined Note.Removed Note.ShuttingDown Note.FilesChanged Note.WatchSuspended
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
@@ -149,5 +149,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::ActsEarly, &["changes_settle_first"]);
+    noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
 }

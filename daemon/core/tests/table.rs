@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mcpd_core::action::{DownReason, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::StateView;
 use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
@@ -16,7 +16,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail timeout live redefine remove shutdown stale";
+                      fail timeout live redefine files remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -52,6 +52,11 @@ fn policy(words: &[&str]) -> Policy {
             start_period: Duration::from_secs(40),
             restart: !has("report"),
         }),
+        watch: (has("watch") || has("hup")).then(|| WatchPolicy {
+            edition: 1,
+            debounce: Duration::from_millis(300),
+            action: if has("hup") { WatchAction::Signal(1) } else { WatchAction::Restart },
+        }),
     }
 }
 
@@ -77,6 +82,8 @@ impl Bench {
         if word == "timeout" {
             self.now = self.core.next_deadline().unwrap_or(self.now).max(self.now);
             self.core.handle_timeout(self.now, &mut out);
+        } else if let Some(millis) = word.strip_prefix("sleep").and_then(|rest| rest.strip_suffix("ms")) {
+            self.now = self.now + Duration::from_millis(millis.parse().unwrap());
         } else if let Some(seconds) = word.strip_prefix("sleep") {
             self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
         } else if word == "stale" {
@@ -137,8 +144,14 @@ impl Bench {
             "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
             "live" => to(false, self.policy.health.clone()),
             "redefine" => to(true, self.policy.health.clone()),
+            "files" => Event::FilesChanged { service },
             "nohealth" => to(false, None),
             "health" => to(false, policy(&["health"]).health),
+            "otherfiles" => {
+                let watch = self.policy.watch.map(|watch| WatchPolicy { edition: 2, ..watch });
+                let policy = Policy { watch, ..self.policy.clone() };
+                Event::Redefine { service, to: Box::new(Redefinition { policy, restart: false }) }
+            }
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -220,6 +233,7 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::Changed => "changed",
         StopCause::Removed => "removed",
         StopCause::Shutdown => "shutdown",
+        StopCause::Watch => "watch",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
     }
@@ -306,7 +320,7 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill"];
+const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill", "watch", "hup"];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

@@ -25,6 +25,7 @@ fn a_run_begins_when_its_process_does() {
         success: ExitSet::default(),
         restart,
         health: None,
+        watch: None,
     };
     let service = ServiceId(0);
     let (asked, began, heard) = (Mono(1_000), Mono(2_000), Mono(9_000));

@@ -12,6 +12,7 @@ use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
 use crate::sys;
+use crate::watch::Changes;
 
 /// Verdicts kept for a report.
 const VERDICTS: usize = 5;
@@ -37,6 +38,8 @@ pub(super) struct Entry {
     pub(super) crash_count: u64,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
+    /// Changes of watched files that nothing has followed from yet.
+    pub(super) changes: Changes,
 }
 
 /// A run of the service, from the spawn until nothing is left of it.
@@ -65,6 +68,7 @@ impl Entry {
             last_crash: None,
             crash_count: 0,
             last_lines: Vec::new(),
+            changes: Changes::default(),
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a health check carried out? |
+//! | `watched` | which files are of interest, and what changed? |
 
 mod commands;
 mod entry;
@@ -23,6 +24,7 @@ mod report;
 mod status;
 mod take;
 mod tell;
+mod watched;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
+use crate::watch::Watcher;
 
 pub use self::probe::IN_FLIGHT;
 
@@ -88,6 +91,7 @@ pub struct Shell {
     scribe: Scribe,
     systemd: Systemd,
     sessions: Sessions,
+    watcher: Watcher,
 
     pending: HashMap<u64, Pending>,
     requests: HashMap<RequestId, (u64, usize)>,
@@ -129,6 +133,8 @@ pub struct Parts {
     pub systemd: Systemd,
     /// The clients' sessions.
     pub sessions: Sessions,
+    /// Watches files.
+    pub watcher: Watcher,
 }
 
 impl Shell {
@@ -137,8 +143,19 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions } =
-            parts;
+        let Parts {
+            inbox,
+            outbox,
+            children,
+            spawner,
+            logs,
+            store,
+            recorder,
+            scribe,
+            systemd,
+            sessions,
+            watcher,
+        } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -160,6 +177,7 @@ impl Shell {
             scribe,
             systemd,
             sessions,
+            watcher,
             pending: HashMap::new(),
             requests: HashMap::new(),
             next_batch: 0,

@@ -11,6 +11,7 @@ use super::take::{last_lines, run_id_of};
 use super::{Owner, Shell};
 use crate::scribe::Level;
 use crate::spawner::Job;
+use crate::watch::Changes;
 use crate::{recorder, sys, words};
 
 impl Shell {
@@ -42,10 +43,12 @@ impl Shell {
                     self.spawner.relieve();
                 }
                 self.tell(&note);
+                self.consequences_told(&note);
                 self.systemd.changed();
             }
             Action::Removed { service } => {
                 self.logs.remove(service.0);
+                self.unwatch(service);
                 if let Some(entry) = self.entries.remove(&service)
                     && self.names.get(&*entry.name) == Some(&service)
                 {
@@ -73,6 +76,8 @@ impl Shell {
         };
         entry.verdicts.clear();
         entry.spawn_error = None;
+        // It will see what is there now.
+        entry.changes = Changes::default();
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);

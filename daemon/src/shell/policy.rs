@@ -1,9 +1,13 @@
 //! What of a service's settings the core decides by.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use mcpd_config::ServiceSpec;
-use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, RestartWhen};
+use mcpd_config::spec::{
+    ExitMatch, HealthAction, OnLimit, RestartWhen, WatchAction as Configured, WatchSpec,
+};
 use mcpd_core::Policy;
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 
 pub(super) fn policy(spec: &ServiceSpec) -> Policy {
     let restart = &spec.restart;
@@ -43,6 +47,20 @@ pub(super) fn policy(spec: &ServiceSpec) -> Policy {
                 HealthAction::Report => false,
             },
         }),
+        watch: spec.watch.as_ref().map(watch),
+    }
+}
+
+fn watch(spec: &WatchSpec) -> WatchPolicy {
+    let mut edition = DefaultHasher::new();
+    spec.hash(&mut edition);
+    WatchPolicy {
+        edition: edition.finish(),
+        debounce: spec.debounce,
+        action: match spec.action {
+            Configured::Restart => WatchAction::Restart,
+            Configured::Signal(signal) => WatchAction::Signal(signal.number()),
+        },
     }
 }
 

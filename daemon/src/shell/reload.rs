@@ -183,6 +183,7 @@ impl Shell {
         let name = &spec.name;
         self.logs.define(id.0, name, &spec.log, spec.crash.tail_lines);
         let check = http_check(spec);
+        let old = self.entries.get(&id).map(|entry| entry.spec.clone());
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(Arc::new(spec.clone()), None));
         entry.spec = Arc::new(spec.clone());
         entry.origin = loaded.origins.get(name).cloned();
@@ -197,6 +198,9 @@ impl Shell {
                 let why = format!("its health check cannot be carried out: {why}");
                 self.tell_own(Level::Error, Some(name), "health_unusable", why, json!({}));
             }
+        }
+        if old.is_none_or(|old| old.watch != spec.watch) {
+            self.watch(id, spec);
         }
     }
 }

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_core::verdict::ParkReason;
-use mcpd_core::view::{HealthView, NextView, StateView, View};
+use mcpd_core::view::{HealthView, NextView, StateView, View, WatchView};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument};
+use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument, Watch};
 
 use super::Shell;
 use super::entry::Entry;
@@ -125,6 +125,7 @@ impl Shell {
             crash_count: entry.crash_count,
             started_at: view.started.map(wall),
             since: wall(view.since),
+            watch: watch(view, entry),
             command: entry.command(),
             reason,
             next,
@@ -136,6 +137,18 @@ impl Shell {
             log_tail: Vec::new(),
         }
     }
+}
+
+fn watch(view: &View, entry: &Entry) -> Option<Watch> {
+    let spec = entry.spec.watch.as_ref()?;
+    let (state, reason) = match view.watch {
+        WatchView::None => return None,
+        WatchView::Watching => ("watching", None),
+        WatchView::Settling(_) => ("settling", None),
+        WatchView::Suspended { times } => ("suspended", Some(words::watch_suspended(times, ""))),
+    };
+    let paths = spec.paths.iter().map(|path| path.display().to_string()).collect();
+    Some(Watch { state: state.into(), paths, reason })
 }
 
 /// The state's name, and why it is so when that needs saying.

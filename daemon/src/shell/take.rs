@@ -48,6 +48,7 @@ impl Shell {
             Message::Collect => self.collect(),
             Message::Log(event) => self.log_event(event),
             Message::Loaded(loaded) => self.loaded(*loaded),
+            Message::Watch(sign) => self.watch_sign(sign),
             Message::Recalled { service, count, newest } => {
                 if let Some(entry) = self.entries.get_mut(&service) {
                     entry.crash_count += count;

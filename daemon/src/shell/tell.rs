@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind};
+use mcpd_core::action::{Note, NoteKind, Then};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -122,6 +122,21 @@ impl Shell {
                 (Level::Info, "redefined", "its configuration changed".into())
             }
             NoteKind::Removed => (Level::Info, "removed", "removed from the configuration".into()),
+            NoteKind::FilesChanged { then } => {
+                let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
+                let what = match then {
+                    Then::Restart => "restarting".to_owned(),
+                    Then::Start => "starting".to_owned(),
+                    Then::Signal(signal) => format!("sending {}", words::signal(*signal)),
+                };
+                put("then", json!(words::then(*then)));
+                (Level::Info, "files_changed", format!("{what}: {changed}"))
+            }
+            NoteKind::WatchSuspended { times } => {
+                let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
+                put("times", (*times).into());
+                (Level::Error, "watch_suspended", words::watch_suspended(*times, &changed))
+            }
             NoteKind::ShuttingDown => (Level::Info, "shutting_down", "stopping everything".into()),
         };
         let event = Event {

@@ -33,6 +33,7 @@ impl Service {
         self.want = Want::Up;
         self.attempt = 0;
         self.program_missing = false;
+        self.watched.lift();
     }
 
     pub(super) fn asked_to_start(&mut self, cx: &mut Cx<'_>, request: RequestId) {
@@ -136,7 +137,7 @@ impl Service {
             Actual::Stopping(stopping) => {
                 stopping.start_now = false;
                 match stopping.cause {
-                    StopCause::Restart | StopCause::Changed => stopping.cause = cause,
+                    StopCause::Restart | StopCause::Changed | StopCause::Watch => stopping.cause = cause,
                     StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
                 }
             }
@@ -147,6 +148,7 @@ impl Service {
     pub(super) fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Reset));
         self.attempt = 0;
+        self.watched.lift();
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten.

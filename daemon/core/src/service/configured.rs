@@ -15,6 +15,9 @@ impl Service {
     pub(crate) fn redefine(&mut self, cx: &mut Cx<'_>, to: Redefinition) {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
+        if policy.watch != self.policy.watch {
+            self.watched = watched::Watched::default();
+        }
         self.policy = policy;
         self.note_asked(cx, NoteKind::Redefined { restart });
         if health_changed {
@@ -26,7 +29,7 @@ impl Service {
         self.attempt = 0;
         self.program_missing = false;
         match &mut self.actual {
-            Actual::Spawning(spawning) => spawning.outdated = true,
+            Actual::Spawning(spawning) => spawning.outdated = Some(StopCause::Changed),
             Actual::Starting(child) | Actual::Up(child) => {
                 let child = child.clone();
                 self.stop_child(cx, child, StopCause::Changed);

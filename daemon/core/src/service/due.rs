@@ -5,6 +5,10 @@ use super::*;
 impl Service {
     /// Does whatever is due now; afterwards [`Self::deadline`] is later than now.
     pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) {
+        if self.watch_deadline().is_some_and(|at| at <= cx.now) {
+            self.files_settled(cx);
+            return;
+        }
         match &mut self.actual {
             Actual::Down(_) | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {

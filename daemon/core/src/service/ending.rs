@@ -8,7 +8,7 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
         // What failed was the old definition's start; the new one has not been tried.
-        let start_now = spawning.outdated && self.want == Want::Up;
+        let start_now = spawning.outdated.is_some() && self.want == Want::Up;
         if start_now {
             self.postpone_starts();
         }
@@ -52,7 +52,7 @@ impl Service {
         let failure = self.failure_of(exit, cause);
         let asked = match cause {
             None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
-            Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
+            Some(StopCause::Asked | StopCause::Restart | StopCause::Changed | StopCause::Watch) => true,
             Some(StopCause::Removed | StopCause::Shutdown) => true,
         };
         let decision = if asked {
@@ -105,7 +105,8 @@ impl Service {
                 | StopCause::Restart
                 | StopCause::Changed
                 | StopCause::Removed
-                | StopCause::Shutdown,
+                | StopCause::Shutdown
+                | StopCause::Watch,
             ) => match exit {
                 Exit::Signal { signal, .. }
                     if is_crash_signal(signal) && signal != self.policy.stop_signal =>
@@ -192,7 +193,8 @@ impl Service {
                 | StopCause::Restart
                 | StopCause::Changed
                 | StopCause::Removed
-                | StopCause::Shutdown,
+                | StopCause::Shutdown
+                | StopCause::Watch,
             ) => false,
         };
         if ended_by_itself {

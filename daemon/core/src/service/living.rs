@@ -19,9 +19,9 @@ impl Service {
                 StopCause::Asked
             };
             self.stop_child(cx, child, cause);
-        } else if outdated {
+        } else if let Some(cause) = outdated {
             self.postpone_starts();
-            self.stop_child(cx, child, StopCause::Changed);
+            self.stop_child(cx, child, cause);
         } else if self.up_by_living() {
             self.enter(cx, Actual::Up(child));
         } else {

@@ -10,12 +10,14 @@
 //! | `living` | is it up, is it well? |
 //! | `ending` | what was that end, and what follows? |
 //! | `due` | what does time bring? |
+//! | `watched` | files changed: what follows? |
 
 mod asked;
 mod configured;
 mod due;
 mod ending;
 mod living;
+mod watched;
 
 use std::time::Duration;
 
@@ -71,8 +73,8 @@ pub(crate) enum Actual {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawning {
     asked: Mono,
-    /// A reload changed what it runs meanwhile: replace it as soon as it is there.
-    outdated: bool,
+    /// What it runs changed meanwhile: replace it for this reason as soon as it is there.
+    outdated: Option<StopCause>,
     /// Said that the answer takes long.
     slow: bool,
 }
@@ -174,6 +176,7 @@ pub(crate) struct Service {
     pub(crate) indexed: Option<Mono>,
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
     pub(crate) settles_by: Option<Mono>,
+    watched: watched::Watched,
 }
 
 impl Stopping {
@@ -215,6 +218,7 @@ impl Service {
             cause: None,
             indexed: None,
             settles_by: None,
+            watched: watched::Watched::default(),
         }
     }
 
@@ -259,6 +263,10 @@ impl Service {
 
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
+        earliest([self.state_deadline(), self.watch_deadline()])
+    }
+
+    fn state_deadline(&self) -> Option<Mono> {
         match &self.actual {
             Actual::Down(_) | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
@@ -406,9 +414,10 @@ impl Service {
 
     fn spawn(&mut self, cx: &mut Cx<'_>) {
         self.generation += 1;
+        self.watched.begun(cx.now);
         self.note(cx, NoteKind::Spawning);
         cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
-        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: false, slow: false }));
+        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: None, slow: false }));
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
@@ -426,6 +435,7 @@ impl Service {
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
+        self.watched.forget_changes();
         self.note(cx, NoteKind::Down(why));
         self.enter(cx, Actual::Down(why));
         self.answer_down(cx);

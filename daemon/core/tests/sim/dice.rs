@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::{Exit, Policy};
 
@@ -79,6 +79,15 @@ impl Dice {
                 prevent: ExitSet { codes: if self.percent(40) { vec![78] } else { vec![] }, signals: vec![] },
             },
             health: if self.percent(60) { Some(self.health()) } else { None },
+            watch: if self.percent(50) { Some(self.watch()) } else { None },
+        }
+    }
+
+    pub(crate) fn watch(&mut self) -> WatchPolicy {
+        WatchPolicy {
+            edition: self.below(2),
+            debounce: Duration::from_millis(self.pick(&[1, 50, 300, 2_000])),
+            action: self.pick(&[WatchAction::Restart, WatchAction::Restart, WatchAction::Signal(1)]),
         }
     }
 

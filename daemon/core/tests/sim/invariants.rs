@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::StopCause;
-use mcpd_core::event::RECORD_LIMIT;
+use mcpd_core::action::{StopCause, Then};
+use mcpd_core::event::{MOST_DEBOUNCES, OWN_WRITES, RECORD_LIMIT};
 use mcpd_core::verdict::Failure;
-use mcpd_core::view::{NextView, StateView, View};
+use mcpd_core::view::{NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
 use super::ledger::{Broken, Check, Ledger, Life};
@@ -99,6 +99,12 @@ pub(crate) fn judge(
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
             }
+            NoteKind::FilesChanged { then } => {
+                changes_settle_first(life, now)?;
+                consequences_fit(life, *then)?;
+                a_self_writer_is_suspended(life)
+            }
+            NoteKind::WatchSuspended { .. } => a_watch_is_suspended_for_a_reason(life),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
             _ => Ok(()),
         },
@@ -355,6 +361,62 @@ fn failures_count_after_the_start_period(life: &Life, failures: u32) -> Check {
     }
 }
 
+// ---- changed files
+
+/// One burst has one consequence, when it is over or has gone on for long.
+fn changes_settle_first(life: &Life, now: Mono) -> Check {
+    let due = life.policy.watch.zip(life.files.changed).map(|(watch, (first, last))| {
+        (last + watch.debounce).min(first + watch.debounce.saturating_mul(MOST_DEBOUNCES))
+    });
+    match due {
+        Some(due) if now >= due && !life.files.suspended => Ok(()),
+        due => broken!("changes_settle_first", "now {now:?}, due {due:?}: {life:?}"),
+    }
+}
+
+fn consequences_fit(life: &Life, then: Then) -> Check {
+    let fits = match then {
+        Then::Restart => life.owed || (life.alive && life.stop.is_none()),
+        Then::Signal(_) => life.alive && life.stop.is_none() && life.up.is_some(),
+        Then::Start => life.at_rest() && (life.parked || life.wait.is_some()),
+    };
+    if fits && life.down_since.is_none() && !life.removing {
+        Ok(())
+    } else {
+        broken!("consequences_fit", "{then:?}: {life:?}")
+    }
+}
+
+/// A service that writes into what it watches is not restarted for ever.
+fn a_self_writer_is_suspended(life: &Life) -> Check {
+    if life.files.own && life.files.row >= OWN_WRITES {
+        broken!("a_self_writer_is_suspended", "{} in a row: {life:?}", life.files.row + 1)
+    } else {
+        Ok(())
+    }
+}
+
+fn a_watch_is_suspended_for_a_reason(life: &Life) -> Check {
+    if life.files.all >= OWN_WRITES && life.files.changed.is_some() && !life.files.suspended {
+        Ok(())
+    } else {
+        broken!("a_watch_is_suspended_for_a_reason", "{life:?}")
+    }
+}
+
+/// Where a change has a consequence, it will have it.
+pub(crate) fn changes_are_not_lost(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let Some(life) = ledger.lives.get(&view.service) else { continue };
+        let rests = matches!(view.state, StateView::Up | StateView::Backoff { .. } | StateView::Parked(_));
+        let settling = matches!(view.watch, WatchView::Settling(_));
+        if rests && life.files.changed.is_some() != settling {
+            return broken!("changes_are_not_lost", "{view:?}: {life:?}");
+        }
+    }
+    Ok(())
+}
+
 // ---- clients
 
 fn one_reply_per_request(ledger: &Ledger, request: RequestId) -> Check {
@@ -443,7 +505,12 @@ fn notes_have_causes(ledger: &Ledger, note: &Note) -> Check {
     let Some(life) = note.service.and_then(|service| ledger.lives.get(&service)) else { return Ok(()) };
     let own_word = matches!(
         note.kind,
-        NoteKind::Asked(_) | NoteKind::Redefined { .. } | NoteKind::Removed | NoteKind::ShuttingDown
+        NoteKind::Asked(_)
+            | NoteKind::Redefined { .. }
+            | NoteKind::Removed
+            | NoteKind::ShuttingDown
+            | NoteKind::FilesChanged { .. }
+            | NoteKind::WatchSuspended { .. }
     );
     let fits = match note.cause {
         None => own_word || life.last_note.is_none(),
@@ -510,6 +577,10 @@ pub(crate) fn deadlines_fit_the_states(
             return broken!("deadlines_fit_the_states", "none while {view:?}");
         }
         allowed |= needs;
+        if let WatchView::Settling(at) = view.watch {
+            allowed = true;
+            wanted = Some(wanted.map_or(at, |wanted| wanted.min(at)));
+        }
         if let Some((next, at)) = view.next {
             let at_rest_wait = matches!(next, NextView::Start | NextView::Kill | NextView::Probe);
             if at_rest_wait {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::StopCause;
+use mcpd_core::action::{StopCause, Then};
+use mcpd_core::event::SOON;
 use mcpd_core::policy::When;
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
@@ -67,6 +68,22 @@ pub(crate) struct Health {
     pub(crate) asked: u64,
 }
 
+/// What is known of changed files, counted independently.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Files {
+    /// The first and the last change that nothing has followed from.
+    pub(crate) changed: Option<(Mono, Mono)>,
+    /// The first of them was the service's own work, for all one can tell.
+    pub(crate) own: bool,
+    /// When the newest process was asked for or signalled for a change.
+    pub(crate) began: Option<Mono>,
+    /// So many consequences in a row were of such changes.
+    pub(crate) row: u32,
+    /// So many consequences there were since somebody acted.
+    pub(crate) all: u32,
+    pub(crate) suspended: bool,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
@@ -106,6 +123,9 @@ pub(crate) struct Life {
     pub(crate) killed: bool,
     /// A person sent SIGKILL with a command that is being carried out.
     pub(crate) person_signals: bool,
+    /// It is down: no process, and none wanted.
+    pub(crate) down: bool,
+    pub(crate) files: Files,
 }
 
 impl Life {
@@ -134,6 +154,8 @@ impl Life {
             up: None,
             killed: false,
             person_signals: false,
+            down: true,
+            files: Files::default(),
         }
     }
 
@@ -181,6 +203,9 @@ impl Ledger {
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
                 life.outdated = life.owed;
+                if life.policy.watch != policy.watch {
+                    life.files = Files::default();
+                }
                 life.policy = Rc::new((**policy).clone());
                 life.counters_reset();
                 if *start && self.shutdowns == 0 {
@@ -194,6 +219,9 @@ impl Ledger {
             Event::Redefine { service, to } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 let health_changed = life.policy.health != to.policy.health;
+                if life.policy.watch != to.policy.watch {
+                    life.files = Files::default();
+                }
                 life.policy = Rc::new(to.policy.clone());
                 if health_changed {
                     life.rearm(now);
@@ -215,6 +243,13 @@ impl Ledger {
                 life.removing = true;
                 life.down_since.get_or_insert(now);
                 life.parked = false;
+            }
+            Event::FilesChanged { service } => {
+                let shutting_down = self.shutdowns > 0;
+                let Some(life) = self.lives.get_mut(service) else { return };
+                if !shutting_down {
+                    life.files_changed(now);
+                }
             }
             Event::Begun => {}
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
@@ -280,6 +315,9 @@ impl Ledger {
             Verb::Start | Verb::Restart if refused => {}
             Verb::Start => {
                 life.want_up();
+                if !life.alive || life.stop.is_some() || life.up.is_none() {
+                    life.lift();
+                }
                 life.asked |= life.stop.is_some() || (!life.alive && !life.owed) || life.outdated;
                 // One that is up is left alone, counters and all.
                 if !life.alive || life.stop.is_some() {
@@ -289,6 +327,7 @@ impl Ledger {
             Verb::Restart => {
                 life.want_up();
                 life.asked |= !life.owed || life.outdated;
+                life.lift();
                 life.counters_reset();
             }
             Verb::Stop => {
@@ -298,6 +337,7 @@ impl Ledger {
             }
             Verb::Reset => {
                 life.counters_reset();
+                life.lift();
                 life.parked = false;
             }
             Verb::Signal(..) => life.person_signals = true,
@@ -321,6 +361,9 @@ impl Ledger {
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
+                life.down = false;
+                life.files.changed = None;
+                life.files.began = Some(now);
             }
             Action::RecordCrash(crash) => {
                 let Some(life) = self.lives.get_mut(&crash.service) else { return };
@@ -377,6 +420,28 @@ fn up_by_living(policy: &Policy) -> bool {
 }
 
 impl Life {
+    /// Somebody acted.
+    fn lift(&mut self) {
+        self.files.row = 0;
+        self.files.all = 0;
+        self.files.suspended = false;
+    }
+
+    fn files_changed(&mut self, now: Mono) {
+        if self.policy.watch.is_none() || self.files.suspended || self.removing || self.removed || self.down {
+            return;
+        }
+        let starting = self.owed || (self.alive && self.up.is_none() && self.stop.is_none());
+        let soon = self.files.began.is_some_and(|began| now.since(began) < SOON);
+        match &mut self.files.changed {
+            Some((_, last)) => *last = now,
+            None => {
+                self.files.changed = Some((now, now));
+                self.files.own = starting || soon;
+            }
+        }
+    }
+
     fn rearm(&mut self, now: Mono) {
         let asked = self.health.map_or(0, |health| health.asked);
         self.health =
@@ -443,7 +508,35 @@ impl Life {
                 self.previous = Some(wait.clone());
                 self.wait = Some(wait);
             }
-            NoteKind::Parked(_) => self.parked = true,
+            NoteKind::Parked(_) => {
+                self.parked = true;
+                self.down = false;
+            }
+            NoteKind::Down(_) => {
+                self.down = true;
+                self.files.changed = None;
+            }
+            NoteKind::WatchSuspended { .. } => {
+                self.files.suspended = true;
+                self.files.changed = None;
+            }
+            NoteKind::FilesChanged { then } => {
+                self.files.changed = None;
+                self.files.all += 1;
+                self.files.row = if self.files.own { self.files.row + 1 } else { 0 };
+                match then {
+                    Then::Restart => {
+                        self.asked |= self.owed;
+                        self.outdated |= self.owed;
+                    }
+                    Then::Start => {
+                        self.asked = true;
+                        self.want_up();
+                        self.counters_reset();
+                    }
+                    Then::Signal(_) => self.files.began = Some(now),
+                }
+            }
             NoteKind::Up { .. } => self.up = Some(now),
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {

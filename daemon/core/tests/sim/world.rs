@@ -69,6 +69,8 @@ struct Process {
 #[derive(Debug, Clone)]
 struct Service {
     policy: Policy,
+    /// It writes into what it watches, each time it starts.
+    writes: bool,
     process: Option<Process>,
     removing: bool,
     removed: bool,
@@ -314,6 +316,10 @@ impl World {
         }
         let pid = u32::try_from(generation + 100).unwrap();
         self.tell(late, Event::Spawned { service, generation, pid, at: self.now });
+        if self.services.get(&service).is_some_and(|known| known.writes) {
+            let after = late + self.dice.ms(2_500);
+            self.tell(after, Event::FilesChanged { service });
+        }
         let life = match self.dice.below(20) {
             _ if self.calm => return,
             // It may be over before the answer is there.
@@ -394,7 +400,9 @@ impl World {
     fn define_new(&mut self) -> Event {
         let id = ServiceId(u32::try_from(self.services.len()).unwrap() + 1);
         let policy = self.dice.policy();
-        let service = Service { policy: policy.clone(), process: None, removing: false, removed: false };
+        let writes = self.dice.percent(20);
+        let service =
+            Service { policy: policy.clone(), writes, process: None, removing: false, removed: false };
         self.services.insert(id, service);
         Event::Define {
             service: id,
@@ -413,7 +421,8 @@ impl World {
             return self.define_again(id);
         }
         match self.dice.below(100) {
-            0..=57 => self.command(id),
+            0..=44 => self.command(id),
+            45..=57 => self.edit(id),
             58..=70 if !removed => self.redefine(id),
             71..=76 if !removed => {
                 if let Some(service) = self.services.get_mut(&id) {
@@ -453,6 +462,15 @@ impl World {
             self.someones = self.someones.min(200);
         }
         Next::Tell(Event::Command { request: RequestId(self.requests), service, verb })
+    }
+
+    /// Somebody changes files, one or some.
+    fn edit(&mut self, service: ServiceId) -> Next {
+        for _ in 0..self.dice.below(4) {
+            let after = self.dice.ms(3_000);
+            self.tell(after, Event::FilesChanged { service });
+        }
+        self.news(Event::FilesChanged { service })
     }
 
     fn redefine(&mut self, service: ServiceId) -> Next {
