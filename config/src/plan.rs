@@ -63,6 +63,11 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         working_directory,
         environment,
         environment_files,
+        user,
+        group,
+        supplementary_groups,
+        umask,
+        resources,
         log: LogSpec { target, format, max_size: _, max_files: _ },
         name: _,
         description: _,
@@ -81,6 +86,11 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         || *working_directory != new.working_directory
         || *environment != new.environment
         || *environment_files != new.environment_files
+        || *user != new.user
+        || *group != new.group
+        || *supplementary_groups != new.supplementary_groups
+        || *umask != new.umask
+        || *resources != new.resources
         || *target != new.log.target
         || *format != new.log.format
 }
@@ -119,6 +129,12 @@ mod tests {
             "[service.a]\nexec = \"a\"\nworking_directory = \"/tmp\"",
             "[service.a]\nexec = \"a\"\nenvironment = { A = \"1\" }",
             "[service.a]\nexec = \"a\"\nenvironment_files = [\"e\"]",
+            "[service.a]\nexec = \"a\"\nuser = \"u\"",
+            "[service.a]\nexec = \"a\"\ngroup = 1",
+            "[service.a]\nexec = \"a\"\nsupplementary_groups = [\"g\"]",
+            "[service.a]\nexec = \"a\"\numask = \"077\"",
+            "[service.a]\nexec = \"a\"\nresources.limit_nofile = 99",
+            "[service.a]\nexec = \"a\"\nresources.nice = 1",
             "[service.a]\nexec = \"a\"\nlog.target = \"none\"",
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",

@@ -11,7 +11,8 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction, WatchSpec,
+    OnLimit, Probe, Ranges, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction,
+    WatchSpec,
 };
 use crate::write;
 
@@ -146,6 +147,10 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         working_directory,
         environment,
         environment_files,
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled,
         stop_signal,
         stop_timeout,
@@ -155,6 +160,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         health,
         watch,
         log,
+        resources,
         crash,
     } = service;
     let path = vec!["service".to_owned(), name.clone()];
@@ -167,6 +173,12 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         .iter()
         .map(|file| format!("{}{}", if file.optional { "-" } else { "" }, path_text(&file.path)));
     entries.push(("environment_files", files.collect::<Vec<_>>().into()));
+    entries.extend(user.as_ref().map(|user| ("user", user.clone().into())));
+    entries.extend(group.as_ref().map(|group| ("group", group.clone().into())));
+    if !supplementary_groups.is_empty() {
+        entries.push(("supplementary_groups", supplementary_groups.clone().into()));
+    }
+    entries.extend(umask.map(|mask| ("umask", format!("{mask:04o}").into())));
     entries.push(("enabled", (*enabled).into()));
     entries.push(("stop_signal", stop_signal.to_string().into()));
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
@@ -185,10 +197,14 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
     let watch = watch.as_ref().map(|watch| watch_block(below("watch"), watch));
+    let resources =
+        (*resources != ResourcesSpec::default()).then(|| resources_block(below("resources"), resources));
     let mut blocks = vec![Block { path, entries, tables }, restart];
     blocks.extend(health);
     blocks.extend(watch);
-    blocks.extend([log, crash]);
+    blocks.push(log);
+    blocks.extend(resources);
+    blocks.push(crash);
     blocks
 }
 
@@ -306,6 +322,17 @@ fn log_block(path: Vec<String>, log: &LogSpec) -> Block {
         ("max_size", size::format(*max_size).into()),
         ("max_files", (*max_files).into()),
     ];
+    Block { path, entries, tables: Vec::new() }
+}
+
+/// Only what is set: the rest is as it is for mcpd itself, which no value of the file says.
+fn resources_block(path: Vec<String>, resources: &ResourcesSpec) -> Block {
+    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits } = resources;
+    let mut entries: Vec<(&str, Value)> =
+        limits.iter().map(|(limit, value)| (limit.key(), value.text(limit.unit()).into())).collect();
+    entries.extend(nice.map(|nice| ("nice", nice.into())));
+    entries.extend(oom_score_adjust.map(|score| ("oom_score_adjust", score.into())));
+    entries.extend(cpu_affinity.as_ref().map(|all| ("cpu_affinity", Ranges(all).to_string().into())));
     Block { path, entries, tables: Vec::new() }
 }
 

@@ -66,6 +66,7 @@ impl Exit {
                 | Kind::InvalidParams
                 | Kind::LineTooLong
                 | Kind::NoSuchCrash
+                | Kind::DamagedCrash
                 | Kind::StartFailed
                 | Kind::Superseded
                 | Kind::DaemonBusy
@@ -110,6 +111,7 @@ mod tests {
             (Kind::LineTooLong, 1),
             (Kind::NoSuchService, 5),
             (Kind::NoSuchCrash, 1),
+            (Kind::DamagedCrash, 1),
             (Kind::StartFailed, 1),
             (Kind::NotRunning, 7),
             (Kind::Superseded, 1),

@@ -4,13 +4,14 @@
 //!
 //! | module | minds |
 //! |---|---|
-//! | [`spawner`] | starting processes |
+//! | [`spawner`], [`setup`] | starting processes; what is set in them first |
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`watch`] | files that services, and mcpd itself, want to know of |
 //! | [`control`] | clients on the control socket |
+//! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
 //! | [`run`] | the order in which all this starts |
@@ -26,6 +27,7 @@ pub mod probe;
 pub mod recorder;
 pub mod run;
 pub mod scribe;
+pub mod setup;
 pub mod shell;
 pub mod signals;
 pub mod spawner;
@@ -34,3 +36,4 @@ pub mod systemd;
 pub mod voice;
 pub mod watch;
 pub mod words;
+pub mod workers;

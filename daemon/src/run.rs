@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -19,17 +18,13 @@ use crate::shell::message::Message;
 use crate::shell::{Parts, Shell};
 use crate::signals::Signals;
 use crate::spawner::Spawner;
+use crate::sys;
 use crate::systemd::Systemd;
 use crate::watch::Watcher;
-use crate::{shell, sys};
+use crate::workers::Workers;
 
 /// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
 const INBOX: usize = 4096;
-/// Stack of a thread of the blocking pool: a TLS handshake in a debug build needs more than a few pages; untouched pages
-/// cost nothing.
-const STACK: usize = 1024 * 1024;
-/// A thread of the blocking pool that has nothing to do for this long ends.
-const KEEP_THREAD: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -89,23 +84,13 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     sys::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(shell::IN_FLIGHT)
-        .thread_stack_size(STACK)
-        .thread_keep_alive(KEEP_THREAD)
         .build()
         .map_err(system("cannot start the runtime"))?;
-    let result = runtime.block_on(supervise(source, loaded));
-    // A probe or a reader that hangs does not keep a daemon that has ended.
-    runtime.shutdown_background();
-    result
+    runtime.block_on(supervise(source, loaded))
 }
 
 async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
-    // One thread of the blocking pool is held for good: tokio panics when the system has no room for a first thread, and
-    // only waits when there is one. A machine out of processes must not end the supervisor.
-    let (_held, hold) = std::sync::mpsc::channel::<()>();
-    tokio::task::spawn_blocking(move || hold.recv());
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
     let waker = {
         let outbox = outbox.clone();
@@ -127,6 +112,7 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         source,
     })?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
+    let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
         let outbox = outbox.clone();
         Spawner::start(std::env::vars_os().collect(), move |answer| {
@@ -147,12 +133,25 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         log_dir: daemon.log_dir.clone(),
         store: store.clone(),
         scribe: scribe.clone(),
+        workers: workers.clone(),
         sessions: sessions.clone(),
     };
     control::listen(&daemon.control_socket, desk)?;
     let systemd = Systemd::from_environment();
-    let parts =
-        Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, systemd, sessions, watcher };
+    let parts = Parts {
+        inbox,
+        outbox,
+        children,
+        spawner,
+        logs,
+        store,
+        recorder,
+        scribe,
+        workers,
+        systemd,
+        sessions,
+        watcher,
+    };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }
 

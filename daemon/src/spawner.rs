@@ -14,7 +14,7 @@ use mcpd_config::ServiceSpec;
 use mcpd_config::spec::LogTarget;
 
 use crate::crash::redact::is_secret_name;
-use crate::sys;
+use crate::{setup, sys};
 
 /// What to start.
 pub struct Job {
@@ -36,7 +36,16 @@ pub struct Answer {
     /// The job's.
     pub key: sys::Key,
     /// The process, or why there is none.
-    pub result: Result<Started, String>,
+    pub result: Result<Started, NotStarted>,
+}
+
+/// Why a job brought no process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted {
+    /// One sentence.
+    pub why: String,
+    /// Another try would fail as well until somebody changes something.
+    pub permanent: bool,
 }
 
 /// A process that runs.
@@ -65,7 +74,7 @@ const MOST_THREADS: usize = 64;
 /// Starting a process takes about a millisecond. One that takes this long waits for something.
 const STUCK: Duration = Duration::from_millis(500);
 
-type Start = dyn Fn(&Job) -> Result<Started, String> + Send + Sync;
+type Start = dyn Fn(&Job) -> Result<Started, NotStarted> + Send + Sync;
 
 struct Pool {
     start: Box<Start>,
@@ -94,7 +103,7 @@ impl Spawner {
     }
 
     fn with(
-        start: impl Fn(&Job) -> Result<Started, String> + Send + Sync + 'static,
+        start: impl Fn(&Job) -> Result<Started, NotStarted> + Send + Sync + 'static,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (start, answer) = (Box::new(start), Box::new(answer));
@@ -158,17 +167,19 @@ impl Pool {
     }
 }
 
-fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String> {
+fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, NotStarted> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     env.push(("MCPD_SERVICE".into(), spec.name.clone().into()));
     env.push(("MCPD_RUN_ID".into(), job.run_id.clone().into()));
     let argv = job.probe.as_ref().unwrap_or(&spec.exec);
-    let Some(first) = argv.first() else { return Err("exec is empty".into()) };
+    let Some(first) = argv.first() else {
+        return Err(NotStarted { why: "exec is empty".into(), permanent: true });
+    };
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let program = mcpd_config::program::find(first, spec.working_directory.as_deref(), path)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
     let secrets = env
@@ -185,9 +196,13 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, String>
         stdout: output(),
         stderr: output(),
         merge_stderr: job.probe.is_some(),
+        setup: setup::of(spec),
     };
     let began = sys::monotonic_ns();
-    let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
+    let spawned = sys::spawn(&plan).map_err(|error| {
+        let permanent = error.is_permanent();
+        NotStarted { why: error.message, permanent }
+    })?;
     Ok(Started { spawned, program, began, secrets })
 }
 
@@ -218,7 +233,7 @@ mod tests {
             if job.key < hang {
                 let _ = held.lock().unwrap().recv();
             }
-            Err(String::new())
+            Err(NotStarted { why: String::new(), permanent: false })
         };
         let spawner = Spawner::with(start, move |answer| {
             let _ = answers.send(answer.key);

@@ -73,7 +73,12 @@ fn other_kinds_are_named() {
 
 #[test]
 fn health_gives_the_last_bad_verdict() {
-    let verdict = |ok, detail: &str| HealthVerdict { time: String::new(), ok, detail: detail.to_owned() };
+    let verdict = |ok, detail: &str| HealthVerdict {
+        time: String::new(),
+        ok,
+        unknown: detail.starts_with("could not be asked"),
+        detail: detail.to_owned(),
+    };
     let verdicts = [verdict(false, "503 after 4 ms: expected 200"), verdict(false, "timed out after 5 s")];
     assert_eq!(reason::health(3, &verdicts), "health check failed 3 times in a row: timed out after 5 s");
     assert_eq!(reason::health(1, &verdicts[..1]), "health check failed: 503 after 4 ms: expected 200");

@@ -198,7 +198,12 @@ fn what_is_no_report_is_left_out_and_counted() {
     assert_eq!(listing.crashes[0].id, good);
     assert_eq!(listing.skipped, 3);
     assert_eq!(store.newest("web").unwrap().id, good);
-    assert!(matches!(store.get(&torn[1]), Err(GetError::Io(_))));
+    let newest_first: Vec<_> = torn.iter().rev().map(|id| web.join(format!("{id}.json"))).collect();
+    assert_eq!(listing.damaged, newest_first);
+    for (id, says) in torn.iter().zip(["it is empty", "EOF while parsing", "invalid type: integer"]) {
+        let Err(GetError::Damaged { path, why }) = store.get(id) else { panic!("{id}") };
+        assert!(path.ends_with(format!("{id}.json")) && why.contains(says), "{why}");
+    }
     assert!(matches!(store.get(&half), Err(GetError::NotFound(_))));
 
     // The next daemon clears the unfinished write away, nothing else.
@@ -312,8 +317,12 @@ fn secrets_do_not_reach_the_disk() {
     report.reason = format!("exited with code 1 after 3 s: bad key {secret}");
     report.stderr_tail = vec![line(format!("using {secret}"))];
     report.stdout_tail = vec![line(format!("https://me:{secret}@host/"))];
-    report.health =
-        vec![HealthVerdict { time: String::new(), ok: false, detail: format!("/a is \"{secret}\"") }];
+    report.health = vec![HealthVerdict {
+        time: String::new(),
+        ok: false,
+        unknown: false,
+        detail: format!("/a is \"{secret}\""),
+    }];
     report.restart.why = secret.to_owned();
     report.changed = vec![format!("env {secret}")];
     report.working_directory = Some(format!("/srv/{secret}"));

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -12,12 +12,17 @@ use mcpd::crash::reason;
 use mcpd::demo::server::{Fate, run};
 use mcpd::probe::{HttpCheck, Verdict};
 use mcpd_config::spec::HttpProbe;
+use mcpd_core::Finding;
 use mcpd_proto::crash::CrashKind;
 use mcpd_proto::log::{LogLine, Stream};
 use serde_json::{Value, json};
 
 /// Long enough for any answer on a loaded machine; no test waits for it.
 const AMPLE: Duration = Duration::from_secs(30);
+
+fn block_on<T>(probe: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(probe)
+}
 
 /// What a server left when it ended.
 struct Ended {
@@ -54,7 +59,8 @@ impl Server {
             expect_body: Some(r#""uptime_seconds":\d"#.to_owned()),
             headers: Vec::new(),
         };
-        HttpCheck::new(&spec, timeout).unwrap().run()
+        let check = Arc::new(HttpCheck::new(&spec, timeout).unwrap());
+        block_on(check.run())
     }
 
     /// Sends bytes, gives the whole answer.
@@ -87,7 +93,7 @@ impl Server {
 fn the_healthy_one_is_healthy_and_speaks_mcp() {
     let server = Server::start(Fate::Well);
     let verdict = server.health(AMPLE);
-    assert!(verdict.ok, "{verdict:?}");
+    assert!(verdict.is_good(), "{verdict:?}");
 
     let (status, answer) =
         server.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}));
@@ -110,7 +116,7 @@ fn the_healthy_one_is_healthy_and_speaks_mcp() {
     // Nonsense is hung up on, and the server goes on.
     assert_eq!(server.raw("POST /mcp HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"), "");
     assert_eq!(server.raw("POST /mcp HTTP/1.1\r\nContent-Length: x\r\n\r\n"), "");
-    assert!(server.health(AMPLE).ok);
+    assert!(server.health(AMPLE).is_good());
 
     let ended = server.stop();
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
@@ -138,20 +144,21 @@ fn the_crashing_one_leaves_a_traceback_that_a_report_understands() {
 #[test]
 fn the_crashing_one_is_well_before() {
     let server = Server::start(Fate::Crash(Duration::from_secs(3600)));
-    assert!(server.health(AMPLE).ok);
+    assert!(server.health(AMPLE).is_good());
     assert_eq!(server.stop().code, 0);
 }
 
 #[test]
 fn the_hanging_one_takes_connections_and_never_answers() {
     let well = Server::start(Fate::Hang(Duration::from_secs(3600)));
-    assert!(well.health(AMPLE).ok);
+    assert!(well.health(AMPLE).is_good());
     well.stop();
 
     let hung = Server::start(Fate::Hang(Duration::ZERO));
     let verdict = hung.health(Duration::from_millis(200));
-    assert_eq!(verdict, Verdict { ok: false, detail: "timed out after 200 ms".to_owned() });
-    assert!(mcpd::probe::tcp(&format!("127.0.0.1:{}", hung.port), AMPLE).ok, "it still accepts");
+    assert_eq!(verdict, Verdict { finding: Finding::Bad, detail: "timed out after 200 ms".to_owned() });
+    let connected = block_on(mcpd::probe::tcp(&format!("127.0.0.1:{}", hung.port), AMPLE));
+    assert!(connected.is_good(), "it still accepts");
     assert_eq!(hung.stop().code, 0);
 }
 

@@ -4,12 +4,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mcpd::probe::{HttpCheck, Verdict};
 use mcpd_config::spec::HttpProbe;
+use mcpd_core::Finding;
 use serde_json::json;
 
 /// Long enough for any answer on a loaded machine; no test waits for it.
@@ -69,7 +70,13 @@ fn probe(url: String) -> HttpProbe {
 }
 
 fn run(spec: &HttpProbe, timeout: Duration) -> Verdict {
-    HttpCheck::new(spec, timeout).unwrap().run()
+    ask(&Arc::new(HttpCheck::new(spec, timeout).unwrap()))
+}
+
+/// As the daemon does: everything on one thread.
+fn ask(check: &Arc<HttpCheck>) -> Verdict {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(check.run())
 }
 
 /// `200 after 4 ms: x` without its time.
@@ -171,7 +178,11 @@ fn every_answer_has_its_verdict() {
         let mut spec = probe(server.url());
         change(&mut spec);
         let verdict = run(&spec, AMPLE);
-        assert_eq!((verdict.ok, timeless(&verdict.detail).as_str()), (ok, detail), "{name}: {verdict:?}");
+        assert_eq!(
+            (verdict.is_good(), timeless(&verdict.detail).as_str()),
+            (ok, detail),
+            "{name}: {verdict:?}"
+        );
         server.head();
     }
 }
@@ -181,7 +192,7 @@ fn the_request_is_a_plain_one() {
     let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let mut spec = probe(server.url());
     spec.headers = vec![("X-Key".to_owned(), "value".to_owned())];
-    assert!(run(&spec, AMPLE).ok);
+    assert!(run(&spec, AMPLE).is_good());
     let head = server.head().to_ascii_lowercase();
     assert!(head.starts_with("get /health?x=1 http/1.1\r\n"), "{head}");
     for line in ["x-key: value", "connection: close", concat!("user-agent: mcpd/", env!("CARGO_PKG_VERSION"))]
@@ -209,9 +220,9 @@ fn each_probe_is_a_new_connection_that_is_closed() {
             }
         }
     });
-    let check = HttpCheck::new(&probe(url), AMPLE).unwrap();
+    let check = Arc::new(HttpCheck::new(&probe(url), AMPLE).unwrap());
     for _ in 0..3 {
-        assert!(check.run().ok);
+        assert!(ask(&check).is_good());
     }
     server.join().unwrap();
 }
@@ -222,7 +233,7 @@ fn times_out(spec: &HttpProbe, expected: &str) {
     let start = Instant::now();
     let verdict = run(spec, timeout);
     let took = start.elapsed();
-    assert!(!verdict.ok);
+    assert!(!verdict.is_good());
     assert_eq!(verdict.detail, expected);
     assert!(took >= timeout && took < timeout + Duration::from_secs(3), "{took:?}");
 }
@@ -280,9 +291,44 @@ fn a_huge_body_is_not_swallowed() {
         let mut spec = probe(server.url());
         spec.expect_body = pattern.map(str::to_owned);
         let verdict = run(&spec, AMPLE);
-        assert_eq!((verdict.ok, timeless(&verdict.detail).as_str()), (ok, detail));
+        assert_eq!((verdict.is_good(), timeless(&verdict.detail).as_str()), (ok, detail));
         server.head();
     }
+}
+
+/// Judged on another thread than small ones; the verdict is the same.
+#[test]
+fn a_large_body_is_judged() {
+    for (status, ok, detail) in
+        [("healthy", true, "200"), ("degraded", false, "200: /status is \"degraded\", expected \"healthy\"")]
+    {
+        let server = Server::new(move |stream| {
+            let body = json!({ "filler": "x".repeat(300_000), "status": status }).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        });
+        let mut spec = probe(server.url());
+        spec.expect_json = vec![("status".to_owned(), json!("healthy"))];
+        let verdict = run(&spec, AMPLE);
+        assert_eq!((verdict.is_good(), timeless(&verdict.detail).as_str()), (ok, detail));
+        server.head();
+    }
+}
+
+/// Interim answers count as head: a server that sends nothing else is not listened to for ever.
+#[test]
+fn endless_interim_answers_are_not_swallowed() {
+    let server = Server::new(|stream| {
+        while stream.write_all(b"HTTP/1.1 102 Processing\r\nX-Filler: xxxxxxxxxxxxxxxxxxxxxx\r\n\r\n").is_ok()
+        {
+        }
+    });
+    let verdict = run(&probe(server.url()), AMPLE);
+    assert_eq!(
+        verdict,
+        Verdict { finding: Finding::Bad, detail: "answer's headers are larger than 16 KiB".into() }
+    );
+    server.head();
 }
 
 #[test]
@@ -295,7 +341,7 @@ fn a_huge_head_is_not_swallowed() {
         {}
     });
     let verdict = run(&probe(server.url()), AMPLE);
-    assert!(!verdict.ok);
+    assert!(!verdict.is_good());
     assert!(
         verdict.detail.contains("headers are larger than") || verdict.detail.contains("too many headers"),
         "{verdict:?}"
@@ -310,7 +356,7 @@ fn an_event_stream_counts_by_its_status() {
         let _ = stream.read(&mut [0]);
     });
     let verdict = run(&probe(server.url()), AMPLE);
-    assert!(verdict.ok, "{verdict:?}");
+    assert!(verdict.is_good(), "{verdict:?}");
     server.head();
 }
 
@@ -319,7 +365,7 @@ fn a_closed_port_refuses() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for host in ["127.0.0.1", "localhost"] {
         let verdict = run(&probe(format!("http://{host}:{port}/")), AMPLE);
-        assert!(!verdict.ok);
+        assert!(!verdict.is_good());
         assert!(
             ["connection refused", "address not available"].contains(&verdict.detail.as_str()),
             "{verdict:?}"
@@ -330,7 +376,7 @@ fn a_closed_port_refuses() {
 #[test]
 fn a_name_that_does_not_exist_is_named() {
     let verdict = run(&probe("http://no-such-host.invalid:1/".to_owned()), AMPLE);
-    assert!(!verdict.ok);
+    assert!(!verdict.is_good());
     assert!(verdict.detail.starts_with("cannot resolve no-such-host.invalid: "), "{verdict:?}");
 }
 
@@ -342,7 +388,7 @@ fn ipv6_works_where_there_is_any() {
     for host in ["[::1]", "localhost"] {
         let Some(server) = Server::on("[::1]:0", answer) else { return };
         let verdict = run(&probe(format!("http://{host}:{}/", server.port)), AMPLE);
-        assert!(verdict.ok, "{host}: {verdict:?}");
+        assert!(verdict.is_good(), "{host}: {verdict:?}");
         server.head();
     }
 }
@@ -358,7 +404,7 @@ fn tls_against_a_plain_server_says_so() {
         let _ = stream.read(&mut [0; 4096]);
     });
     let verdict = run(&probe(url), AMPLE);
-    assert!(!verdict.ok);
+    assert!(!verdict.is_good());
     assert!(verdict.detail.starts_with("TLS: "), "{verdict:?}");
     server.join().unwrap();
 }
@@ -383,6 +429,6 @@ fn a_probe_that_cannot_be_asked_is_refused_early() {
 fn credentials_of_the_url_are_sent() {
     let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let url = format!("http://me:secret@127.0.0.1:{}/", server.port);
-    assert!(run(&probe(url), AMPLE).ok);
+    assert!(run(&probe(url), AMPLE).is_good());
     assert!(server.head().contains("Basic bWU6c2VjcmV0"));
 }

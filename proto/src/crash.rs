@@ -11,6 +11,12 @@ pub struct CrashList {
     pub schema: u32,
     /// Newest first.
     pub crashes: Vec<CrashSummary>,
+    /// Reports that were looked at and are damaged: so many.
+    #[serde(default)]
+    pub damaged: u64,
+    /// The files of the newest of those, ten at most.
+    #[serde(default)]
+    pub damaged_files: Vec<String>,
 }
 
 /// What kind of end it was.
@@ -155,7 +161,11 @@ pub struct HealthVerdict {
     pub time: String,
     /// Healthy.
     pub ok: bool,
-    /// "503 after 4 ms: expected 200", "connection refused", "timed out after 5 s".
+    /// The service could not even be asked: this says nothing of its health, and `ok` is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// "503 after 4 ms: expected 200", "connection refused", "timed out after 5 s", "could not be asked: no more
+    /// processes are allowed".
     pub detail: String,
 }
 

@@ -34,6 +34,8 @@ pub enum Kind {
     NoSuchService,
     /// No crash report with that id.
     NoSuchCrash,
+    /// There is a crash report with that id, but its file is damaged; `data.path` is the file.
+    DamagedCrash,
     /// The service did not come up; `data.stderr_tail` is a list of its last lines, `data.service` its name.
     StartFailed,
     /// The service is not running and the verb needs it to.
@@ -73,6 +75,7 @@ impl ErrorObject {
             Kind::Internal => -32603,
             Kind::NoSuchService
             | Kind::NoSuchCrash
+            | Kind::DamagedCrash
             | Kind::StartFailed
             | Kind::NotRunning
             | Kind::Superseded

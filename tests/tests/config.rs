@@ -90,6 +90,26 @@ fn a_good_file_is_good() {
     assert!(sandbox.starts("starts").is_empty() && !sandbox.socket().exists());
 }
 
+/// A health check's program that is not there is named, but it may come: the service runs.
+#[test]
+fn a_missing_health_program_is_a_warning() {
+    let sandbox = Sandbox::new(
+        "[service.a]\nexec = [\"@fixture\", \"run\"]\nhealth = { exec = [\"no-such-probe\", \"x\"] }\n",
+    );
+    let config = sandbox.config();
+    let config = config.to_str().unwrap();
+    let said = mcpd(&sandbox, &["--config", config, "--check"]).expect(0);
+    let sentence = "service \"a\": its health check cannot be carried out: ";
+    assert!(said.stderr.contains(sentence) && said.stderr.contains("no-such-probe"), "{said:?}");
+    let said = mcpctl(&sandbox, &["config", "check", config]).expect(0);
+    assert!(said.all().contains("service.a.health.exec") && said.all().contains("no-such-probe"), "{said:?}");
+    let daemon = sandbox.start();
+    daemon.wait_event("the warning", |event| {
+        event.event == "config_warning" && event.message.contains(sentence)
+    });
+    daemon.wait_state("a", State::Starting);
+}
+
 /// A file that is not there, is a directory, or is no TOML.
 #[test]
 fn unreadable_files_are_named() {

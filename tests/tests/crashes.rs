@@ -275,6 +275,20 @@ fn a_damaged_report_hurts_nobody() {
         if good.len() == 1 { Ok(good) } else { Err(format!("{good:?}")) }
     });
     assert_eq!(reports[0].service, "a");
+    // One that was good is cut: it is said where it lies and what is wrong, and the list goes on without it.
+    let folder = sandbox.state_dir().join("crashes/a");
+    let whole = std::fs::read(folder.join(format!("{}.json", reports[0].id))).unwrap();
+    let cut = folder.join("20260101T000000.000000Z-0000aa.json");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let said = daemon.ctl(&["crashes", "show", "20260101T000000.000000Z-0000aa"]).expect(1);
+    for part in ["damaged", cut.to_str().unwrap(), "EOF while parsing"] {
+        assert!(said.stderr.replace("\n  ", " ").contains(part), "{part} in {said:?}");
+    }
+    let said = daemon.ctl(&["crashes", "a"]).expect(0);
+    assert!(said.stdout.contains(&reports[0].id), "{said:?}");
+    assert!(said.stdout.ends_with(&format!("1 damaged report: {}\n", cut.display())), "{said:?}");
+    let all = daemon.call("crash.list", serde_json::json!({}));
+    assert_eq!((all["damaged"].as_u64(), all["damaged_files"][0].as_str()), (Some(1), cut.to_str()));
 }
 
 /// design.md section 7: "Secrets are redacted by key name and by known value", wherever the service had them from.

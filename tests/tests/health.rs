@@ -2,13 +2,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use mcpd_tests::proto::crash::CrashKind;
-use mcpd_tests::proto::status::{Health, State};
+use mcpd_tests::proto::status::{Health, ServiceStatus, State};
 use mcpd_tests::wait::wait_for;
-use mcpd_tests::{Sandbox, processes};
-use rustix::process::Signal;
+use mcpd_tests::{Sandbox, binaries, processes};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 /// A sandbox whose configuration knows an address: `@address`.
 fn at_address(services: &str) -> Sandbox {
@@ -283,6 +284,87 @@ fn hanging_endpoints_do_not_delay_a_healthy_one() {
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     let end = daemon.status("well");
     assert_eq!((end.health, end.generation), (Health::Healthy, 1));
+    // A probe in flight is a socket and no thread.
+    let threads = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let threads = threads.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap().trim().to_owned();
+    assert!(threads.parse::<usize>().unwrap() <= 9, "{threads} threads");
+}
+
+/// A probe whose program cannot be started says nothing of the service: with `retries = 1`, a single failure would end it.
+#[test]
+fn a_probe_whose_program_is_gone_is_no_failure() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@dir/probe", "exists", "@dir/well"], interval = "20ms", retries = 1, start_period = "1ms" }
+        [service.clock]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@fixture", "record", "@dir/clock", "exists", "@dir"], interval = "20ms" }
+        "#,
+    );
+    let gone = || sandbox.remove("probe");
+    let there = || symlink(binaries::fixture(), sandbox.path("probe")).unwrap();
+    sandbox.touch("well");
+    let daemon = sandbox.start();
+    let unknown = |now: &ServiceStatus| {
+        now.health_detail.as_deref().is_some_and(|detail| detail.starts_with("could not be asked: "))
+    };
+    daemon.wait_status("a", "unknown from the start", unknown);
+    there();
+    daemon.wait_status("a", "healthy", |now| now.health == Health::Healthy && !unknown(now));
+    gone();
+    let blind = daemon.wait_status("a", "unknown again", unknown);
+    assert!(blind.health_detail.unwrap().contains("/probe"));
+    assert_eq!((blind.health, blind.generation), (Health::Healthy, 1), "what was known of it stays");
+    // Several of them in a row: one event when it begins, one when it is over.
+    let before = sandbox.starts("clock").len();
+    wait_for("the time of ten probes", || sandbox.starts("clock").len() >= before + 10);
+    there();
+    daemon.wait_status("a", "known again", |now| now.health == Health::Healthy && !unknown(now));
+    let told = |name: &str| daemon.events().iter().filter(|event| event.event == name).count();
+    assert_eq!((told("probe_unknown"), told("probe_known")), (2, 2));
+    assert_eq!((daemon.status("a").generation, daemon.status("a").crash_count), (1, 0));
+    // What does fail still counts.
+    sandbox.remove("well");
+    let report = daemon.wait_crashes("a", 1).remove(0);
+    assert_eq!(report.kind, CrashKind::Health);
+}
+
+/// A daemon without a free descriptor cannot ask anybody.
+#[test]
+fn a_daemon_out_of_descriptors_blames_no_service() {
+    let sandbox = at_address(
+        r#"
+        [service.http]
+        exec = ["@fixture", "http", "@address"]
+        health = { http = "http://@address/", interval = "20ms", retries = 1 }
+        [service.tcp]
+        exec = ["@fixture", "run"]
+        health = { tcp = "@address", interval = "20ms", retries = 1 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    let both = ["http", "tcp"];
+    for name in both {
+        daemon.wait_status(name, "healthy", |now| now.health == Health::Healthy);
+    }
+    let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
+    // Its hard limit is the one that it got from here.
+    let none = Rlimit { current: Some(1), maximum: getrlimit(Resource::Nofile).maximum };
+    let usual = prlimit(pid, Resource::Nofile, none).unwrap();
+    let event = |name: &str, service: &str| {
+        daemon.wait_event(name, |event| event.event == name && event.service.as_deref() == Some(service))
+    };
+    for name in both {
+        assert!(event("probe_unknown", name).message.contains("could not be asked: Too many open files"));
+    }
+    prlimit(pid, Resource::Nofile, usual).unwrap();
+    for name in both {
+        event("probe_known", name);
+        let now = daemon.wait_status(name, "healthy", |now| now.health == Health::Healthy);
+        assert_eq!((now.generation, now.crash_count), (1, 0), "{name}");
+    }
 }
 
 /// "`start_timeout`": who is not up in time is a failure of that kind, though its start period goes on.

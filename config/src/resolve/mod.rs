@@ -5,6 +5,7 @@
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod resources;
 pub(crate) mod scalar;
 mod section;
 mod service;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
+use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
 use crate::resolve::{health, watch};
@@ -52,6 +53,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
     let kind = [("simple", ServiceType::Simple)];
     let working_directory = service.path(cx, "working_directory");
     let watch = watch::resolve(cx, &service, working_directory.as_deref());
+    let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
@@ -62,6 +64,10 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         working_directory,
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
         stop_signal: service.read(cx, "stop_signal", Signal::TERM, Scalar::signal),
         stop_timeout: service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO),
@@ -73,6 +79,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         health: health::resolve(cx, &service),
         watch,
         log: log(cx, &service),
+        resources: resources::resources(cx, &service),
         crash: crash(cx, &service),
     })
 }

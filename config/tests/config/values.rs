@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit,
-    Probe, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
+    Probe, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
 };
 
 #[test]
@@ -18,6 +18,10 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         working_directory: None,
         environment: [].into(),
         environment_files: vec![],
+        user: None,
+        group: None,
+        supplementary_groups: vec![],
+        umask: None,
         enabled: true,
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(10),
@@ -37,6 +41,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         health: None,
         watch: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
+        resources: ResourcesSpec::default(),
         crash: CrashSpec { tail_lines: 100, keep: 100 },
     };
     assert_eq!(service("", &[]), expected);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use mcpd_config::spec::Probe;
 use mcpd_config::{
     Diagnostic, Environment, Failed, Loaded, ServiceSpec, dotted, find_default, load, program,
     service_environment,
@@ -167,6 +168,15 @@ fn missing(
         let Some(asked) = service.exec.first() else { continue };
         if let Err(error) = program::find(asked, service.working_directory.as_deref(), path) {
             missing.push(Missing { key: key("exec"), sentence: error.to_string() });
+            continue;
+        }
+        let Some(Probe::Exec { argv }) = service.health.as_ref().map(|health| &health.probe) else {
+            continue;
+        };
+        let Some(asked) = argv.first() else { continue };
+        if let Err(error) = program::find(asked, service.working_directory.as_deref(), path) {
+            let key = dotted(&["service", name, "health", "exec"]);
+            missing.push(Missing { key, sentence: error.to_string() });
         }
     }
     missing

@@ -69,7 +69,7 @@ fn list(name: Option<String>, last: Option<usize>, context: &mut Context) -> Res
     if more {
         list.crashes.truncate(SHOWN);
     }
-    let text = table(&list, name.as_deref(), more, &context.out.look);
+    let text = table(&list, name.as_deref(), more, &context.out.look) + &damaged(&list);
     context.out.text(&text)?;
     context.out.flush()?;
     Ok(Exit::Done)
@@ -118,6 +118,21 @@ fn table(list: &CrashList, name: Option<&str>, more: bool, look: &Look) -> Strin
         text.push_str(&format!("{}\n", look.fit(&hint, 0)));
     }
     text
+}
+
+/// What could not be listed, one file a line: a path that is cut is no path.
+fn damaged(list: &CrashList) -> String {
+    let named = u64::try_from(list.damaged_files.len()).unwrap_or(u64::MAX);
+    let files = list.damaged_files.iter().map(|file| text::safe(file));
+    match (list.damaged, list.damaged_files.as_slice()) {
+        (0, _) => String::new(),
+        (1, [_]) => format!("1 damaged report: {}\n", files.collect::<String>()),
+        (count, _) => {
+            let more = if count > named { format!("  and {} more\n", count - named) } else { String::new() };
+            let files: String = files.map(|file| format!("  {file}\n")).collect();
+            format!("{count} damaged reports:\n{files}{more}")
+        }
+    }
 }
 
 /// How the process ended, where it did: `exit 1`, `SIGSEGV`.
@@ -169,7 +184,7 @@ mod tests {
         old.time = "2026-11-20T11:27:00Z".into();
         old.uptime_seconds = 273_600.0;
         let crashes = vec![crash("web", CrashKind::Exit, Some(1), None), old];
-        CrashList { schema: 1, crashes }
+        CrashList { schema: 1, crashes, damaged: 0, damaged_files: Vec::new() }
     }
 
     #[test]
@@ -203,9 +218,21 @@ There are more: mcpctl crashes --last 100
 
     #[test]
     fn no_crashes_is_good_news() {
-        let none = CrashList { schema: 1, crashes: Vec::new() };
+        let none = CrashList { crashes: Vec::new(), ..some() };
         assert_eq!(table(&none, None, false, &terminal()), "No crashes.\n");
         assert_eq!(table(&none, Some("web"), false, &terminal()), "No crashes of web.\n");
+    }
+
+    #[test]
+    fn damaged_reports_are_counted_and_named() {
+        let with = |damaged, files: &[&str]| {
+            let damaged_files = files.iter().map(|&file| file.to_owned()).collect();
+            super::damaged(&CrashList { damaged, damaged_files, ..some() })
+        };
+        assert_eq!(with(0, &[]), "");
+        assert_eq!(with(1, &["/a/1.json"]), "1 damaged report: /a/1.json\n");
+        assert_eq!(with(2, &["/a/2", "/a/1"]), "2 damaged reports:\n  /a/2\n  /a/1\n");
+        assert_eq!(with(5, &["/a/2", "/a/1"]), "5 damaged reports:\n  /a/2\n  /a/1\n  and 3 more\n");
     }
 
     #[test]

@@ -225,6 +225,10 @@ pub enum NoteKind {
     Healthy,
     /// No verdict came, not even a timeout.
     ProbeLost,
+    /// The first probe that could not be carried out, after one that could: nothing is known of its health.
+    ProbeUnknown,
+    /// The first one that could, after that.
+    ProbeKnown,
     /// The next start has a time.
     Backoff {
         /// From the end of the last run.

@@ -80,8 +80,8 @@ impl Core {
             Event::Spawned { service, generation, pid, at } => {
                 self.with_run(now, service, generation, out, |s, cx| s.spawned(cx, pid, at));
             }
-            Event::SpawnFailed { service, generation } => {
-                self.with_run(now, service, generation, out, Service::spawn_failed);
+            Event::SpawnFailed { service, generation, permanent } => {
+                self.with_run(now, service, generation, out, |s, cx| s.spawn_failed(cx, permanent));
             }
             Event::Exited { service, generation, exit } => {
                 self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));
@@ -95,8 +95,8 @@ impl Core {
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
             }
-            Event::Probed { service, generation, probe, ok } => {
-                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, ok));
+            Event::Probed { service, generation, probe, finding } => {
+                self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, finding));
             }
         }
         self.conclude(now, out);

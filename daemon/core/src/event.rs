@@ -112,6 +112,8 @@ pub enum Event {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+        /// It would fail again until somebody changes something: no program, no such user, a refused limit.
+        permanent: bool,
     },
     /// The main process ended.
     Exited {
@@ -153,9 +155,20 @@ pub enum Event {
         generation: u64,
         /// Which probe of this start.
         probe: u64,
-        /// Healthy.
-        ok: bool,
+        /// What it found.
+        finding: Finding,
     },
+}
+
+/// What a probe says of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Healthy.
+    Good,
+    /// Not healthy: a bad answer, or none within the probe's timeout.
+    Bad,
+    /// Nothing: it could not be carried out. Kubernetes' `Unknown`; neither a failure nor a success.
+    Unknown,
 }
 
 /// A process that lived without a health check for this long counts as started when somebody waits for it: an import
@@ -180,7 +193,8 @@ pub const SOON: Duration = Duration::from_secs(3);
 /// So many starts in a row with such a change after each of them are a service that writes into what it watches.
 pub const OWN_WRITES: u32 = 5;
 
-/// How long after a probe's own timeout the core waits for its verdict.
+/// How long after a probe's own timeout the core waits for its verdict. The prober sees to the timeout, and what hangs
+/// that long is a failure; a prober that says nothing at all says nothing of the service.
 pub const PROBE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::PROBE_GRACE;
+use crate::event::{Finding, PROBE_GRACE};
 use crate::policy::HealthPolicy;
 use crate::time::Mono;
 
@@ -22,8 +22,10 @@ pub(crate) struct Health {
     failures: u32,
     /// A probe of this run has succeeded.
     seen_healthy: bool,
-    /// Probes that failed before that, without counting.
+    /// Probes before that which brought no success, without counting.
     early: u32,
+    /// The newest probe said nothing.
+    unknown: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +49,13 @@ pub(crate) enum Meaning {
     Unhealthy,
 }
 
+/// A change in whether anything is found out at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Lost,
+    Regained,
+}
+
 impl Health {
     /// `probe`: the number of the run's newest probe, whose answer may still be on its way.
     pub(crate) fn new(policy: &HealthPolicy, started: Mono, probe: u64) -> Self {
@@ -58,6 +67,7 @@ impl Health {
             failures: 0,
             seen_healthy: false,
             early: 0,
+            unknown: false,
         }
     }
 
@@ -118,9 +128,20 @@ impl Health {
         matches!(self.phase, Phase::Asked(_)) && probe == self.probe
     }
 
+    /// Does this finding change whether anything is found out?
+    pub(crate) fn sight(&mut self, finding: Finding) -> Option<Sight> {
+        let unknown = finding == Finding::Unknown;
+        let was = std::mem::replace(&mut self.unknown, unknown);
+        match (was, unknown) {
+            (false, true) => Some(Sight::Lost),
+            (true, false) => Some(Sight::Regained),
+            (true, true) | (false, false) => None,
+        }
+    }
+
     /// Takes a verdict and plans the next probe.
-    pub(crate) fn judge(&mut self, policy: &HealthPolicy, now: Mono, ok: bool) -> Meaning {
-        if ok {
+    pub(crate) fn judge(&mut self, policy: &HealthPolicy, now: Mono, finding: Finding) -> Meaning {
+        if finding == Finding::Good {
             let fresh = !self.seen_healthy || self.failures > 0;
             self.seen_healthy = true;
             self.failures = 0;
@@ -133,6 +154,10 @@ impl Health {
             // Not past the end of the start period: then it counts, and it is time to know.
             let end = self.started + policy.start_period;
             self.phase = Phase::Due((now + doubled.min(policy.interval)).min(end.max(now)));
+            return Meaning::Same;
+        }
+        if finding == Finding::Unknown {
+            self.phase = Phase::Due(now + policy.interval);
             return Meaning::Same;
         }
         self.failures = self.failures.saturating_add(1);

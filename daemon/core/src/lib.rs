@@ -13,7 +13,9 @@
 //!   [`Event::TreeLeft`] each time the shell has looked at what is left of the process tree, until a look finds nothing
 //!   (`left: 0`).
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
-//! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it.
+//! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it. A probe that
+//!   hangs is the prober's to end, and a [`Finding::Bad`]; one that could not be carried out, or that is never
+//!   answered, counts neither as a failure nor as a success.
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls
 //!   [`Core::handle_timeout`]. `now` never goes back.
 //!
@@ -41,6 +43,6 @@ pub mod view;
 
 pub use action::{Action, Note, NoteId, NoteKind, Outcome, Whom};
 pub use brain::Core;
-pub use event::{Event, Exit, RequestId, ServiceId, Verb};
+pub use event::{Event, Exit, Finding, RequestId, ServiceId, Verb};
 pub use policy::Policy;
 pub use time::Mono;

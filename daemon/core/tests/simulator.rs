@@ -100,11 +100,13 @@ fn worlds_reach_everything() {
     let everything = "
         Note.Asked Note.Spawning Note.Started Note.Up Note.SpawnFailed Note.Exited Note.Crashed Note.Stopping
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
+        Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown Note.FilesChanged Note.WatchSuspended
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
+        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
@@ -151,5 +153,9 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ActsEarly, &["changes_settle_first"]);
     noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
+    noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
+    noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
+    let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
+    noticed(Flaw::CountsUnknown, &unknown);
 }

@@ -10,13 +10,13 @@ use mcpd_core::event::{Redefinition, Verb};
 use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Mono, Outcome, Policy, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, ServiceId};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
-const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail timeout live redefine files remove shutdown stale";
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
+                      fail unknown timeout live redefine files remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -116,6 +116,7 @@ impl Bench {
             program_missing,
         };
         let exit = |exit| Event::Exited { service, generation, exit };
+        let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let to = |restart, health| {
             let policy = Policy { health, ..self.policy.clone() };
             Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
@@ -130,7 +131,8 @@ impl Bench {
             "reset" => self.command(Verb::Reset),
             "signal" => self.command(Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
-            "spawnfailed" => Event::SpawnFailed { service, generation },
+            "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
+            "cannotstart" => Event::SpawnFailed { service, generation, permanent: true },
             "exit0" => exit(Exit::Code(0)),
             "exit1" => exit(Exit::Code(1)),
             "exit78" => exit(Exit::Code(78)),
@@ -140,8 +142,9 @@ impl Bench {
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
             "tree2" => Event::TreeLeft { service, generation, left: 2 },
             "recorded" => Event::CrashRecorded { service, generation },
-            "ok" => Event::Probed { service, generation, probe: self.probe, ok: true },
-            "fail" => Event::Probed { service, generation, probe: self.probe, ok: false },
+            "ok" => probed(Finding::Good),
+            "fail" => probed(Finding::Bad),
+            "unknown" => probed(Finding::Unknown),
             "live" => to(false, self.policy.health.clone()),
             "redefine" => to(true, self.policy.health.clone()),
             "files" => Event::FilesChanged { service },
@@ -166,14 +169,16 @@ impl Bench {
         let of = |generation| {
             [
                 Event::Spawned { service, generation, pid: 7, at: self.now },
-                Event::SpawnFailed { service, generation },
+                Event::SpawnFailed { service, generation, permanent: false },
+                Event::SpawnFailed { service, generation, permanent: true },
                 Event::Exited { service, generation, exit },
                 Event::Drained { service, generation },
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
-                Event::Probed { service, generation, probe: self.probe, ok: false },
-                Event::Probed { service, generation, probe: self.probe, ok: true },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Bad },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Good },
+                Event::Probed { service, generation, probe: self.probe, finding: Finding::Unknown },
             ]
         };
         let mut events: Vec<Event> = of(newest + 1).into();
@@ -203,6 +208,7 @@ impl Bench {
             StateView::Parked(ParkReason::Limit { .. }) => "parked(limit)".to_owned(),
             StateView::Parked(ParkReason::Prevented(_)) => "parked(prevented)".to_owned(),
             StateView::Parked(ParkReason::ProgramMissing) => "parked(missing)".to_owned(),
+            StateView::Parked(ParkReason::CannotStart) => "parked(cannotstart)".to_owned(),
         };
         text.push(if view.wanted { '+' } else { '-' });
         if let Some(at) = self.core.next_deadline() {

@@ -155,11 +155,13 @@ pub(super) async fn asked<T>(desk: &Desk, ask: impl FnOnce(Reply<T>) -> Ask) -> 
 
 /// Runs something that waits for a disk.
 pub(super) async fn blocking<T: Send + 'static>(
+    desk: &Desk,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ErrorObject> {
-    tokio::task::spawn_blocking(work)
+    desk.workers
+        .answer(work)
         .await
-        .map_err(|error| ErrorObject::new(Kind::Internal, format!("a worker failed: {error}")))
+        .map_err(|error| ErrorObject::new(Kind::DaemonBusy, format!("there is no thread for it: {error}")))
 }
 
 async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
@@ -192,24 +194,31 @@ async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let CrashListParams { name, last } = parsed(params)?;
     let store = desk.store.clone();
     let wanted = name.clone();
-    let crashes = blocking(move || store.list(wanted.as_deref(), last)).await?.map_err(|error| {
+    let listing = blocking(desk, move || store.listing(wanted.as_deref(), last)).await?.map_err(|error| {
         ErrorObject::new(Kind::Internal, format!("the crash reports cannot be read: {error}"))
     })?;
     // A service that is gone may have left reports; one that never was has none.
-    if let (Some(name), true) = (name, crashes.is_empty()) {
+    if let (Some(name), true) = (name, listing.crashes.is_empty() && listing.skipped == 0) {
         asked(desk, |reply| Ask::Find(name, reply)).await?;
     }
-    value(&CrashList { schema: SCHEMA, crashes })
+    let damaged_files = listing.damaged.iter().map(|path| path.display().to_string()).collect();
+    value(&CrashList { schema: SCHEMA, crashes: listing.crashes, damaged: listing.skipped, damaged_files })
 }
 
 async fn crash_get(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let IdParams { id } = parsed(params)?;
     let (store, wanted) = (desk.store.clone(), id.clone());
-    match blocking(move || store.get(&wanted)).await? {
+    match blocking(desk, move || store.get(&wanted)).await? {
         Ok(report) => value(&report),
         Err(error @ (GetError::NotFound(_) | GetError::Ambiguous(_))) => {
             Err(ErrorObject::new(Kind::NoSuchCrash, format!("crash \"{id}\": {error}")))
         }
-        Err(error) => Err(ErrorObject::new(Kind::Internal, format!("crash \"{id}\": {error}"))),
+        Err(ref error @ GetError::Damaged { ref path, .. }) => {
+            let data = Map::from_iter([("path".to_owned(), json!(path))]);
+            Err(ErrorObject::with(Kind::DamagedCrash, format!("crash \"{id}\": {error}"), data))
+        }
+        Err(error @ GetError::Io(_)) => {
+            Err(ErrorObject::new(Kind::Internal, format!("crash \"{id}\": {error}")))
+        }
     }
 }

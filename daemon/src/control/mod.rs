@@ -25,6 +25,7 @@ use crate::crash::CrashStore;
 use crate::log::Logs;
 use crate::scribe::Scribe;
 use crate::shell::message::Message;
+use crate::workers::Workers;
 
 /// What sessions work with.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct Desk {
     pub store: CrashStore,
     /// What happens.
     pub scribe: Scribe,
+    /// Run what waits for a disk.
+    pub workers: Workers,
     /// The sessions, and when they are to end.
     pub sessions: Sessions,
 }

@@ -12,9 +12,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Desk;
 use super::method::{asked, blocking};
 use super::session::Out;
+use super::{Desk, LogReader};
 use crate::log::{Follow, read};
 use crate::shell::message::{Ask, Found};
 
@@ -28,6 +28,17 @@ fn since(params: &LogReadParams) -> Result<Option<Timestamp>, ErrorObject> {
     text.parse().map(Some).map_err(|error| {
         ErrorObject::new(Kind::InvalidParams, format!("since is no RFC 3339 time: \"{text}\": {error}"))
     })
+}
+
+/// What every reading of a log begins with: since when, a place among the readers, and where the log is.
+async fn open(
+    desk: &Desk,
+    params: &LogReadParams,
+) -> Result<(Option<Timestamp>, LogReader, Found), ErrorObject> {
+    let since = since(params)?;
+    let reader = desk.sessions.log_reader()?;
+    let name = params.name.clone();
+    Ok((since, reader, asked(desk, |reply| Ask::Find(name, reply)).await?))
 }
 
 fn lines_notification(id: &Id, lines: &[LogLine], skipped: u64) -> Notification {
@@ -45,10 +56,7 @@ pub(super) async fn log_read(
     params: &LogReadParams,
     token: &CancellationToken,
 ) -> Result<Value, ErrorObject> {
-    let since = since(params)?;
-    let _reader = desk.sessions.log_reader()?;
-    let name = params.name.clone();
-    let Found { service, log } = asked(desk, |reply| Ask::Find(name, reply)).await?;
+    let (since, _reader, Found { service, log }) = open(desk, params).await?;
     if log.target != LogTarget::File {
         // Only what is remembered: this service's lines are not kept in files.
         let (sender, tail) = oneshot::channel::<Vec<LogLine>>();
@@ -69,7 +77,7 @@ pub(super) async fn log_read(
     let _ = written.await;
     let (sender, mut batches) = mpsc::channel::<Vec<LogLine>>(AHEAD);
     let (dir, name, count) = (desk.log_dir.clone(), params.name.clone(), params.lines);
-    let reading = blocking(move || {
+    let reading = blocking(desk, move || {
         read::read(&dir, &name, log.format, count, since, &mut |lines| sender.blocking_send(lines).is_ok())
     });
     let sending = async {
@@ -98,10 +106,7 @@ pub(super) async fn log_follow(
     params: &LogReadParams,
     token: &CancellationToken,
 ) -> Result<Value, ErrorObject> {
-    let since = since(params)?;
-    let _reader = desk.sessions.log_reader()?;
-    let name = params.name.clone();
-    let Found { service, .. } = asked(desk, |reply| Ask::Find(name, reply)).await?;
+    let (since, _reader, Found { service, .. }) = open(desk, params).await?;
     let backlog = params.lines.unwrap_or(if since.is_some() { usize::MAX } else { FOLLOW_BACKLOG });
     let mut batches = desk.logs.follow(service.0, Follow { lines: backlog, since });
     let mut count = 0;

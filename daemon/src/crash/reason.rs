@@ -54,14 +54,14 @@ pub fn exit(
 }
 
 /// The reason for a failure of the health check: `health check failed 3 times in a row: timed out after 5 s`. The cause
-/// is the last verdict that was not good.
+/// is the last verdict that was bad.
 #[must_use]
 pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> String {
     let end = match retries {
         0 | 1 => "health check failed".to_owned(),
         times => format!("health check failed {times} times in a row"),
     };
-    let last = verdicts.iter().rev().find(|verdict| !verdict.ok);
+    let last = verdicts.iter().rev().find(|verdict| !verdict.ok && !verdict.unknown);
     sentence(&end, last.map(|verdict| verdict.detail.as_str()))
 }
 

@@ -14,7 +14,7 @@ use super::{durable, name};
 /// Bytes of a report's file that are read. A report is at most two tails of long lines; a larger file is not ours.
 const MAX_REPORT: u64 = 64 * 1024 * 1024;
 
-/// Ids that an ambiguous prefix is answered with.
+/// Ids that an ambiguous prefix is answered with; damaged files that a list names.
 const MAX_CANDIDATES: usize = 10;
 
 /// The reports of one state directory. Cheap to clone; every method blocks on the disk, so call it from a worker.
@@ -42,6 +42,8 @@ pub struct Listing {
     pub crashes: Vec<CrashSummary>,
     /// Files among the ones looked at that are named like reports but are torn, empty or of another make.
     pub skipped: u64,
+    /// The newest of those, at most [`MAX_CANDIDATES`].
+    pub damaged: Vec<PathBuf>,
 }
 
 /// Why there is no report for an id.
@@ -53,6 +55,14 @@ pub enum GetError {
     /// Several reports' ids do: the newest of them, newest first.
     #[error("several crash reports' ids begin like this; give more of it: {}", .0.join(", "))]
     Ambiguous(Vec<String>),
+    /// The report is there, and is none.
+    #[error("its report is damaged: {}: {why}; nothing of it can be shown, the file may be deleted", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The report is there but cannot be read.
     #[error("the crash report cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -168,7 +178,14 @@ impl CrashStore {
             }
             match self.read(&entry) {
                 Ok(report) => listing.crashes.push(report.summary()),
-                Err(_) => listing.skipped += 1,
+                // Gone between the look at the folder and now: pruned.
+                Err(GetError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => {
+                    listing.skipped += 1;
+                    if listing.damaged.len() < MAX_CANDIDATES {
+                        listing.damaged.push(entry.path);
+                    }
+                }
             }
         }
         Ok(listing)
@@ -182,11 +199,11 @@ impl CrashStore {
         let mut found = self.entries_newest_first(None)?;
         found.retain(|entry| !id.is_empty() && entry.id.starts_with(id));
         if let Some(exact) = found.iter().position(|entry| entry.id == id) {
-            return Ok(self.read(&found[exact])?);
+            return self.read(&found[exact]);
         }
         match found.as_slice() {
             [] => Err(GetError::NotFound(id.to_owned())),
-            [only] => Ok(self.read(only)?),
+            [only] => self.read(only),
             several => {
                 let ids = several.iter().take(MAX_CANDIDATES).map(|entry| entry.id.clone());
                 Err(GetError::Ambiguous(ids.collect()))
@@ -232,11 +249,11 @@ impl CrashStore {
         Ok(all)
     }
 
-    fn read(&self, entry: &Entry) -> io::Result<CrashReport> {
+    fn read(&self, entry: &Entry) -> Result<CrashReport, GetError> {
         read(&entry.path).inspect_err(|error| {
             let path = &entry.path;
             // Gone between the look at the folder and now: pruned, which is no news.
-            let gone = error.kind() == io::ErrorKind::NotFound;
+            let gone = matches!(error, GetError::Io(error) if error.kind() == io::ErrorKind::NotFound);
             let mut said = self.shared.said.lock().unwrap_or_else(PoisonError::into_inner);
             if !gone && said.insert(path.clone()) {
                 tracing::warn!(path = %path.display(), %error, "not a whole crash report, left out");
@@ -265,16 +282,20 @@ fn file_names(folder: &Path) -> io::Result<impl Iterator<Item = String>> {
     Ok(found.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()))
 }
 
-fn read(path: &Path) -> io::Result<CrashReport> {
+fn read(path: &Path) -> Result<CrashReport, GetError> {
+    let damaged = |why: String| GetError::Damaged { path: path.to_path_buf(), why };
     let mut contents = Vec::new();
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+        return Err(damaged("it is no regular file".to_owned()));
     }
     fs::File::open(path)?.take(MAX_REPORT + 1).read_to_end(&mut contents)?;
     if contents.len() as u64 > MAX_REPORT {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too large for a crash report"));
+        return Err(damaged("it is too large for a crash report".to_owned()));
     }
-    Ok(serde_json::from_slice(&contents)?)
+    if contents.is_empty() {
+        return Err(damaged("it is empty".to_owned()));
+    }
+    serde_json::from_slice(&contents).map_err(|error| damaged(error.to_string()))
 }
 
 /// The error with what was tried on what.

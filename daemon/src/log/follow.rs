@@ -12,12 +12,12 @@ use mcpd_proto::log::{LogLine, LogLines};
 use mcpd_proto::message::Id;
 use memchr::memchr;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::format::{bare, cost, parse};
 use super::frame::MAX_RECORD;
 use super::queue::{Batch, Shared};
 use super::read::Backlog;
+use crate::workers::start_thread;
 
 /// About how much memory may wait for one follower.
 const BUDGET: usize = 1024 * 1024;
@@ -65,7 +65,7 @@ pub struct Follower {
 enum Stage {
     Asked(oneshot::Receiver<Start>),
     Backlog(Box<Backlog>),
-    Reading(JoinHandle<Piece>),
+    Reading(oneshot::Receiver<Piece>),
     Live,
 }
 
@@ -196,10 +196,15 @@ impl Follower {
                 },
                 Stage::Backlog(_) => {
                     if let Stage::Backlog(mut backlog) = std::mem::replace(&mut self.stage, Stage::Live) {
-                        self.stage = Stage::Reading(tokio::task::spawn_blocking(move || {
+                        let (done, reading) = oneshot::channel();
+                        self.stage = Stage::Reading(reading);
+                        let started = start_thread("backlog", move || {
                             let lines = backlog.next_batch();
-                            (backlog, lines)
-                        }));
+                            let _ = done.send((backlog, lines));
+                        });
+                        if let Err(error) = started {
+                            tracing::warn!(%error, "no thread to read a log's backlog; going on with new lines");
+                        }
                     }
                 }
                 Stage::Reading(reading) => match reading.await {

@@ -57,7 +57,7 @@ mod tests {
             (None, None, None, "", false, "ended without a status after 12 ms"),
         ] {
             let verdict = exec_verdict(code, signal, timed_out, ms(12), tail);
-            assert_eq!((verdict.ok, verdict.detail.as_str()), (ok, detail));
+            assert_eq!((verdict.is_good(), verdict.detail.as_str()), (ok, detail));
         }
     }
 

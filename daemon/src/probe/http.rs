@@ -1,33 +1,27 @@
-//! How a URL is asked.
+//! How is a URL asked, and how does what came of it read?
 
 use std::fmt;
-use std::io::Read;
-use std::sync::{LazyLock, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use mcpd_config::spec::HttpProbe;
-use ureq::Agent;
-use ureq::config::Config;
-use ureq::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 
 use super::expect::Expectation;
-use super::resolve::{self, Failure};
-use super::{Verdict, words};
+use super::secure::Secure;
+use super::{Verdict, deadline, plain, words};
+use crate::workers::start_thread;
 
 /// Bytes of a body that are read. A health endpoint answers with a few hundred; whoever streams here is not asked to stop.
-const MAX_BODY: usize = 1024 * 1024;
+pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 /// Bytes of an answer's status line and headers.
-const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 
-/// Buffers of a connection while it lives, in bytes. The input must hold a whole head.
-const INPUT_BUFFER: usize = 2 * MAX_HEAD;
-const OUTPUT_BUFFER: usize = 16 * 1024;
-
-/// One agent for every `http` check: it holds no connections, so only its settings are shared.
-static PLAIN: LazyLock<Agent> = LazyLock::new(|| agent(None));
+/// Bytes of a body that are judged on the spot, which takes microseconds. A larger one gets a thread.
+const JUDGED_HERE: usize = 16 * 1024;
 
 /// A URL, how it is asked and what the answer must be: made once per service, run for every probe.
 ///
@@ -35,12 +29,33 @@ static PLAIN: LazyLock<Agent> = LazyLock::new(|| agent(None));
 /// is what counts. Proxies of the environment are not used. Certificates are checked against Mozilla's roots, which are
 /// built in.
 pub struct HttpCheck {
-    request: Request<()>,
-    timeout: Duration,
-    expect: Expectation,
-    /// For `https` an agent of its own, made at the first run: the TLS settings are cached per agent, and only when
-    /// the timeout is the agent's too.
-    secure: Option<OnceLock<Agent>>,
+    pub(super) request: Request<()>,
+    pub(super) timeout: Duration,
+    expect: Arc<Expectation>,
+    /// For `https`.
+    secure: Option<Secure>,
+}
+
+/// What is left to judge of an answer whose status is fine.
+pub(super) enum Body {
+    /// Its content does not matter, and it came to its end.
+    Ignored,
+    /// Its content does not matter, and it is larger than [`MAX_BODY`].
+    CutOff,
+    /// All of it.
+    Whole(Vec<u8>),
+}
+
+/// Why an answer is not good.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// There is none, in a sentence.
+    None(String),
+    /// What it says, or how it ends.
+    Answer(String),
+    TimedOut,
+    /// This machine could not even ask, and why.
+    NotAsked(String),
 }
 
 impl HttpCheck {
@@ -52,7 +67,7 @@ impl HttpCheck {
         let uri: Uri = spec.url.parse().map_err(|error| format!("{:?} is no URL: {error}", spec.url))?;
         let secure = match uri.scheme_str() {
             Some("http") => None,
-            Some("https") => Some(OnceLock::new()),
+            Some("https") => Some(Secure::new(timeout)),
             _ => return Err(format!("{:?} does not start with http:// or https://", spec.url)),
         };
         if uri.host().is_none_or(str::is_empty) {
@@ -68,39 +83,58 @@ impl HttpCheck {
             request = request.header(name_ok, value);
         }
         let mut request = request.body(()).map_err(|error| error.to_string())?;
-        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        Ok(Self { request, timeout, expect: Expectation::new(spec)?, secure })
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let agent = HeaderValue::from_static(concat!("mcpd/", env!("CARGO_PKG_VERSION")));
+        headers.entry(header::USER_AGENT).or_insert(agent);
+        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        Ok(Self { request, timeout, expect: Arc::new(Expectation::new(spec)?), secure })
     }
 
-    /// Asks once and judges the answer. Returns within the timeout, give or take scheduling.
-    #[must_use]
-    pub fn run(&self) -> Verdict {
+    /// Asks once and judges the answer. Ends within the timeout, give or take scheduling.
+    pub async fn run(self: &Arc<Self>) -> Verdict {
         let start = Instant::now();
-        let answer = match &self.secure {
-            Some(agent) => agent.get_or_init(|| self::agent(Some(self.timeout))).run(self.request.clone()),
+        let mut status = None;
+        let end = match &self.secure {
             None => {
-                let request = PLAIN.configure_request(self.request.clone());
-                PLAIN.run(request.timeout_global(Some(self.timeout)).build())
+                let until = deadline(start, self.timeout);
+                let asked = plain::ask(self, until, &mut status);
+                tokio::time::timeout_at(until, asked).await.unwrap_or(Err(Wrong::TimedOut))
             }
+            Some(secure) => secure.ask(self, start, &mut status).await,
         };
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Verdict::bad(self.word(&error)),
+        let took = start.elapsed();
+        let end = match end {
+            Ok(Body::Whole(body)) => self.judge(body).await.map(|()| ""),
+            Ok(Body::Ignored) => Ok(""),
+            Ok(Body::CutOff) => Ok(" (body over 1 MiB not read)"),
+            Err(wrong) => Err(wrong),
         };
-        let judged = self.judge(&mut answer);
-        let seen = format!("{} after {}", answer.status().as_u16(), words::duration(start.elapsed()));
-        match judged {
-            Ok(Note::Nothing) => Verdict::good(seen),
-            Ok(Note::CutOff) => Verdict::good(format!("{seen} (body over 1 MiB not read)")),
-            Err(Wrong::Answer(why)) => Verdict::bad(format!("{seen}: {why}")),
-            Err(Wrong::TimedOut(why)) => Verdict::bad(format!("{why} (status {})", answer.status().as_u16())),
+        let seen = status.map_or_else(String::new, |status| {
+            format!("{} after {}", status.as_u16(), words::duration(took))
+        });
+        match (end, status) {
+            (Ok(more), _) => Verdict::good(format!("{seen}{more}")),
+            (Err(Wrong::NotAsked(why)), _) => Verdict::unknown(&why),
+            (Err(Wrong::TimedOut), None) => Verdict::timed_out(self.timeout),
+            (Err(Wrong::TimedOut), Some(status)) => {
+                let limit = words::duration(self.timeout);
+                Verdict::bad(format!("timed out after {limit} (status {})", status.as_u16()))
+            }
+            (Err(Wrong::None(why) | Wrong::Answer(why)), None) => Verdict::bad(why),
+            (Err(Wrong::None(why) | Wrong::Answer(why)), Some(_)) => Verdict::bad(format!("{seen}: {why}")),
         }
     }
 
-    fn judge(&self, answer: &mut Response<ureq::Body>) -> Result<Note, Wrong> {
-        let status = answer.status();
+    /// Whether the body's content matters.
+    pub(super) fn reads_body(&self) -> bool {
+        self.expect.reads_body()
+    }
+
+    /// What is wrong with the head of an answer, if anything; else whether its body is to be read.
+    pub(super) fn look(&self, status: StatusCode, headers: &HeaderMap) -> Result<bool, Wrong> {
         if let Err(why) = self.expect.status(status.as_u16()) {
-            let target = answer.headers().get(header::LOCATION).filter(|_| status.is_redirection());
+            let target = headers.get(header::LOCATION).filter(|_| status.is_redirection());
             return Err(Wrong::Answer(match target.and_then(|target| target.to_str().ok()) {
                 Some(target) => {
                     format!("{why}, and redirects are not followed ({})", words::shortened(target, 80))
@@ -109,72 +143,23 @@ impl HttpCheck {
             }));
         }
         // An event stream has no end to wait for; its status is all that it says about health.
-        let streams = answer
-            .headers()
+        let streams = headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-        if streams && !self.expect.reads_body() {
-            return Ok(Note::Nothing);
-        }
-        let mut body = Vec::new();
-        let mut size = 0;
-        let mut reader = answer.body_mut().with_config().limit(u64::MAX).reader();
-        let mut chunk = [0; 8 * 1024];
-        // Read to its end even when only the status counts: a server that gets stuck in its answer is not well, and
-        // one whose client hangs up early logs an error at every probe.
-        loop {
-            match reader.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(read) => {
-                    size += read;
-                    if size > MAX_BODY {
-                        if self.expect.reads_body() {
-                            return Err(Wrong::Answer("body is larger than 1 MiB".to_owned()));
-                        }
-                        return Ok(Note::CutOff);
-                    }
-                    if self.expect.reads_body() {
-                        body.extend_from_slice(&chunk[..read]);
-                    }
-                }
-                Err(error) => {
-                    let error = ureq::Error::from(error);
-                    return Err(match &error {
-                        ureq::Error::Io(inner) if inner.kind() == std::io::ErrorKind::UnexpectedEof => {
-                            Wrong::Answer("body is cut off".to_owned())
-                        }
-                        _ if is_timeout(&error) => Wrong::TimedOut(self.word(&error)),
-                        _ => Wrong::Answer(self.word(&error)),
-                    });
-                }
-            }
-        }
-        self.expect.body(&body).map_err(Wrong::Answer)?;
-        Ok(Note::Nothing)
+        Ok(self.reads_body() || !streams)
     }
 
-    fn word(&self, error: &ureq::Error) -> String {
-        if is_timeout(error) {
-            return format!("timed out after {}", words::duration(self.timeout));
+    async fn judge(&self, body: Vec<u8>) -> Result<(), Wrong> {
+        if body.len() <= JUDGED_HERE {
+            return self.expect.body(&body).map_err(Wrong::Answer);
         }
-        match error {
-            // rustls reports what it did not like as "invalid data".
-            ureq::Error::Io(inner)
-                if self.secure.is_some() && inner.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                format!("TLS: {inner}")
-            }
-            ureq::Error::Io(inner) => words::io_error(inner),
-            ureq::Error::Other(inner) => inner.to_string(),
-            ureq::Error::Protocol(ureq_proto) => {
-                let text = ureq_proto.to_string();
-                format!("answer is not HTTP: {}", text.strip_prefix("http parse fail: ").unwrap_or(&text))
-            }
-            ureq::Error::LargeResponseHeader(..) => "answer's headers are larger than 16 KiB".to_owned(),
-            ureq::Error::TooManyRedirects => "too many redirects".to_owned(),
-            ureq::Error::Rustls(inner) => format!("TLS: {inner}"),
-            ureq::Error::Tls(why) => format!("TLS: {why}"),
-            other => other.to_string(),
+        let (judged, verdict) = oneshot::channel();
+        let expect = self.expect.clone();
+        start_thread("judge", move || drop(judged.send(expect.body(&body))))
+            .map_err(|error| Wrong::NotAsked(format!("no thread to read its answer: {error}")))?;
+        match verdict.await {
+            Ok(verdict) => verdict.map_err(Wrong::Answer),
+            Err(_) => Err(Wrong::NotAsked("its answer could not be read".to_owned())),
         }
     }
 }
@@ -186,68 +171,45 @@ impl fmt::Debug for HttpCheck {
     }
 }
 
-/// What a good verdict adds.
-enum Note {
-    Nothing,
-    CutOff,
+/// A body on its way in: how much of it there was, and what of it is kept.
+pub(super) struct Taken {
+    keep: bool,
+    size: usize,
+    kept: Vec<u8>,
 }
 
-/// Why an answer that came is not good.
-enum Wrong {
-    Answer(String),
-    TimedOut(String),
-}
-
-fn is_timeout(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Timeout(_) => true,
-        ureq::Error::Io(inner) => inner.kind() == std::io::ErrorKind::TimedOut,
-        _ => false,
+impl Taken {
+    pub(super) fn new(check: &HttpCheck) -> Self {
+        Self { keep: check.reads_body(), size: 0, kept: Vec::new() }
     }
-}
 
-fn agent(timeout: Option<Duration>) -> Agent {
-    let config = Agent::config_builder()
-        .timeout_global(timeout)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .max_idle_connections(0)
-        .max_idle_connections_per_host(0)
-        .user_agent(concat!("mcpd/", env!("CARGO_PKG_VERSION")))
-        .max_response_header_size(MAX_HEAD)
-        .input_buffer_size(INPUT_BUFFER)
-        .output_buffer_size(OUTPUT_BUFFER)
-        .build();
-    Agent::with_parts(config, DefaultConnector::new(), Names)
-}
-
-/// ureq's own resolver starts a thread for every question; see [`resolve`].
-#[derive(Debug)]
-struct Names;
-
-impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        // Without a timeout the duration is a century or more, which an `Instant` may not hold.
-        let limit = (*timeout.after).min(Duration::from_secs(24 * 3600));
-        let found = resolve::resolve(host, uri.port_u16().unwrap_or(default), Instant::now() + limit);
-        let found = found.map_err(|failure| match failure {
-            Failure::TimedOut => ureq::Error::Timeout(timeout.reason),
-            Failure::Unknown(why) => ureq::Error::Other(format!("cannot resolve {host}: {why}").into()),
-        })?;
-        let mut addresses = self.empty();
-        for address in found {
-            if addresses.try_push(address).is_err() {
-                break;
+    /// Takes in a piece; with a result the body is not read any further.
+    pub(super) fn more(&mut self, piece: &[u8]) -> Option<Result<Body, Wrong>> {
+        self.size += piece.len();
+        if self.size <= MAX_BODY {
+            if self.keep {
+                self.kept.extend_from_slice(piece);
             }
+            return None;
         }
-        Ok(addresses)
+        Some(if self.keep {
+            Err(Wrong::Answer("body is larger than 1 MiB".to_owned()))
+        } else {
+            Ok(Body::CutOff)
+        })
+    }
+
+    /// That was all.
+    pub(super) fn end(self) -> Body {
+        if self.keep { Body::Whole(self.kept) } else { Body::Ignored }
     }
 }
+
+/// An answer that breaks the protocol.
+pub(super) fn not_http(error: &ureq_proto::Error) -> String {
+    let text = error.to_string();
+    format!("answer is not HTTP: {}", text.strip_prefix("http parse fail: ").unwrap_or(&text))
+}
+
+pub(super) const LARGE_HEAD: &str = "answer's headers are larger than 16 KiB";
+pub(super) const BODY_CUT_OFF: &str = "body is cut off";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
@@ -81,6 +82,15 @@ impl Entry {
             self.verdicts.pop_front();
         }
         self.verdicts.push_back(verdict);
+    }
+
+    /// What is known of the reason for which it is parked.
+    pub(super) fn park_detail(&self, why: ParkReason) -> Option<&str> {
+        match why {
+            ParkReason::Limit { .. } | ParkReason::Prevented(_) => None,
+            ParkReason::ProgramMissing => self.missing.as_deref(),
+            ParkReason::CannotStart => self.spawn_error.as_deref(),
+        }
     }
 
     /// Program and arguments, the program as it was found.

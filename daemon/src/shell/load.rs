@@ -55,24 +55,39 @@ impl Source {
         let mut missing = BTreeMap::new();
         let mut programs = BTreeMap::new();
         let mut origins = BTreeMap::new();
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         for (name, spec) in &loaded.config.services {
             let key = mcpd_config::dotted(&["service", name, "exec"]);
             if let Some(Origin::File { file, line, .. }) = loaded.origins.get(&key) {
                 origins.insert(name.clone(), format!("{}:{line}", file.display()));
             }
-            match find_program(spec) {
-                Ok(program) => drop(programs.insert(name.clone(), program)),
+            match find_program(spec, &spec.exec) {
+                Ok(program) => {
+                    programs.insert(name.clone(), program);
+                    if let Err(why) = find_probe(spec) {
+                        warnings.push(format!(
+                            "service \"{name}\": its health check cannot be carried out: {why}"
+                        ));
+                    }
+                }
                 Err(why) => drop(missing.insert(name.clone(), why)),
             }
         }
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         Ok(Loaded { config: loaded.config, origins, warnings, missing, programs })
     }
 }
 
-/// The service's program with the PATH that the service will have; an error names the PATH that was searched.
-fn find_program(spec: &ServiceSpec) -> Result<PathBuf, String> {
-    let Some(first) = spec.exec.first() else { return Err("exec is empty".into()) };
+/// A health check that runs a program has one. It is looked for at each probe, so that it may come later.
+fn find_probe(spec: &ServiceSpec) -> Result<(), String> {
+    match spec.health.as_ref().map(|health| &health.probe) {
+        Some(Probe::Exec { argv }) => find_program(spec, argv).map(drop),
+        Some(Probe::Http(_) | Probe::Tcp { .. }) | None => Ok(()),
+    }
+}
+
+/// A program with the PATH that the service will have; an error names the PATH that was searched.
+fn find_program(spec: &ServiceSpec, argv: &[String]) -> Result<PathBuf, String> {
+    let Some(first) = argv.first() else { return Err("exec is empty".into()) };
     if let Some(dir) = &spec.working_directory
         && !dir.is_dir()
     {

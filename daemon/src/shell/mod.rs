@@ -50,8 +50,7 @@ use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
 use crate::watch::Watcher;
-
-pub use self::probe::IN_FLIGHT;
+use crate::workers::Workers;
 
 /// Messages taken in before time and signals get their turn.
 const BATCH: usize = 64;
@@ -89,6 +88,7 @@ pub struct Shell {
     logs: Logs,
     recorder: Recorder,
     scribe: Scribe,
+    workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
     watcher: Watcher,
@@ -129,6 +129,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Writes down what happens.
     pub scribe: Scribe,
+    /// Run what waits for a disk.
+    pub workers: Workers,
     /// Tells systemd.
     pub systemd: Systemd,
     /// The clients' sessions.
@@ -152,6 +154,7 @@ impl Shell {
             store,
             recorder,
             scribe,
+            workers,
             systemd,
             sessions,
             watcher,
@@ -175,6 +178,7 @@ impl Shell {
             logs,
             recorder,
             scribe,
+            workers,
             systemd,
             sessions,
             watcher,
@@ -197,10 +201,7 @@ impl Shell {
     }
 
     fn begin(&mut self, loaded: Loaded, store: &CrashStore) {
-        let warnings = loaded.warnings.clone();
-        for warning in warnings {
-            self.tell_own(Level::Warn, None, "config_warning", warning, serde_json::Value::Null);
-        }
+        self.warn(&loaded.warnings);
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
         for spec in specs {
             self.define(&spec, &loaded);
@@ -210,11 +211,11 @@ impl Shell {
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.
-    fn recall_crashes(&self, store: &CrashStore) {
+    fn recall_crashes(&mut self, store: &CrashStore) {
         let names: Vec<(ServiceId, Arc<str>)> =
             self.entries.iter().map(|(id, entry)| (*id, entry.name.clone())).collect();
         let (store, outbox) = (store.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let recalling = self.workers.run(move || {
             for (service, name) in names {
                 let count = store.count(&name);
                 if count == 0 {
@@ -227,6 +228,16 @@ impl Shell {
                 }
             }
         });
+        if let Err(error) = recalling {
+            let message = format!("earlier crashes are not counted: no thread to look for them: {error}");
+            self.tell_own(Level::Warn, None, "recall_failed", message, serde_json::Value::Null);
+        }
+    }
+
+    fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.tell_own(Level::Warn, None, "config_warning", warning.clone(), serde_json::Value::Null);
+        }
     }
 
     fn now(&self) -> (Mono, Timestamp) {
@@ -334,13 +345,15 @@ impl Shell {
         let logs = self.logs;
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
-        tokio::task::spawn_blocking(move || {
+        let last_words = move || {
             logs.stop(LAST_WORDS);
             scribe.flush(LAST_WORDS);
             let _ = done.send(());
-        });
-        // Either they are written, or the disk hangs and nobody is served by waiting longer.
-        let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        };
+        if self.workers.run(last_words).is_ok() {
+            // Either they are written, or the disk hangs and nobody is served by waiting longer.
+            let _ = tokio::time::timeout(LAST_WORDS * 2, ended).await;
+        }
     }
 }
 

@@ -42,6 +42,9 @@ impl Shell {
                 if note.kind == NoteKind::SpawnSlow {
                     self.spawner.relieve();
                 }
+                if note.kind == NoteKind::ProbeLost {
+                    self.probe_lost(note.service);
+                }
                 self.tell(&note);
                 self.consequences_told(&note);
                 self.systemd.changed();
@@ -71,7 +74,7 @@ impl Shell {
         self.next_key += 1;
         let Some(entry) = self.entries.get_mut(&service) else {
             // Every spawn is answered, whatever happened to the service meanwhile.
-            self.events.push_back(Event::SpawnFailed { service, generation });
+            self.events.push_back(Event::SpawnFailed { service, generation, permanent: false });
             return;
         };
         entry.verdicts.clear();

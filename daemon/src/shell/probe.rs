@@ -1,24 +1,45 @@
-//! How is a health check carried out? HTTP and TCP on the blocking pool, which grows with what is in flight and never
-//! with what is configured; a program as a process of its own, minded by a task.
+//! How is a health check carried out? HTTP and TCP by a task on this runtime; a program as a process of its own, minded
+//! by a task. Whatever becomes of it, its verdict comes within the probe's timeout and [`PROBE_GRACE`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use mcpd_config::ServiceSpec;
 use mcpd_config::spec::Probe;
-use mcpd_core::ServiceId;
+use mcpd_core::event::PROBE_GRACE;
+use mcpd_core::{Finding, ServiceId};
+use mcpd_proto::crash::HealthVerdict;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout as within;
 
 use super::message::Message;
+use super::report::stamp;
 use super::take::run_id_of;
 use super::{Owner, Shell};
-use crate::probe::{self, Verdict};
-use crate::spawner::{Job, Started};
+use crate::probe::{self, HttpCheck, Verdict};
+use crate::spawner::{Job, NotStarted, Started};
 use crate::sys;
 
 /// The end of a probe program's output that is kept for its verdict.
 const OUTPUT: usize = 4096;
 /// `signal(7)`
 const SIGKILL: i32 = 9;
+
+/// How long a probe's program may take to start. It takes a millisecond, unless its disk hangs or the machine is busy
+/// starting others.
+const TO_START: Duration = Duration::from_secs(1);
+/// How long a probe's program may take to end by SIGKILL. One that waits in the kernel takes longer, and has timed out
+/// all the same.
+const TO_DIE: Duration = Duration::from_millis(500);
+/// How long the output of a program that has ended is read, when somebody else holds its pipe.
+const TO_READ: Duration = Duration::from_millis(200);
+
+const _: () = assert!(
+    TO_START.as_millis() + TO_DIE.as_millis() + TO_READ.as_millis() < PROBE_GRACE.as_millis(),
+    "the core stops waiting before the verdict comes"
+);
 
 /// A health probe's program, to the loop.
 pub(super) struct Helper {
@@ -30,19 +51,33 @@ impl Shell {
     pub(super) fn probe(&mut self, service: ServiceId, generation: u64, number: u64) {
         let Some(entry) = self.entries.get(&service) else { return };
         let Some(health) = &entry.spec.health else { return };
-        let (spec, timeout) = (entry.spec.clone(), health.timeout);
-        let outbox = self.outbox.clone();
+        let (spec, check) = (entry.spec.clone(), entry.check.clone());
         let report = move |verdict| Message::Probed { service, generation, probe: number, verdict };
+        self.carry_out(&spec, &health.probe.clone(), health.timeout, check, report);
+    }
+
+    /// Begins a probe of any kind; `report` makes the message that brings its verdict into the loop. `check` is that of
+    /// an HTTP probe.
+    fn carry_out(
+        &mut self,
+        spec: &Arc<ServiceSpec>,
+        probe: &Probe,
+        timeout: Duration,
+        check: Option<Arc<HttpCheck>>,
+        report: impl FnOnce(Verdict) -> Message + Send + 'static,
+    ) {
+        let outbox = self.outbox.clone();
         // Only while the daemon ends there is nobody to tell.
-        let tell = move |outbox: mpsc::Sender<Message>, verdict| drop(outbox.blocking_send(report(verdict)));
-        match &health.probe {
+        match probe {
             Probe::Http(_) => {
-                let Some(check) = entry.check.clone() else { return };
-                tokio::task::spawn_blocking(move || tell(outbox, check.run()));
+                let Some(check) = check else { return };
+                tokio::spawn(async move { drop(outbox.send(report(check.run().await)).await) });
             }
             Probe::Tcp { address } => {
                 let address = address.clone();
-                tokio::task::spawn_blocking(move || tell(outbox, probe::tcp(&address, timeout)));
+                tokio::spawn(async move {
+                    drop(outbox.send(report(probe::tcp(&address, timeout).await)).await);
+                });
             }
             Probe::Exec { argv } => {
                 let key = self.next_key;
@@ -53,7 +88,7 @@ impl Shell {
                 self.owners.insert(key, Owner::Helper(helper));
                 self.spawning += 1;
                 let run_id = run_id_of(&self.boot, key);
-                self.spawner.submit(Job { key, spec, run_id, probe: Some(argv.clone()) });
+                self.spawner.submit(Job { key, spec: spec.clone(), run_id, probe: Some(argv.clone()) });
                 tokio::spawn(async move {
                     let verdict = mind(key, timeout, started, ended, &outbox).await;
                     let _ = outbox.send(report(verdict)).await;
@@ -62,22 +97,33 @@ impl Shell {
         }
     }
 
-    pub(super) fn helper_spawned(&mut self, key: sys::Key, result: Result<Started, String>) {
-        let Some(Owner::Helper(helper)) = self.owners.get_mut(&key) else { return };
-        let answer = match result {
-            Ok(started) => {
-                let spawned = started.spawned;
-                self.children.adopt(key, spawned.process, &run_id_of(&self.boot, key));
-                Ok(spawned.stdout)
-            }
-            Err(why) => Err(why),
-        };
-        let failed = answer.is_err();
-        if let Some(started) = helper.started.take() {
-            let _ = started.send(answer);
+    /// No verdict came of a probe at all.
+    pub(super) fn probe_lost(&mut self, service: Option<ServiceId>) {
+        if let Some(entry) = service.and_then(|service| self.entries.get_mut(&service)) {
+            let Verdict { finding, detail } = Verdict::unknown("no verdict came");
+            let time = stamp(Timestamp::now());
+            entry.remember(HealthVerdict { time, ok: false, unknown: finding == Finding::Unknown, detail });
         }
-        if failed {
-            self.owners.remove(&key);
+    }
+
+    pub(super) fn helper_spawned(&mut self, key: sys::Key, result: Result<Started, NotStarted>) {
+        let Some(Owner::Helper(helper)) = self.owners.get_mut(&key) else { return };
+        let started = helper.started.take();
+        match result {
+            Ok(Started { spawned, .. }) => {
+                self.children.adopt(key, spawned.process, &run_id_of(&self.boot, key));
+                let waited_for = started.is_some_and(|started| started.send(Ok(spawned.stdout)).is_ok());
+                if !waited_for {
+                    // It took so long to start that nobody wants to know any more.
+                    self.kill_helper(key);
+                }
+            }
+            Err(NotStarted { why, permanent: _ }) => {
+                self.owners.remove(&key);
+                if let Some(started) = started {
+                    let _ = started.send(Err(why));
+                }
+            }
         }
     }
 
@@ -111,10 +157,11 @@ async fn mind(
     outbox: &mpsc::Sender<Message>,
 ) -> Verdict {
     let begun = Instant::now();
-    let output = match started.await {
-        Ok(Ok(output)) => output,
-        Ok(Err(why)) => return Verdict { ok: false, detail: format!("could not be started: {why}") },
-        Err(_) => return Verdict { ok: false, detail: "mcpd is shutting down".into() },
+    let output = match within(TO_START, started).await {
+        Ok(Ok(Ok(output))) => output,
+        Ok(Ok(Err(why))) => return Verdict::unknown(&why),
+        Ok(Err(_)) => return Verdict::unknown("mcpd is shutting down"),
+        Err(_) => return Verdict::unknown("the system has not started its program within 1 s"),
     };
     let (tail_tx, tail) = oneshot::channel();
     tokio::spawn(async move {
@@ -125,17 +172,18 @@ async fn mind(
         let _ = tail_tx.send(kept);
     });
     let mut timed_out = None;
-    let (code, signal) = match tokio::time::timeout(timeout, &mut ended).await {
-        Ok(end) => end.unwrap_or((None, None)),
+    let (code, signal) = match within(timeout, &mut ended).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(_)) => return Verdict::unknown("mcpd is shutting down"),
         Err(_) => {
             timed_out = Some(timeout);
             let _ = outbox.send(Message::KillHelper(key)).await;
-            ended.await.unwrap_or((None, None))
+            within(TO_DIE, ended).await.ok().and_then(Result::ok).unwrap_or((None, None))
         }
     };
     let took = begun.elapsed();
     // Its output ends with it, unless somebody else holds the pipe: then what came so far has to do.
-    let tail = tokio::time::timeout(Duration::from_millis(200), tail).await;
+    let tail = within(TO_READ, tail).await;
     let tail = tail.ok().and_then(Result::ok).unwrap_or_default();
     probe::exec_verdict(code, signal, timed_out, took, &String::from_utf8_lossy(&tail))
 }
@@ -153,6 +201,3 @@ async fn last_bytes(mut pipe: impl AsyncRead + Unpin) -> Vec<u8> {
     }
     kept
 }
-
-/// The blocking pool's size: so many probes can be in flight before one waits for another.
-pub const IN_FLIGHT: usize = 4096;

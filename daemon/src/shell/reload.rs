@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::plan::{Plan, diff};
 use mcpd_core::event::Redefinition;
+use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::StateView;
 use mcpd_core::{Event, ServiceId};
 use mcpd_proto::SCHEMA;
@@ -55,9 +56,27 @@ impl Shell {
     fn read(&mut self) {
         self.reloads.reading = true;
         let (source, outbox) = (self.source.clone(), self.outbox.clone());
-        tokio::task::spawn_blocking(move || {
+        let reading = self.workers.run(move || {
             let _ = outbox.blocking_send(Message::Loaded(Box::new(source.load(false))));
         });
+        if let Err(error) = reading {
+            self.unread(&error);
+        }
+    }
+
+    /// The system has no room for a thread that reads: whoever waits is told so, instead of waiting for room.
+    fn unread(&mut self, error: &std::io::Error) {
+        self.reloads.reading = false;
+        self.reloads.again = false;
+        let message = format!("there is no thread to read the configuration: {error}; nothing was changed");
+        self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+        self.tell_own(Level::Error, None, "reload_failed", message.clone(), json!({}));
+        let waiting = self.reloads.now.drain(..).chain(self.reloads.next.drain(..));
+        for reply in waiting {
+            let _ = reply.send(Err(ErrorObject::new(Kind::DaemonBusy, message.clone())));
+        }
+        let summary = self.summary();
+        self.systemd.ready(&summary);
     }
 
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, String>) {
@@ -65,7 +84,10 @@ impl Shell {
         // What is known by now is settled first and what is planned is carried out at once, so that no removal comes to
         // its end between the plan and its execution: a service that is wanted again would go with it.
         self.drive();
-        let result = loaded.map(|loaded| self.apply(&loaded));
+        let result = loaded.map(|loaded| {
+            self.warn(&loaded.warnings);
+            self.apply(&loaded)
+        });
         self.drive();
         let when = stamp(Timestamp::now());
         match &result {
@@ -123,8 +145,8 @@ impl Shell {
                 self.redefine(spec, loaded, true);
             } else if update.contains(name) {
                 self.redefine(spec, loaded, false);
-            } else if self.program_appeared(spec, loaded) {
-                // Its definition is the same, but what kept it down is gone.
+            } else if self.program_appeared(spec, loaded) || self.cannot_start(spec) {
+                // Its definition is the same, but what kept it down is gone, or may be.
                 self.redefine(spec, loaded, true);
                 restart.push(name.clone());
                 unchanged = unchanged.saturating_sub(1);
@@ -150,6 +172,13 @@ impl Shell {
             .get(&spec.name)
             .and_then(|id| self.entries.get(id))
             .is_some_and(|entry| entry.missing.is_some() && !loaded.missing.contains_key(&spec.name))
+    }
+
+    /// It is parked because starting it failed, for a reason that only a try can tell to be gone.
+    fn cannot_start(&self, spec: &ServiceSpec) -> bool {
+        let view = self.names.get(&spec.name).and_then(|id| self.core.view(*id));
+        let parked = StateView::Parked(ParkReason::CannotStart);
+        spec.enabled && view.is_some_and(|view| view.state == parked)
     }
 
     /// A service that is new, or that was being removed and is wanted again.

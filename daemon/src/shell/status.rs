@@ -161,7 +161,8 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
         StateView::Spawning => (State::Spawning, None),
         StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
         StateView::Up => {
-            let detail = entry.verdicts.back().map_or("no verdict yet", |verdict| verdict.detail.as_str());
+            let known = entry.verdicts.iter().rev().find(|verdict| !verdict.unknown);
+            let detail = known.map_or("no verdict yet", |verdict| verdict.detail.as_str());
             let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
             let reason = match view.health {
                 HealthView::None | HealthView::Starting | HealthView::Healthy => None,
@@ -186,7 +187,7 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
         }
         StateView::Parked(why) => {
-            let reason = words::park_reason(why, entry.missing.as_deref());
+            let reason = words::park_reason(why, entry.park_detail(why));
             let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
             let last = last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
             (State::Parked, Some(reason + &last))

@@ -1,7 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
-use mcpd_core::{Event, Exit, Mono, ServiceId};
+use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
@@ -12,6 +12,7 @@ use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
 use crate::scribe::Level;
+use crate::spawner::{Answer, NotStarted, Started};
 use crate::sys;
 
 /// Lines kept of a failed run for whoever waits for a start.
@@ -35,14 +36,19 @@ impl Shell {
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
             Message::Probed { service, generation, probe, verdict } => {
-                let ok = verdict.ok;
+                let finding = verdict.finding;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(HealthVerdict { time, ok, detail: verdict.detail });
+                    entry.remember(HealthVerdict {
+                        time,
+                        ok: finding == Finding::Good,
+                        unknown: finding == Finding::Unknown,
+                        detail: verdict.detail,
+                    });
                 }
-                self.events.push_back(Event::Probed { service, generation, probe, ok });
+                self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),
@@ -103,8 +109,8 @@ impl Shell {
         }
     }
 
-    fn spawned(&mut self, answer: crate::spawner::Answer) {
-        let crate::spawner::Answer { key, result } = answer;
+    fn spawned(&mut self, answer: Answer) {
+        let Answer { key, result } = answer;
         self.spawning -= 1;
         match self.owners.get_mut(&key) {
             Some(Owner::Service { service, generation }) => {
@@ -124,7 +130,7 @@ impl Shell {
         key: sys::Key,
         service: ServiceId,
         generation: u64,
-        result: Result<crate::spawner::Started, String>,
+        result: Result<Started, NotStarted>,
     ) {
         let entry = self.entries.get_mut(&service);
         match result {
@@ -149,13 +155,13 @@ impl Shell {
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }
-            Err(why) => {
+            Err(NotStarted { why, permanent }) => {
                 self.owners.remove(&key);
                 if let Some(entry) = entry {
                     entry.spawn_error = Some(why);
                     entry.last_lines.clear();
                 }
-                self.events.push_back(Event::SpawnFailed { service, generation });
+                self.events.push_back(Event::SpawnFailed { service, generation, permanent });
             }
         }
     }

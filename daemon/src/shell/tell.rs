@@ -16,7 +16,6 @@ impl Shell {
     pub(super) fn tell(&self, note: &Note) {
         let entry = note.service.and_then(|id| self.entries.get(&id));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
-        let missing = entry.and_then(|entry| entry.missing.as_deref());
         let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
         let mut data = Map::new();
         if note.generation > 0 {
@@ -95,6 +94,14 @@ impl Shell {
             NoteKind::ProbeLost => {
                 (Level::Warn, "probe_lost", "a health check brought no verdict at all".into())
             }
+            NoteKind::ProbeUnknown => {
+                let why = verdict.unwrap_or("no verdict");
+                (Level::Warn, "probe_unknown", format!("its health is unknown: {why}"))
+            }
+            NoteKind::ProbeKnown => {
+                let found = verdict.unwrap_or("the check was carried out");
+                (Level::Info, "probe_known", format!("its health is known again: {found}"))
+            }
             NoteKind::Backoff { delay, attempt } => {
                 put("delay_seconds", delay.as_secs_f64().into());
                 put("attempt", (*attempt).into());
@@ -102,7 +109,8 @@ impl Shell {
                 (Level::Info, "backoff", format!("restart {attempt} in a row, {when} after it ended"))
             }
             NoteKind::Parked(why) => {
-                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, missing)))
+                let detail = entry.and_then(|entry| entry.park_detail(*why));
+                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail)))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
             NoteKind::CountersReset => {

@@ -16,9 +16,13 @@ pub use files::{
     async_pipe, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
+pub(super) use spawn::is_permanent;
 pub use spawn::{Process, spawn};
 
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::Foundation::{
+    ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_TOO_MANY_OPEN_FILES,
+};
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{
     ComputerNamePhysicalDnsHostname, GetComputerNameExW, OSVERSIONINFOW,
@@ -26,6 +30,16 @@ use windows_sys::Win32::System::SystemInformation::{
 
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
+
+/// No plan names an account on Windows.
+pub fn unknown_account(_: &[crate::sys::Setup]) -> Option<String> {
+    None
+}
+
+/// There is no exec step on Windows.
+pub fn exec_step() -> Option<i32> {
+    None
+}
 
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts. It is the
 /// clock of the standard library's `Instant` too, so that deadlines and timers agree.
@@ -73,6 +87,21 @@ pub fn os_release() -> String {
 /// Whether the daemon runs as root: there is none on Windows.
 pub fn is_root() -> bool {
     false
+}
+
+/// Does this error say that the machine, or the daemon's share of it, has no room: no handle, socket or memory?
+pub fn is_shortage(error: &std::io::Error) -> bool {
+    const SHORTAGES: [u32; 6] = [
+        ERROR_TOO_MANY_OPEN_FILES,
+        ERROR_NOT_ENOUGH_MEMORY,
+        ERROR_OUTOFMEMORY,
+        ERROR_NO_SYSTEM_RESOURCES,
+        // Winsock's own numbers of the same: WSAEMFILE, WSAENOBUFS.
+        10_024,
+        10_055,
+    ];
+    let raw = error.raw_os_error().and_then(|raw| u32::try_from(raw).ok());
+    raw.is_some_and(|raw| SHORTAGES.contains(&raw))
 }
 
 /// Windows has no limit of open files that could be raised.

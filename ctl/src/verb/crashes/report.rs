@@ -4,7 +4,7 @@ use mcpd_proto::crash::{CrashReport, Resources, RestartDecision};
 use mcpd_proto::log::LogLine;
 
 use super::what;
-use crate::look::{BAD, BOLD, Fact, GOOD, Look};
+use crate::look::{BAD, BOLD, DIM, Fact, GOOD, Look};
 use crate::verb::status::command;
 use crate::{human, lines, text};
 
@@ -18,7 +18,11 @@ pub(crate) fn render(report: &CrashReport, look: &Look) -> String {
     if !report.health.is_empty() {
         text.push_str(&title("Health checks, the last one at the end:", look));
         for verdict in &report.health {
-            let (word, style) = if verdict.ok { ("ok", GOOD) } else { ("failed", BAD) };
+            let (word, style) = match (verdict.ok, verdict.unknown) {
+                (true, _) => ("ok", GOOD),
+                (false, false) => ("failed", BAD),
+                (false, true) => ("?", DIM),
+            };
             let time = look.clock.clock_precise(&verdict.time);
             let detail = look.wrap(&text::safe(&verdict.detail), 2 + text::width(&time) + 1 + 7);
             for (at, detail) in detail.iter().enumerate() {
@@ -164,6 +168,7 @@ mod tests {
             health: vec![HealthVerdict {
                 time: "2026-11-22T11:26:59Z".into(),
                 ok: false,
+                unknown: false,
                 detail: "503 after 4 ms: expected 200, and the body said something that takes long".into(),
             }],
             resources: Resources {

@@ -47,13 +47,18 @@ impl Service {
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Start));
         self.wanted_anew();
+        if !self.started_anew(cx, request) {
+            self.supersede_stops(cx, Verb::Start);
+            self.wait_for_up(request, self.generation);
+        }
+    }
+
+    /// Where nothing runs, or what runs is on its way down, a start and a restart are the same: a new process as soon as
+    /// may be. False, and nothing done, where a process is there or on its way.
+    fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId) -> bool {
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
-                self.wait_for_up(request, self.generation);
-            }
-            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
-                self.supersede_stops(cx, Verb::Start);
                 self.wait_for_up(request, self.generation);
             }
             Actual::Stopping(stopping) => {
@@ -64,7 +69,9 @@ impl Service {
                 ending.start_now = true;
                 self.wait_for_up(request, self.generation + 1);
             }
+            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => return false,
         }
+        true
     }
 
     pub(super) fn asked_to_restart(&mut self, cx: &mut Cx<'_>, request: RequestId) {
@@ -73,30 +80,18 @@ impl Service {
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Restart));
         self.wanted_anew();
-        match &mut self.actual {
-            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
-                self.spawn(cx);
-                self.wait_for_up(request, self.generation);
-            }
+        if self.started_anew(cx, request) {
+            return;
+        }
+        if let Some((child, _)) = self.running() {
+            let child = child.clone();
+            self.stop_child(cx, child, StopCause::Restart);
+            self.postpone_starts();
+            self.wait_for_up(request, self.generation + 1);
+        } else {
             // The process that is on its way is as new as one that would be asked for now.
-            Actual::Spawning(_) => {
-                self.supersede_stops(cx, Verb::Restart);
-                self.wait_for_up(request, self.generation);
-            }
-            Actual::Starting(child) | Actual::Up(child) => {
-                let child = child.clone();
-                self.stop_child(cx, child, StopCause::Restart);
-                self.postpone_starts();
-                self.wait_for_up(request, self.generation + 1);
-            }
-            Actual::Stopping(stopping) => {
-                stopping.start_now = true;
-                self.wait_for_up(request, self.generation + 1);
-            }
-            Actual::Ending(ending) => {
-                ending.start_now = true;
-                self.wait_for_up(request, self.generation + 1);
-            }
+            self.supersede_stops(cx, Verb::Restart);
+            self.wait_for_up(request, self.generation);
         }
     }
 
@@ -151,8 +146,10 @@ impl Service {
         self.watched.lift();
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
-            // It was decided with the failures that are now forgotten.
-            Actual::Ending(ending) if ending.decision.what != What::AsAsked => {
+            // It was decided with the failures that are now forgotten; what time does not mend is none of them.
+            Actual::Ending(ending)
+                if !matches!(ending.decision.what, What::AsAsked | What::Park(ParkReason::CannotStart)) =>
+            {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
             }
             Actual::Down(_)

@@ -48,16 +48,7 @@ impl Service {
 
     pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
         let policy = self.policy.health.clone();
-        let (child, starting) = match &mut self.actual {
-            Actual::Starting(child) => (child, true),
-            Actual::Up(child) => (child, false),
-            Actual::Down(_)
-            | Actual::Spawning(_)
-            | Actual::Stopping(_)
-            | Actual::Ending(_)
-            | Actual::Backoff { .. }
-            | Actual::Parked(_) => return,
-        };
+        let Some((child, starting)) = self.running() else { return };
         child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
         if starting && policy.is_none() {
             let child = child.clone();

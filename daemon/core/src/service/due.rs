@@ -69,12 +69,12 @@ impl Service {
     pub(super) fn probe_due(&mut self, cx: &mut Cx<'_>) {
         let (service, generation) = (self.id, self.generation);
         let Some(policy) = self.policy.health.clone() else { return };
-        let (Actual::Starting(child) | Actual::Up(child)) = &mut self.actual else { return };
+        let Some((child, _)) = self.running() else { return };
         let Some(health) = child.health.as_mut() else { return };
         if health.lost(cx.now) {
             let probe = health.number();
             self.note(cx, NoteKind::ProbeLost);
-            self.probed(cx, probe, false);
+            self.probed(cx, probe, Finding::Unknown);
         } else if let Some(probe) = health.ask(&policy, cx.now) {
             child.probes = probe;
             cx.out.push(Action::Probe { service, generation, probe });

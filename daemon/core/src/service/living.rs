@@ -29,24 +29,22 @@ impl Service {
         }
     }
 
-    pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, ok: bool) {
+    pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, finding: Finding) {
         let Some(policy) = self.policy.health.clone() else { return };
         // What it was before the verdict counts, even when the timer that was to say so is late.
         self.reset_if_stable(cx);
-        let (child, starting) = match &mut self.actual {
-            Actual::Starting(child) => (child, true),
-            Actual::Up(child) => (child, false),
-            // It is on its way down or gone: the verdict is about the past.
-            Actual::Down(_)
-            | Actual::Spawning(_)
-            | Actual::Stopping(_)
-            | Actual::Ending(_)
-            | Actual::Backoff { .. }
-            | Actual::Parked(_) => return,
-        };
+        // On its way down or gone: the verdict is about the past.
+        let Some((child, starting)) = self.running() else { return };
         let Some(health) = child.health.as_mut().filter(|health| health.owes(probe)) else { return };
-        let meaning = health.judge(&policy, cx.now, ok);
+        let sight = health.sight(finding);
+        let meaning = health.judge(&policy, cx.now, finding);
         let failures = health.failures();
+        let child = child.clone();
+        match sight {
+            Some(Sight::Lost) => self.note(cx, NoteKind::ProbeUnknown),
+            Some(Sight::Regained) => self.note(cx, NoteKind::ProbeKnown),
+            None => {}
+        }
         match meaning {
             Meaning::Same => {}
             Meaning::Recovered => {
@@ -56,7 +54,6 @@ impl Service {
             }
             Meaning::Faltered => self.note(cx, NoteKind::ProbeFailed),
             Meaning::Unhealthy => {
-                let child = child.clone();
                 self.note(cx, NoteKind::Unhealthy { failures });
                 if policy.restart {
                     self.stop_child(cx, child, StopCause::Failure(Failure::Health));
@@ -64,7 +61,7 @@ impl Service {
                 }
             }
         }
-        if ok {
+        if finding == Finding::Good {
             if starting {
                 self.become_up(cx);
             }

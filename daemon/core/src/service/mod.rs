@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use crate::action::{Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, StopCause, Whom};
 use crate::event::{
-    DRAIN_LIMIT, Exit, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
+    DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
 };
-use crate::health::{Health, Meaning};
+use crate::health::{Health, Meaning, Sight};
 use crate::policy::Policy;
 use crate::time::{Chance, Mono};
 use crate::verdict::{Decision, Failure, ParkReason, What, is_crash_signal};
@@ -243,6 +243,20 @@ impl Service {
             }
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => None,
+        }
+    }
+
+    /// The child that nobody has asked to end, and whether it is still starting.
+    fn running(&mut self) -> Option<(&mut Child, bool)> {
+        match &mut self.actual {
+            Actual::Starting(child) => Some((child, true)),
+            Actual::Up(child) => Some((child, false)),
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => None,

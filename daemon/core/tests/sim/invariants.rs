@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcpd_core::action::{StopCause, Then};
 use mcpd_core::event::{MOST_DEBOUNCES, OWN_WRITES, RECORD_LIMIT};
-use mcpd_core::verdict::Failure;
+use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
@@ -86,15 +86,18 @@ pub(crate) fn judge(
         }
         Action::Probe { generation, probe, .. } => {
             probes_are_for_the_living(life, *generation)?;
-            one_probe_at_a_time(life, *probe)
+            one_probe_at_a_time(life, *probe)?;
+            blindness_is_said(life)
         }
         Action::Note(note) => match &note.kind {
             NoteKind::Backoff { delay, attempt } => {
+                what_time_does_not_mend_is_not_retried(life)?;
                 attempts_are_counted(life, *attempt)?;
                 restarts_in_a_row_are_limited(life, *attempt)?;
                 backoff_is_what_the_policy_says(life, *delay, *attempt)?;
                 backoff_never_shrinks(life, *delay)
             }
+            NoteKind::Parked(ParkReason::CannotStart) => only_what_time_does_not_mend_is_parked_so(life),
             NoteKind::CountersReset => counters_start_again_after_a_stable_run(life, now),
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
@@ -105,6 +108,9 @@ pub(crate) fn judge(
                 a_self_writer_is_suspended(life)
             }
             NoteKind::WatchSuspended { .. } => a_watch_is_suspended_for_a_reason(life),
+            NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => unknowns_never_kill(life),
+            NoteKind::ProbeUnknown => blindness_is_said_once(life, true),
+            NoteKind::ProbeKnown => blindness_is_said_once(life, false),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
             _ => Ok(()),
         },
@@ -250,6 +256,20 @@ fn crash_is_reported_before_the_next_spawn(life: &Life, now: Mono) -> Check {
 }
 
 // ---- backoff
+
+fn what_time_does_not_mend_is_not_retried(life: &Life) -> Check {
+    match &life.end {
+        Some(end) if end.permanent => broken!("what_time_does_not_mend_is_not_retried", "{life:?}"),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn only_what_time_does_not_mend_is_parked_so(life: &Life) -> Check {
+    match &life.end {
+        Some(end) if end.permanent => Ok(()),
+        end => broken!("only_what_time_does_not_mend_is_parked_so", "{end:?}"),
+    }
+}
 
 fn attempts_are_counted(life: &Life, attempt: u32) -> Check {
     if attempt == life.attempts + 1 {
@@ -415,6 +435,31 @@ pub(crate) fn changes_are_not_lost(ledger: &Ledger, views: impl Iterator<Item = 
         }
     }
     Ok(())
+}
+
+/// What could not be asked does not end a service: that takes enough failures, and the last word was one.
+fn unknowns_never_kill(life: &Life) -> Check {
+    let retries = life.policy.health.as_ref().map_or(u32::MAX, |health| health.retries);
+    match life.health {
+        Some(health) if health.failures >= retries && !health.blind => Ok(()),
+        health => broken!("unknowns_never_kill", "{health:?}"),
+    }
+}
+
+/// When the next probe goes out, it is known whether the last one could be carried out.
+fn blindness_is_said(life: &Life) -> Check {
+    match life.health {
+        Some(health) if health.blind == health.said_blind => Ok(()),
+        health => broken!("blindness_is_said", "{health:?}"),
+    }
+}
+
+/// Once when it begins, once when it is over.
+fn blindness_is_said_once(life: &Life, begins: bool) -> Check {
+    match life.health {
+        Some(health) if health.blind == begins && health.said_blind != begins => Ok(()),
+        health => broken!("blindness_is_said_once", "{begins}: {health:?}"),
+    }
 }
 
 // ---- clients

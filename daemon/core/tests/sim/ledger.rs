@@ -8,7 +8,7 @@ use mcpd_core::action::{StopCause, Then};
 use mcpd_core::event::SOON;
 use mcpd_core::policy::When;
 use mcpd_core::verdict::is_crash_signal;
-use mcpd_core::{Action, Event, Exit, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
+use mcpd_core::{Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,8 @@ pub(crate) struct End {
     pub(crate) forgotten: bool,
     /// Nobody asked for this end.
     pub(crate) unexpected: bool,
+    /// There was no process, and another try would not mend that.
+    pub(crate) permanent: bool,
 }
 
 /// An announced restart.
@@ -66,6 +68,10 @@ pub(crate) struct Health {
     pub(crate) failed: Option<Mono>,
     pub(crate) out: Option<u64>,
     pub(crate) asked: u64,
+    /// The newest probe could not be carried out.
+    pub(crate) blind: bool,
+    /// That was said.
+    pub(crate) said_blind: bool,
 }
 
 /// What is known of changed files, counted independently.
@@ -270,11 +276,14 @@ impl Ledger {
                     life.up = up_by_living(&life.policy).then_some(now);
                 }
             }
-            Event::SpawnFailed { service, generation } => {
+            Event::SpawnFailed { service, generation, permanent } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
                     life.ended(now, None);
+                    if let Some(end) = &mut life.end {
+                        end.permanent = *permanent;
+                    }
                 }
             }
             Event::Exited { service, generation, exit } => {
@@ -290,10 +299,10 @@ impl Ledger {
                     end.recorded = true;
                 }
             }
-            Event::Probed { service, generation, probe, ok } => {
+            Event::Probed { service, generation, probe, finding } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.alive && life.stop.is_none() {
-                    life.judged(now, *probe, *ok);
+                    life.judged(now, *probe, *finding);
                 }
             }
             Event::Drained { .. } | Event::TreeLeft { .. } => {}
@@ -444,22 +453,35 @@ impl Life {
 
     fn rearm(&mut self, now: Mono) {
         let asked = self.health.map_or(0, |health| health.asked);
-        self.health =
-            Some(Health { started: now, seen_ok: false, failures: 0, failed: None, out: None, asked });
+        self.health = Some(Health {
+            started: now,
+            seen_ok: false,
+            failures: 0,
+            failed: None,
+            out: None,
+            asked,
+            blind: false,
+            said_blind: false,
+        });
     }
 
-    fn judged(&mut self, now: Mono, probe: u64, ok: bool) {
+    fn judged(&mut self, now: Mono, probe: u64, finding: Finding) {
         let (Some(health), Some(policy)) = (&mut self.health, &self.policy.health) else { return };
         if health.out != Some(probe) {
             return;
         }
         health.out = None;
-        if ok {
-            health.seen_ok = true;
-            health.failures = 0;
-        } else if health.seen_ok || now >= health.started + policy.start_period {
-            health.failures += 1;
-            health.failed = Some(now);
+        health.blind = finding == Finding::Unknown;
+        match finding {
+            Finding::Good => {
+                health.seen_ok = true;
+                health.failures = 0;
+            }
+            Finding::Bad if health.seen_ok || now >= health.started + policy.start_period => {
+                health.failures += 1;
+                health.failed = Some(now);
+            }
+            Finding::Bad | Finding::Unknown => {}
         }
     }
 
@@ -486,6 +508,7 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
+            permanent: false,
         });
     }
 
@@ -538,6 +561,11 @@ impl Life {
                 }
             }
             NoteKind::Up { .. } => self.up = Some(now),
+            NoteKind::ProbeUnknown | NoteKind::ProbeKnown => {
+                if let Some(health) = &mut self.health {
+                    health.said_blind = *kind == NoteKind::ProbeUnknown;
+                }
+            }
             NoteKind::Crashed { .. } => {
                 if let Some(end) = &mut self.end {
                     end.noted = true;
@@ -545,7 +573,7 @@ impl Life {
             }
             NoteKind::ProbeLost => {
                 if let Some(probe) = self.health.and_then(|health| health.out) {
-                    self.judged(now, probe, false);
+                    self.judged(now, probe, Finding::Unknown);
                 }
             }
             _ => {}

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::{Action, Event, Mono};
+use mcpd_core::{Action, Event, Mono, NoteKind};
 
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
@@ -280,6 +280,9 @@ impl Run {
         match action {
             Action::Note(note) => {
                 self.seen.insert(format!("Note.{}", name(&note.kind)));
+                if let NoteKind::Parked(why) = &note.kind {
+                    self.seen.insert(format!("Parked.{}", name(why)));
+                }
             }
             Action::Reply { outcome, .. } => {
                 self.seen.insert(format!("Outcome.{}", name(outcome)));

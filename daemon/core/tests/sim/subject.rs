@@ -1,7 +1,7 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
 use mcpd_core::view::{StateView, View, WatchView};
-use mcpd_core::{Action, Core, Event, Mono, NoteKind, Outcome, RequestId, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,14 @@ pub(crate) enum Flaw {
     ActsEarly,
     /// Restarts a service that writes into what it watches for ever.
     NeverSuspends,
+    /// Takes no start for the last one: what cannot start is tried again.
+    TriesAgain,
+    /// Takes every failed start for the last one.
+    GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Takes a probe that could not be carried out for one that failed.
+    CountsUnknown,
 }
 
 /// The core or a broken one.
@@ -76,6 +82,13 @@ impl Subject {
             }
             (Flaw::IgnoresTree, Event::TreeLeft { service, generation, .. }) => {
                 Event::TreeLeft { service, generation, left: 0 }
+            }
+            (
+                Flaw::CountsUnknown,
+                Event::Probed { service, generation, probe, finding: Finding::Unknown },
+            ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
+            (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
+                Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
             }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
-use mcpd_core::{Action, Event, Exit, Mono, Policy, RequestId, ServiceId, Verb, Whom};
+use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, ServiceId, Verb, Whom};
 
 use super::dice::Dice;
 use super::invariants::Truth;
@@ -288,7 +288,8 @@ impl World {
             _ => self.dice.ms(10),
         };
         if !self.calm && self.dice.percent(12) {
-            return self.tell(late, Event::SpawnFailed { service, generation });
+            let permanent = self.dice.percent(40);
+            return self.tell(late, Event::SpawnFailed { service, generation, permanent });
         }
         let told = self.now + late;
         let endpoint = match self.dice.below(10) {
@@ -379,7 +380,7 @@ impl World {
         let (Some(health), Some(process)) = (health, self.process(service, generation)) else { return };
         let (endpoint, alive) = (process.endpoint, process.alive);
         let flap = self.dice.percent(50);
-        let (ok, mut late) = match endpoint {
+        let (well, mut late) = match endpoint {
             Endpoint::Hangs => (false, health.timeout),
             Endpoint::Bad => (false, self.dice.ms(20)),
             Endpoint::Good => (alive, self.dice.ms(5)),
@@ -392,7 +393,13 @@ impl World {
             }
             late = health.timeout + PROBE_GRACE + self.dice.ms(2_000);
         }
-        self.tell(late, Event::Probed { service, generation, probe, ok });
+        let finding = match well {
+            // No descriptor, no thread, no program: whatever the endpoint would have said.
+            _ if !self.calm && self.dice.percent(10) => Finding::Unknown,
+            true => Finding::Good,
+            false => Finding::Bad,
+        };
+        self.tell(late, Event::Probed { service, generation, probe, finding });
     }
 
     // ---- people, reloads and faults

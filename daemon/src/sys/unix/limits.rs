@@ -19,7 +19,21 @@ pub fn raise_open_files_limit() {
     }
 }
 
+/// Does this error say that the machine, or the daemon's share of it, has no room: no descriptor, process or memory?
+pub fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    const SHORTAGES: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+    error.raw_os_error().is_some_and(|raw| SHORTAGES.iter().any(|errno| errno.raw_os_error() == raw))
+}
+
 /// Gives a just-started child the limit that the daemon itself was given.
+/// The soft and the hard limit of open files that the daemon was given, when it has another one by now.
+pub(super) fn inherited() -> Option<(Option<u64>, Option<u64>)> {
+    INHERITED.get().map(|limit| (limit.current, limit.maximum))
+}
+
+/// Gives a just-started child the limit that the daemon itself was given. Children that go through the exec step have it
+/// before their program runs.
 ///
 /// The child runs already: in its first microseconds it may still see the higher limit. A child that has changed its
 /// user (a set-user-id program) keeps it, for an unprivileged daemon may not touch it any more; a dead one needs none.
