@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_config::spec::Signal;
-use mcpd_core::action::{DownReason, StopCause, Then};
+use mcpd_core::action::{DownReason, Stale, StopCause, Then};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::{Exit, Verb};
 use mcpd_proto::crash::CrashKind;
@@ -110,6 +110,27 @@ pub fn then(then: Then) -> &'static str {
         Then::Start => "start",
         Then::Signal(_) => "signal",
     }
+}
+
+/// What is newer than a process, as a stable name.
+#[must_use]
+pub fn stale(what: Stale) -> &'static str {
+    match what {
+        Stale::Program => "program",
+        Stale::Files => "files",
+    }
+}
+
+/// That a process is older than what is on disk. `changed`: what that is.
+#[must_use]
+pub fn stale_reason(what: Stale, changed: Option<&str>) -> String {
+    let (changed, old) = match what {
+        Stale::Program => (changed.unwrap_or("its program changed"), "the process still runs the old one"),
+        Stale::Files => {
+            (changed.unwrap_or("files that it watches changed"), "the process is older than that")
+        }
+    };
+    format!("{changed} on disk since it started: {old}")
 }
 
 /// Why changes of files have no consequences any more, and what to do. `changed`: the last of them.

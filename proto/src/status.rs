@@ -156,6 +156,9 @@ pub struct ServiceStatus {
     /// What comes of changed files; absent without `[watch]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
+    /// What on disk is newer than the process; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
     /// Why the service is as it is, one sentence; null when all is well.
@@ -179,6 +182,17 @@ pub struct ServiceStatus {
     /// The last lines of its output: only in the answer to `service.status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<LogLine>,
+}
+
+/// What on disk is newer than the process: it does not run what is there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// `program`: what it runs; `files`: what it watches.
+    pub what: String,
+    /// One sentence.
+    pub reason: String,
+    /// Since when, RFC 3339 UTC.
+    pub since: String,
 }
 
 /// What comes of changed files.

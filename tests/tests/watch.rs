@@ -273,3 +273,140 @@ fn a_change_starts_what_waits_or_was_given_up() {
     sandbox.write("src/fixed", "3");
     assert_eq!(daemon.status("p").state, State::Down);
 }
+
+/// A program of its own for a service: a copy that can be replaced.
+fn program(sandbox: &Sandbox, name: &str) {
+    let copy = sandbox.path(&format!("{name}.new"));
+    fs::copy(mcpd_tests::binaries::fixture(), &copy).unwrap();
+    // As a package manager does it.
+    fs::rename(copy, sandbox.path(name)).unwrap();
+}
+
+fn script(sandbox: &Sandbox, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = sandbox.write(name, text);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// peers.md 4.15: stale code served for days.
+#[test]
+fn a_program_that_is_replaced_makes_its_process_stale() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@dir/current", "run"]
+        "#,
+    );
+    program(&sandbox, "server");
+    std::os::unix::fs::symlink("server", sandbox.path("current")).unwrap();
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    daemon.wait_event("its program is watched", |event| event.event == "watching_program");
+    // Being run and read is no change.
+    fs::read(sandbox.path("server")).unwrap();
+    assert_eq!(daemon.status("a").stale, None);
+    let pid = daemon.pid_of("a");
+    program(&sandbox, "server");
+    let status = daemon.wait_status("a", "stale", |status| status.stale.is_some());
+    let stale = status.stale.unwrap();
+    assert_eq!((stale.what.as_str(), status.pid), ("program", Some(pid)));
+    assert!(stale.reason.contains("current changed on disk"), "{stale:#?}");
+    assert!(daemon.ctl(&["status"]).stdout.contains("s* "));
+    assert!(daemon.ctl(&["status", "a"]).stdout.contains("  stale: "));
+    assert_eq!(daemon.events().iter().filter(|event| event.event == "stale").count(), 1);
+    daemon.call("service.restart", json!({ "names": ["a"] }));
+    assert_eq!(daemon.status("a").stale, None);
+    // The link is pointed elsewhere.
+    program(&sandbox, "server-2");
+    daemon.wait_event("watched again", |event| event.event == "watching_program" && event.id > 10);
+    std::os::unix::fs::symlink("server-2", sandbox.path("next")).unwrap();
+    fs::rename(sandbox.path("next"), sandbox.path("current")).unwrap();
+    daemon.wait_status("a", "stale again", |status| status.stale.is_some());
+}
+
+#[test]
+fn what_only_gets_a_signal_is_stale_afterwards() {
+    let sandbox = sandbox("action = \"signal:SIGHUP\"");
+    let daemon = wait_up(&sandbox);
+    sandbox.write("src/app.py", "2");
+    let status = daemon.wait_status("a", "stale", |status| status.stale.is_some());
+    let stale = status.stale.unwrap();
+    assert_eq!(stale.what, "files");
+    assert!(stale.reason.starts_with("src/app.py changed on disk since it started"), "{stale:#?}");
+}
+
+/// "parked at once with the reason, and unparked by itself when the configuration, the executable or the named file
+/// changes"
+#[test]
+fn a_service_without_its_program_starts_when_that_appears() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.missing]
+        exec = ["@dir/opt/bin/server", "run"]
+        [service.searched]
+        exec = ["server", "run"]
+        environment = { PATH = "@dir/none:@dir/opt/bin" }
+        [service.nowhere]
+        exec = ["@fixture", "run"]
+        working_directory = "@dir/opt/data"
+        [service.mode]
+        exec = ["@dir/script"]
+        [service.interpreter]
+        exec = ["@dir/script2"]
+        "#,
+    );
+    sandbox.write("script", "#!/bin/sh\nexec sleep 1000\n");
+    script(&sandbox, "script2", &format!("#!{}/sh\nexec sleep 1000\n", sandbox.dir().display()));
+    let daemon = sandbox.start();
+    let all = ["missing", "searched", "nowhere", "mode", "interpreter"];
+    for service in all {
+        daemon.wait_state(service, State::Parked);
+        daemon.wait_event("watched", |event| {
+            event.event == "watching_program" && event.service.as_deref() == Some(service)
+        });
+    }
+    // What has nothing to do with them changes nothing.
+    fs::create_dir_all(sandbox.path("opt/bin")).unwrap();
+    sandbox.write("opt/bin/other", "");
+    program(&sandbox, "opt/bin/server");
+    for service in ["missing", "searched"] {
+        daemon.wait_state(service, State::Up);
+        let told = daemon.wait_event("why", |event| {
+            event.event == "program_changed" && event.service.as_deref() == Some(service)
+        });
+        assert!(told.message.ends_with("opt/bin/server changed"), "{told:#?}");
+    }
+    assert_eq!(daemon.status("nowhere").generation, 0);
+    fs::create_dir(sandbox.path("opt/data")).unwrap();
+    daemon.wait_state("nowhere", State::Up);
+    script(&sandbox, "script", "#!/bin/sh\nexec sleep 1000\n");
+    daemon.wait_state("mode", State::Up);
+    std::os::unix::fs::symlink("/bin/sh", sandbox.path("sh")).unwrap();
+    daemon.wait_state("interpreter", State::Up);
+    for service in all {
+        assert_eq!(daemon.status(service).crash_count, 0, "{service}");
+    }
+}
+
+/// "stay down with a reason until asked, or until config or executable change"
+#[test]
+fn a_service_parked_at_its_limit_starts_when_its_program_changes() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@dir/server"]
+        restart = { delay = "10ms", max_restarts = 2 }
+        "#,
+    );
+    script(&sandbox, "server", "#!/bin/sh\nexit 1\n");
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Parked);
+    daemon.wait_event("watched", |event| {
+        event.event == "watching_program"
+            && event.id > daemon.events().iter().find(|event| event.event == "parked").unwrap().id
+    });
+    script(&sandbox, "server.new", "#!/bin/sh\nexec sleep 1000\n");
+    fs::rename(sandbox.path("server.new"), sandbox.path("server")).unwrap();
+    let up = daemon.wait_state("a", State::Up);
+    assert_eq!((up.generation, up.restarts, up.crash_count), (4, 0, 3), "{up:#?}");
+}

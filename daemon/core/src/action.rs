@@ -262,11 +262,27 @@ pub enum NoteKind {
         /// What follows.
         then: Then,
     },
+    /// Something on disk is newer than the process from now on.
+    Stale {
+        /// What.
+        what: Stale,
+    },
+    /// It is parked, and what its start needs has changed and been quiet since: it starts.
+    ProgramChanged,
     /// Files changed soon after every one of the last starts: nothing follows from a change any more.
     WatchSuspended {
         /// So many starts or signals in a row.
         times: u32,
     },
+}
+
+/// What is newer than a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// The program that it runs.
+    Program,
+    /// Files that it watches.
+    Files,
 }
 
 /// What follows from a change of watched files.

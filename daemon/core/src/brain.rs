@@ -64,6 +64,7 @@ impl Core {
             Event::Redefine { service, to } => self.with(now, service, out, |s, cx| s.redefine(cx, *to)),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
             Event::FilesChanged { service } => self.with(now, service, out, Service::files_changed),
+            Event::ProgramChanged { service } => self.with(now, service, out, Service::program_changed),
             Event::Begun => {
                 if self.boot == Boot::Defining {
                     self.boot = Boot::Waiting;
@@ -298,6 +299,7 @@ fn view(service: &Service) -> View {
         restarts_total: service.restarts_total,
         health: health_view(service, health),
         watch: service.watch_view(),
+        stale: service.stale(),
         next: service.next(),
     }
 }

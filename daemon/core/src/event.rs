@@ -82,6 +82,11 @@ pub enum Event {
         /// Which one's.
         service: ServiceId,
     },
+    /// Its program changed on disk, or a place where that is looked for, or what else a start needs.
+    ProgramChanged {
+        /// Which one's.
+        service: ServiceId,
+    },
     /// All services that start with the daemon have been defined.
     Begun,
     /// A client asks for something.
@@ -185,6 +190,9 @@ pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
 /// A writer that never pauses must not put off for ever what follows from its changes: after so many times `debounce`
 /// they count as settled.
 pub const MOST_DEBOUNCES: u32 = 10;
+
+/// A program that changes is being written, given its mode, renamed: it is tried when that has been over for this long.
+pub const PROGRAM_SETTLES: Duration = Duration::from_millis(500);
 
 /// A change this soon after a start (or after the signal that the last change brought) may be the service's own work:
 /// byte code, a lock file, a log. A person needs longer to see what a change did and to make the next one.

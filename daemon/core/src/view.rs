@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{DownReason, StopCause};
+use crate::action::{DownReason, Stale, StopCause};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -32,6 +32,8 @@ pub struct View {
     pub health: HealthView,
     /// What comes of changed files.
     pub watch: WatchView,
+    /// What on disk is newer than the process, and since when.
+    pub stale: Option<(Stale, Mono)>,
     /// What happens next and when.
     pub next: Option<(NextView, Mono)>,
 }

@@ -103,6 +103,7 @@ fn worlds_reach_everything() {
         Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown Note.FilesChanged Note.WatchSuspended
+        Note.Stale Note.ProgramChanged
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn

@@ -16,7 +16,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail unknown timeout live redefine files remove shutdown stale";
+                      fail unknown timeout live redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -148,6 +148,7 @@ impl Bench {
             "live" => to(false, self.policy.health.clone()),
             "redefine" => to(true, self.policy.health.clone()),
             "files" => Event::FilesChanged { service },
+            "program" => Event::ProgramChanged { service },
             "nohealth" => to(false, None),
             "health" => to(false, policy(&["health"]).health),
             "otherfiles" => {

@@ -41,6 +41,10 @@ pub(super) struct Entry {
     pub(super) last_lines: Vec<LogLine>,
     /// Changes of watched files that nothing has followed from yet.
     pub(super) changes: Changes,
+    /// Changes of the program, or of what else a start needs, since the last start.
+    pub(super) program_changes: Changes,
+    /// What on disk is newer than the process, in words, once something is.
+    pub(super) stale: Option<String>,
 }
 
 /// A run of the service, from the spawn until nothing is left of it.
@@ -70,6 +74,8 @@ impl Entry {
             crash_count: 0,
             last_lines: Vec::new(),
             changes: Changes::default(),
+            program_changes: Changes::default(),
+            stale: None,
         }
     }
 

@@ -45,6 +45,7 @@ impl Shell {
                 if note.kind == NoteKind::ProbeLost {
                     self.probe_lost(note.service);
                 }
+                self.grown_stale(&note);
                 self.tell(&note);
                 self.consequences_told(&note);
                 self.systemd.changed();
@@ -81,6 +82,8 @@ impl Shell {
         entry.spawn_error = None;
         // It will see what is there now.
         entry.changes = Changes::default();
+        entry.program_changes = Changes::default();
+        entry.stale = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);

@@ -6,7 +6,7 @@ use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::{HealthView, NextView, StateView, View, WatchView};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument, Watch};
+use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, Stale, State, StatusDocument, Watch};
 
 use super::Shell;
 use super::entry::Entry;
@@ -126,6 +126,11 @@ impl Shell {
             started_at: view.started.map(wall),
             since: wall(view.since),
             watch: watch(view, entry),
+            stale: view.stale.map(|(what, since)| Stale {
+                what: words::stale(what).into(),
+                reason: words::stale_reason(what, entry.stale.as_deref()),
+                since: wall(since),
+            }),
             command: entry.command(),
             reason,
             next,

@@ -140,7 +140,7 @@ impl Shell {
                 let mut run_id = String::new();
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
-                    entry.program = Some(started.program);
+                    entry.program = Some(started.program.clone());
                     entry.run = Some(Run {
                         key,
                         generation,
@@ -152,6 +152,7 @@ impl Shell {
                 }
                 self.children.adopt(key, spawned.process, &run_id);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
+                self.watch_program(service, &started.program, started.seen);
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }

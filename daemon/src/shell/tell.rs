@@ -140,6 +140,16 @@ impl Shell {
                 put("then", json!(words::then(*then)));
                 (Level::Info, "files_changed", format!("{what}: {changed}"))
             }
+            NoteKind::Stale { what } => {
+                let changed = entry.and_then(|entry| entry.stale.clone());
+                put("what", words::stale(*what).into());
+                put("changed", json!(changed));
+                (Level::Warn, "stale", words::stale_reason(*what, changed.as_deref()))
+            }
+            NoteKind::ProgramChanged => {
+                let changed = entry.map_or_else(String::new, |entry| entry.program_changes.words());
+                (Level::Info, "program_changed", format!("no longer parked, starting: {changed}"))
+            }
             NoteKind::WatchSuspended { times } => {
                 let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
                 put("times", (*times).into());

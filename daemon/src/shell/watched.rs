@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_config::program::candidates;
 use mcpd_config::watched::Filter;
-use mcpd_core::action::Note;
+use mcpd_core::action::{Note, Stale};
+use mcpd_core::verdict::ParkReason;
 use mcpd_core::{Event, NoteKind, ServiceId};
 use serde_json::json;
 
 use super::Shell;
 use crate::scribe::Level;
-use crate::watch::{Changes, Sign, Target, Topic};
+use crate::watch::{Changes, Reach, Seen, Sign, Target, Topic};
 
 impl Shell {
     /// Watches what the service's `[watch]` names, or nothing.
@@ -24,7 +26,7 @@ impl Shell {
                 let target = |path: &PathBuf| Target {
                     path: path.clone(),
                     base: base.clone(),
-                    filter: filter.clone(),
+                    reach: Reach::Tree(filter.clone()),
                 };
                 watch.paths.iter().map(target).collect()
             }),
@@ -44,9 +46,44 @@ impl Shell {
         spec.working_directory.clone().unwrap_or_else(|| file.to_owned())
     }
 
+    /// Nothing of it is of interest any more.
     pub(super) fn unwatch(&mut self, service: ServiceId) {
-        // Nothing is started for no targets.
-        let _ = self.watcher.set(Topic::Files(service), Vec::new());
+        for topic in [Topic::Files(service), Topic::Program(service)] {
+            // Nothing is started for no targets.
+            let _ = self.watcher.set(topic, Vec::new());
+        }
+    }
+
+    /// A process runs this program, which was so just before.
+    pub(super) fn watch_program(&mut self, service: ServiceId, program: &Path, seen: Option<Seen>) {
+        self.watch_paths(service, vec![program.to_owned()], &Reach::Program(seen));
+    }
+
+    /// A service that is parked waits for what it lacks, or for what may work better; one that is down for nothing.
+    fn watch_for_a_start(&mut self, service: ServiceId, kind: &NoteKind) {
+        if let NoteKind::Parked(
+            ParkReason::ProgramMissing | ParkReason::CannotStart | ParkReason::Limit { .. },
+        ) = kind
+        {
+            let Some(spec) = self.entries.get(&service).map(|entry| entry.spec.clone()) else { return };
+            self.watch_paths(service, needed(&spec), &Reach::Needed);
+        } else if let NoteKind::Parked(ParkReason::Prevented(_)) | NoteKind::Down(_) = kind {
+            let _ = self.watcher.set(Topic::Program(service), Vec::new());
+        }
+    }
+
+    fn watch_paths(&mut self, service: ServiceId, paths: Vec<PathBuf>, reach: &Reach) {
+        let target = |path: PathBuf| {
+            // Relative ones are relative to where mcpd runs.
+            let path = std::path::absolute(&path).unwrap_or(path);
+            Target { path, base: PathBuf::new(), reach: reach.clone() }
+        };
+        let targets = paths.into_iter().map(target).collect();
+        if let Err(error) = self.watcher.set(Topic::Program(service), targets) {
+            let name = self.entries.get(&service).map(|entry| entry.name.clone());
+            let why = format!("its program cannot be watched: {error}");
+            self.tell_own(Level::Error, name.as_deref(), "watch_trouble", why, json!({}));
+        }
     }
 
     pub(super) fn watch_sign(&mut self, sign: Sign) {
@@ -55,19 +92,25 @@ impl Shell {
                 for (topic, changes) in self.watcher.take() {
                     match topic {
                         Topic::Files(service) => self.files_changed(service, changes),
+                        Topic::Program(service) => self.program_changed(service, changes),
                     }
                 }
             }
-            Sign::Watching { topic: Topic::Files(service), directories } => {
-                let Some(name) = self.entries.get(&service).map(|entry| entry.name.clone()) else { return };
-                let them =
-                    if directories == 1 { "1 directory" } else { &format!("{directories} directories") };
-                let message = format!("watching {them} for changes");
-                let data = json!({ "directories": directories });
-                self.tell_own(Level::Debug, Some(&name), "watching", message, data);
-            }
+            Sign::Watching { topic, directories } => self.watching(topic, directories),
             Sign::Trouble(what) => self.tell_own(Level::Warn, None, "watch_trouble", what, json!({})),
         }
+    }
+
+    fn watching(&mut self, topic: Topic, directories: usize) {
+        let (service, event, what) = match topic {
+            Topic::Files(service) => (service, "watching", "for changes"),
+            Topic::Program(service) => (service, "watching_program", "for changes of its program"),
+        };
+        let Some(name) = self.entries.get(&service).map(|entry| entry.name.clone()) else { return };
+        let them = if directories == 1 { "1 directory" } else { &format!("{directories} directories") };
+        let message = format!("watching {them} {what}");
+        let data = json!({ "directories": directories });
+        self.tell_own(Level::Debug, Some(&name), event, message, data);
     }
 
     fn files_changed(&mut self, service: ServiceId, changes: Changes) {
@@ -76,11 +119,54 @@ impl Shell {
         self.events.push_back(Event::FilesChanged { service });
     }
 
-    /// What followed from changes has been told: the next ones are others.
+    fn program_changed(&mut self, service: ServiceId, changes: Changes) {
+        let Some(entry) = self.entries.get_mut(&service) else { return };
+        entry.program_changes.merge(changes);
+        self.events.push_back(Event::ProgramChanged { service });
+    }
+
+    /// Keeps the words for what the process is older than.
+    pub(super) fn grown_stale(&mut self, note: &Note) {
+        let NoteKind::Stale { what } = note.kind else { return };
+        if let Some(entry) = note.service.and_then(|id| self.entries.get_mut(&id)) {
+            let changes = match what {
+                Stale::Program => &entry.program_changes,
+                Stale::Files if entry.changes.is_empty() => return,
+                Stale::Files => &entry.changes,
+            };
+            entry.stale = Some(changes.words());
+        }
+    }
+
+    /// What a note has for consequences here, after it was told.
     pub(super) fn consequences_told(&mut self, note: &Note) {
+        let Some(service) = note.service else { return };
+        self.watch_for_a_start(service, &note.kind);
+        // What followed from changes has been told: the next ones are others.
         let told = matches!(note.kind, NoteKind::FilesChanged { .. } | NoteKind::WatchSuspended { .. });
-        if told && let Some(entry) = note.service.and_then(|id| self.entries.get_mut(&id)) {
+        if told && let Some(entry) = self.entries.get_mut(&service) {
+            entry.stale.get_or_insert_with(|| entry.changes.words());
             entry.changes = Changes::default();
         }
     }
+}
+
+/// Where the accounts of services are found: a user that was unknown may be known once these change.
+const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
+
+/// Everything that a start of the service needs on disk, whether it exists or not.
+fn needed(spec: &ServiceSpec) -> Vec<PathBuf> {
+    let path = match spec.environment.get("PATH") {
+        Some(path) => Some(path.into()),
+        None => std::env::var_os("PATH"),
+    };
+    let directory = spec.working_directory.as_deref();
+    let program = spec.exec.first();
+    let mut paths = program.map_or_else(Vec::new, |program| candidates(program, directory, path.as_deref()));
+    paths.extend(spec.working_directory.clone());
+    paths.extend(spec.environment_files.iter().map(|file| file.path.clone()));
+    if spec.user.is_some() || spec.group.is_some() {
+        paths.extend(ACCOUNTS.map(PathBuf::from));
+    }
+    paths
 }

@@ -31,6 +31,12 @@ impl Changes {
         }
     }
 
+    /// Nothing has changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none() && !self.more
+    }
+
     /// Something changed, nobody knows what.
     pub(super) fn add_unknown(&mut self) {
         self.more = true;

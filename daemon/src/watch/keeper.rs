@@ -2,14 +2,15 @@
 //! elsewhere. And tells the loop, once for as many changes as come together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::eyes::{Blind, Eyes};
 use super::map::{Branch, Guard, Tiding, Which};
-use super::resolve::{Found, resolve};
-use super::{Shared, Sign, Target, Topic};
+use super::resolve::{Found, Resolved, resolve};
+use super::{Reach, Seen, Shared, Sign, Target, Topic};
 
 /// Changes are gathered for this long before the loop is told: a burst does not wake it for every file.
 const GATHER: Duration = Duration::from_millis(20);
@@ -21,8 +22,8 @@ const MOST_LOOKS: usize = 8;
 struct Plan {
     target: Target,
     shown: Arc<Path>,
-    /// What the path meant at the last look.
-    found: Found,
+    /// What the path, and the interpreter of a script, meant at the last look.
+    found: (Found, Found),
     /// The directories that are watched for it.
     spots: BTreeSet<PathBuf>,
 }
@@ -106,7 +107,7 @@ impl<E: Eyes> Keeper<E> {
         for (number, target) in targets.into_iter().enumerate() {
             let shown = target.path.strip_prefix(&target.base).unwrap_or(&target.path);
             let shown: Arc<Path> = shown.into();
-            let plan = Plan { target, shown, found: Found::Nothing, spots: BTreeSet::new() };
+            let plan = Plan { target, shown, found: NOTHING, spots: BTreeSet::new() };
             let which = (topic, next.wrapping_add(number));
             self.plans.insert(which, plan);
             self.look(which, false);
@@ -134,6 +135,8 @@ impl<E: Eyes> Keeper<E> {
     /// Directories may have come and gone without a word. `unsure`: and files have changed so.
     fn look_at_everything(&mut self, unsure: bool) {
         let all: Vec<Which> = self.plans.keys().copied().collect();
+        // Each may be another one by now.
+        self.shared.lock().map.values_mut().for_each(|spot| spot.open = false);
         for which in all {
             self.look(which, true);
             if unsure {
@@ -149,49 +152,38 @@ impl<E: Eyes> Keeper<E> {
         for _ in 0..MOST_LOOKS {
             let Some(plan) = self.plans.get(&which) else { return };
             let (target, shown, before) = (plan.target.clone(), plan.shown.clone(), plan.found.clone());
-            let resolved = resolve(&target.path);
+            let looked = looked(&target);
             let mut spots = BTreeSet::new();
-            for (directory, name) in &resolved.guards {
-                let file = matches!(&resolved.found, Found::File(path) if *path == directory.join(name));
-                let guard = Guard { which, shown: shown.clone(), file };
-                {
-                    let mut state = self.shared.lock();
-                    let guards = state
-                        .map
-                        .entry(directory.clone())
-                        .or_default()
-                        .guards
-                        .entry(name.clone())
-                        .or_default();
-                    guards.retain(|guard| guard.which != which);
-                    guards.push(guard);
-                }
+            for Mark { directory, name, counts } in &looked.marks {
+                let attributes = matches!(target.reach, Reach::Needed);
+                let guard = Guard { which, shown: shown.clone(), counts: *counts, attributes };
+                self.guard(directory, name, guard);
                 spots.insert(directory.clone());
-                self.watch(directory);
             }
             // It may have changed before it was watched.
-            if resolve(&target.path) != resolved {
-                let plan_spots = self.plans.get_mut(&which).map(|plan| &mut plan.spots);
-                plan_spots.into_iter().for_each(|old| old.extend(spots.iter().cloned()));
+            if self::looked(&target) != looked {
+                if let Some(plan) = self.plans.get_mut(&which) {
+                    plan.spots.append(&mut spots);
+                }
                 continue;
             }
-            match &resolved.found {
-                Found::Directory(root) => {
-                    let branch = Branch {
-                        which,
-                        root: root.as_path().into(),
-                        shown: shown.clone(),
-                        filter: target.filter.clone(),
-                    };
-                    self.cover(&branch, root.clone(), changes, &mut spots);
+            let differs = match (&target.reach, &looked.found.0) {
+                (Reach::Tree(filter), Found::Directory(root)) => {
+                    let (root, filter) = (root.as_path().into(), filter.clone());
+                    let branch = Branch { which, root, shown: shown.clone(), filter };
+                    self.cover(&branch, branch.root.to_path_buf(), changes, &mut spots);
+                    false
                 }
-                Found::File(_) if changes && resolved.found != before => {
-                    self.shared.lock().pending.entry(which.0).or_default().add(&shown);
-                }
-                Found::File(_) | Found::Nothing => {}
+                (Reach::Tree(_), Found::File(_)) => changes && looked.found != before,
+                (Reach::Tree(_), Found::Nothing) => false,
+                (Reach::Program(Some(seen)), _) if !changes => Seen::of(&target.path) != Some(*seen),
+                (Reach::Program(_) | Reach::Needed, _) => changes && looked.found != before,
+            };
+            if differs {
+                self.shared.lock().pending.entry(which.0).or_default().add(&shown);
             }
             let Some(plan) = self.plans.get_mut(&which) else { return };
-            plan.found = resolved.found.clone();
+            plan.found = looked.found;
             let old = std::mem::replace(&mut plan.spots, spots);
             let stale: BTreeSet<PathBuf> = old.difference(&plan.spots).cloned().collect();
             self.drop_spots(which, &stale);
@@ -199,21 +191,37 @@ impl<E: Eyes> Keeper<E> {
         }
     }
 
+    fn guard(&mut self, directory: &Path, name: &OsStr, guard: Guard) {
+        let open = {
+            let mut state = self.shared.lock();
+            let spot = state.map.entry(directory.to_owned()).or_default();
+            let guards = spot.guards.entry(name.to_owned()).or_default();
+            guards.retain(|other| other.which != guard.which);
+            guards.push(guard);
+            spot.open
+        };
+        if !open {
+            self.watch(directory);
+        }
+    }
+
     /// Watches a directory of a tree and everything below it; `changes`: where that is new, its files are.
     fn cover(&mut self, branch: &Branch, directory: PathBuf, changes: bool, spots: &mut BTreeSet<PathBuf>) {
         let mut left = vec![directory];
         while let Some(directory) = left.pop() {
-            let known = {
+            let (known, open) = {
                 let mut state = self.shared.lock();
                 let spot = state.map.entry(directory.clone()).or_default();
                 let before = spot.branches.len();
                 spot.branches.retain(|other| other.which != branch.which);
                 let known = spot.branches.len() < before;
                 spot.branches.push(branch.clone());
-                known
+                (known, spot.open)
             };
             spots.insert(directory.clone());
-            self.watch(&directory);
+            if !open {
+                self.watch(&directory);
+            }
             // Only now: whatever comes after this look is told.
             let entries = match std::fs::read_dir(&directory) {
                 Ok(entries) => entries,
@@ -303,7 +311,7 @@ impl<E: Eyes> Keeper<E> {
         }
         for which in concerned {
             if let Some(plan) = self.plans.get_mut(&which) {
-                plan.found = Found::Nothing;
+                plan.found = NOTHING;
             }
             self.look(which, true);
         }
@@ -329,9 +337,14 @@ impl<E: Eyes> Keeper<E> {
         }
     }
 
-    /// Watching one twice is no mistake, and has to be: it may be another one with the same name.
     fn watch(&mut self, directory: &Path) {
-        match self.eyes.watch(directory) {
+        let watched = self.eyes.watch(directory);
+        if let Ok(()) | Err(Blind::Instead(_)) = &watched
+            && let Some(spot) = self.shared.lock().map.get_mut(directory)
+        {
+            spot.open = true;
+        }
+        match watched {
             // Its end is told by the directory above it.
             Ok(()) | Err(Blind::Gone) => {}
             Err(Blind::Instead(why)) => self.trouble(why),
@@ -348,4 +361,47 @@ impl<E: Eyes> Keeper<E> {
             (self.shared.tell)(Sign::Trouble(what));
         }
     }
+}
+
+/// A name in a directory that decides what a target is.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    directory: PathBuf,
+    name: OsString,
+    /// Its changes are changes of the target.
+    counts: bool,
+}
+
+/// A target as it is now.
+#[derive(Debug, PartialEq, Eq)]
+struct Looked {
+    marks: Vec<Mark>,
+    found: (Found, Found),
+}
+
+const NOTHING: (Found, Found) = (Found::Nothing, Found::Nothing);
+
+fn looked(target: &Target) -> Looked {
+    let Resolved { guards, found } = resolve(&target.path);
+    let mut marks: Vec<Mark> = Vec::new();
+    let mut mark = |guards: Vec<(PathBuf, OsString)>, found: &Found| {
+        for (directory, name) in guards {
+            let path = directory.join(&name);
+            let counts = match (found, &target.reach) {
+                (Found::File(file), _) => *file == path,
+                (Found::Directory(at), Reach::Needed) => *at == path,
+                (Found::Directory(_), Reach::Tree(_) | Reach::Program(_)) | (Found::Nothing, _) => false,
+            };
+            marks.push(Mark { directory, name, counts });
+        }
+    };
+    mark(guards, &found);
+    if let (Found::File(file), Reach::Program(_) | Reach::Needed) = (&found, &target.reach)
+        && let Some(interpreter) = mcpd_config::program::interpreter(file)
+    {
+        let behind = resolve(&interpreter);
+        mark(behind.guards, &behind.found);
+        return Looked { marks, found: (found, behind.found) };
+    }
+    Looked { marks, found: (found, Found::Nothing) }
 }

@@ -37,14 +37,18 @@ pub(super) struct Spot {
     pub(super) guards: HashMap<OsString, Vec<Guard>>,
     /// Trees that it belongs to.
     pub(super) branches: Vec<Branch>,
+    /// It is really watched, as far as is known.
+    pub(super) open: bool,
 }
 
 pub(super) struct Guard {
     pub(super) which: Which,
     /// How people call the target.
     pub(super) shown: Arc<Path>,
-    /// The target is this very file.
-    pub(super) file: bool,
+    /// The target is this very file, or a directory that counts as one.
+    pub(super) counts: bool,
+    /// Its mode counts, too.
+    pub(super) attributes: bool,
 }
 
 #[derive(Clone)]
@@ -138,11 +142,11 @@ fn guards(
     tidings: &mut Vec<Tiding>,
 ) {
     for guard in spot.guards.get(name).into_iter().flatten() {
-        if guard.file {
+        if guard.counts && (guard.attributes || meaning != Meaning::Attributes) {
             changed.push((guard.which.0, guard.shown.to_path_buf()));
         }
         match meaning {
-            Meaning::Written | Meaning::Nothing => {}
+            Meaning::Written | Meaning::Attributes | Meaning::Nothing => {}
             Meaning::Appeared
             | Meaning::Directory
             | Meaning::Something
@@ -171,7 +175,11 @@ fn branches(
                 branch.filter.counts(relative)
             }
             // A directory alone is no change. What is not known to be one is looked at.
-            Meaning::Directory | Meaning::Something | Meaning::Removed | Meaning::Nothing => false,
+            Meaning::Directory
+            | Meaning::Something
+            | Meaning::Removed
+            | Meaning::Attributes
+            | Meaning::Nothing => false,
         };
         if counts {
             changed.push((branch.which.0, branch.shown.join(relative)));
@@ -181,6 +189,11 @@ fn branches(
         Meaning::Directory | Meaning::Arrived if enters => tidings.push(Tiding::New(path.to_owned(), false)),
         Meaning::Something if enters => tidings.push(Tiding::New(path.to_owned(), true)),
         Meaning::Directory | Meaning::Arrived | Meaning::Something => {}
-        Meaning::Written | Meaning::Appeared | Meaning::Left | Meaning::Removed | Meaning::Nothing => {}
+        Meaning::Written
+        | Meaning::Attributes
+        | Meaning::Appeared
+        | Meaning::Left
+        | Meaning::Removed
+        | Meaning::Nothing => {}
     }
 }

@@ -16,6 +16,8 @@ pub(super) enum Meaning {
     Something,
     /// It got this name; perhaps a directory, perhaps in another one's place.
     Arrived,
+    /// Its mode, its owner or its times changed.
+    Attributes,
     /// It is gone, or has another name.
     Left,
     /// A directory is gone, after all that was in it.
@@ -39,9 +41,9 @@ pub(super) fn meaning(kind: EventKind) -> Meaning {
         }
         EventKind::Remove(RemoveKind::Any | RemoveKind::File | RemoveKind::Other) => Meaning::Left,
         EventKind::Remove(RemoveKind::Folder) => Meaning::Removed,
+        EventKind::Modify(ModifyKind::Metadata(_)) => Meaning::Attributes,
         // Both halves of a rename have been told already.
         EventKind::Modify(ModifyKind::Name(RenameMode::Both))
-        | EventKind::Modify(ModifyKind::Metadata(_))
         | EventKind::Access(_)
         | EventKind::Any
         | EventKind::Other => Meaning::Nothing,

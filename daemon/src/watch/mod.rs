@@ -29,9 +29,9 @@ mod resolve;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mcpd_config::watched::Filter;
 use mcpd_core::ServiceId;
@@ -47,6 +47,8 @@ pub use self::changes::Changes;
 pub enum Topic {
     /// What a service's `[watch]` names.
     Files(ServiceId),
+    /// The program that a service runs, or what a parked one needs for a start.
+    Program(ServiceId),
 }
 
 /// A path that is of interest.
@@ -56,8 +58,37 @@ pub struct Target {
     pub path: PathBuf,
     /// Words for people leave this much out at the beginning.
     pub base: PathBuf,
-    /// For a directory: which files below it count.
-    pub filter: Arc<Filter>,
+    /// What of it counts.
+    pub reach: Reach,
+}
+
+/// What of a target counts.
+#[derive(Debug, Clone)]
+pub enum Reach {
+    /// A file; of a directory the files below it that the filter lets through.
+    Tree(Arc<Filter>),
+    /// The file that a process runs, and the interpreter of a script. What it was when the process was started: if it is
+    /// another one by now, that is a change.
+    Program(Option<Seen>),
+    /// Whatever may make a start possible: a file or a directory that comes or goes, its content, its mode, the
+    /// interpreter of a script.
+    Needed,
+}
+
+/// A file as it was: enough to tell it from another one of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Seen {
+    /// As it is now; `None` when there is none.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self { length: found.len(), modified: found.modified().ok() })
+    }
 }
 
 /// What the loop is told.
@@ -119,7 +150,8 @@ impl Watcher {
         Self { shared: Arc::new(shared) }
     }
 
-    /// From now on these are the topic's targets; what was pending for it is forgotten. No targets: no topic.
+    /// From now on these are the topic's targets; what was pending for it is forgotten, but for [`Reach::Needed`]: what came
+    /// just before is of use, too. No targets: no topic.
     ///
     /// # Errors
     /// When the system has no room for a thread.
@@ -128,7 +160,9 @@ impl Watcher {
         if targets.is_empty() && !state.started {
             return Ok(());
         }
-        state.pending.remove(&topic);
+        if !targets.iter().any(|target| matches!(target.reach, Reach::Needed)) {
+            state.pending.remove(&topic);
+        }
         state.wishes.insert(topic, targets);
         if !state.started {
             let shared = self.shared.clone();

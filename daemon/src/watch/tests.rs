@@ -44,7 +44,9 @@ impl Bench {
         let ignore: Vec<&str> = ignore.iter().chain(IGNORED).copied().collect();
         let filter = Arc::new(Filter::new(&owned(include), &owned(&ignore)).unwrap());
         let base = self.dir.path().to_owned();
-        self.watcher.set(topic, vec![Target { path: self.path(path), base, filter }]).unwrap();
+        self.watcher
+            .set(topic, vec![Target { path: self.path(path), base, reach: Reach::Tree(filter) }])
+            .unwrap();
     }
 
     /// Everything that is told until a mark is, in words, without the mark.
@@ -301,7 +303,7 @@ impl Slow {
     fn watch(&mut self, path: &str) {
         let filter = Arc::new(Filter::new(&[], &IGNORED.map_to_strings()).unwrap());
         let base = self.dir.path().to_owned();
-        let target = Target { path: base.join(path), base, filter };
+        let target = Target { path: base.join(path), base, reach: Reach::Tree(filter) };
         self.shared.lock().wishes.insert(A, vec![target]);
         self.keeper.turn();
     }

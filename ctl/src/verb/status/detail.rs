@@ -81,6 +81,11 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         facts.push(Fact::new("crash", told));
         facts.push(Fact::new("see", format!("mcpctl crashes show {}", crash.id)));
     }
+    facts.extend(
+        status.stale.as_ref().map(|stale| {
+            Fact::styled("stale", format!("{} ({})", stale.reason, clock.ago(&stale.since)), WARN)
+        }),
+    );
     facts.extend(status.watch.as_ref().map(|watch| match &watch.reason {
         Some(reason) => Fact::styled("watch", reason, WARN),
         None => Fact::new("watch", watch.paths.join(", ")),
@@ -131,7 +136,7 @@ pub(crate) fn command(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use mcpd_proto::log::Stream;
-    use mcpd_proto::status::Watch;
+    use mcpd_proto::status::{Stale, Watch};
 
     use super::super::tests::{crash, up, without_process};
     use super::*;
@@ -207,6 +212,17 @@ Last output:
         assert!(text.starts_with("● web\n  state:    up since 2026-11-22 10:28:01 (1h ago)\n"), "{text}");
         assert!(text.contains("  health:   healthy: 200 after 4 ms\n  pid:      4711 (start 3"), "{text}");
         assert!(!text.contains("Last output"), "{text}");
+    }
+
+    #[test]
+    fn a_process_older_than_its_program_says_so() {
+        let stale = Stale {
+            what: "program".into(),
+            reason: "/a/b changed on disk".into(),
+            since: "2026-11-22T11:27:00Z".into(),
+        };
+        let text = render(&ServiceStatus { stale: Some(stale), ..up("web") }, &terminal());
+        assert!(text.contains("  stale:    /a/b changed on disk (3m ago)\n"), "{text}");
     }
 
     #[test]

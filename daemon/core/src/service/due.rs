@@ -9,6 +9,10 @@ impl Service {
             self.files_settled(cx);
             return;
         }
+        if self.renewal_deadline().is_some_and(|at| at <= cx.now) {
+            self.renewal_due(cx);
+            return;
+        }
         match &mut self.actual {
             Actual::Down(_) | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {

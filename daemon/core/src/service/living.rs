@@ -7,6 +7,7 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let outdated = spawning.outdated;
         let started = at.min(cx.now);
+        self.renewed.started();
         self.note(cx, NoteKind::Started { pid });
         let health = self.policy.health.as_ref().map(|policy| Health::new(policy, started, 0));
         let child = Child { pid, started, probes: 0, health };

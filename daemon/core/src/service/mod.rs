@@ -10,6 +10,7 @@
 //! | `living` | is it up, is it well? |
 //! | `ending` | what was that end, and what follows? |
 //! | `due` | what does time bring? |
+//! | `renewed` | its program changed: is the process old, may a parked one start? |
 //! | `watched` | files changed: what follows? |
 
 mod asked;
@@ -17,6 +18,7 @@ mod configured;
 mod due;
 mod ending;
 mod living;
+mod renewed;
 mod watched;
 
 use std::time::Duration;
@@ -177,6 +179,7 @@ pub(crate) struct Service {
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
     pub(crate) settles_by: Option<Mono>,
     watched: watched::Watched,
+    renewed: renewed::Renewed,
 }
 
 impl Stopping {
@@ -219,6 +222,7 @@ impl Service {
             indexed: None,
             settles_by: None,
             watched: watched::Watched::default(),
+            renewed: renewed::Renewed::default(),
         }
     }
 
@@ -277,7 +281,7 @@ impl Service {
 
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        earliest([self.state_deadline(), self.watch_deadline()])
+        earliest([self.state_deadline(), self.watch_deadline(), self.renewal_deadline()])
     }
 
     fn state_deadline(&self) -> Option<Mono> {
@@ -429,6 +433,7 @@ impl Service {
     fn spawn(&mut self, cx: &mut Cx<'_>) {
         self.generation += 1;
         self.watched.begun(cx.now);
+        self.renewed.begun();
         self.note(cx, NoteKind::Spawning);
         cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
         self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: None, slow: false }));

@@ -4,7 +4,7 @@
 //! takes in all that changed before it, so changes are forgotten there.
 
 use super::*;
-use crate::action::Then;
+use crate::action::{Stale, Then};
 use crate::event::{MOST_DEBOUNCES, OWN_WRITES, SOON};
 use crate::policy::{WatchAction, WatchPolicy};
 use crate::view::WatchView;
@@ -59,8 +59,11 @@ impl Service {
     /// News of the files. The first of them counts for whose work they are, the last for when they are settled.
     pub(crate) fn files_changed(&mut self, cx: &mut Cx<'_>) {
         let down = matches!(self.actual, Actual::Down(_));
-        if self.policy.watch.is_none() || self.watched.suspended || self.removing || cx.shutting_down || down
-        {
+        if self.policy.watch.is_none() || self.removing || cx.shutting_down || down {
+            return;
+        }
+        if self.watched.suspended {
+            self.grow_stale(cx, Stale::Files);
             return;
         }
         let (now, own) = (cx.now, self.may_be_its_own(cx.now));
@@ -103,6 +106,7 @@ impl Service {
         } else if self.watched.own == OWN_WRITES {
             self.watched.suspended = true;
             self.note_asked(cx, NoteKind::WatchSuspended { times: OWN_WRITES });
+            self.grow_stale(cx, Stale::Files);
             return;
         } else {
             self.watched.own += 1;
@@ -124,6 +128,8 @@ impl Service {
                 self.note_asked(cx, NoteKind::FilesChanged { then: Then::Signal(signal) });
                 let (service, generation) = (self.id, self.generation);
                 cx.out.push(Action::Signal { service, generation, signal, whom: Whom::Main });
+                // What it makes of the signal is its own business.
+                self.grow_stale(cx, Stale::Files);
             }
             // Whoever changed the files wants to see what that did, whatever was before.
             (Actual::Backoff { .. } | Actual::Parked(_), _) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::action::{StopCause, Then};
-use mcpd_core::event::{MOST_DEBOUNCES, OWN_WRITES, RECORD_LIMIT};
+use mcpd_core::event::{MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
 use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
@@ -107,6 +107,11 @@ pub(crate) fn judge(
                 consequences_fit(life, *then)?;
                 a_self_writer_is_suspended(life)
             }
+            NoteKind::Stale { what } => {
+                let fits = life.files.stale == Some((*what, false));
+                if fits { Ok(()) } else { broken!("stale_is_said_once", "{what:?}: {life:?}") }
+            }
+            NoteKind::ProgramChanged => a_change_of_the_program_unparks(life, now),
             NoteKind::WatchSuspended { .. } => a_watch_is_suspended_for_a_reason(life),
             NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => unknowns_never_kill(life),
             NoteKind::ProbeUnknown => blindness_is_said_once(life, true),
@@ -424,6 +429,28 @@ fn a_watch_is_suspended_for_a_reason(life: &Life) -> Check {
     }
 }
 
+/// A parked service starts by itself when what it lacked has changed and is quiet.
+fn a_change_of_the_program_unparks(life: &Life, now: Mono) -> Check {
+    let settled = life.files.program.is_some_and(|at| now >= at + PROGRAM_SETTLES);
+    if settled && life.parked && life.at_rest() && life.down_since.is_none() && !life.removing {
+        Ok(())
+    } else {
+        broken!("a_change_of_the_program_unparks", "now {now:?}: {life:?}")
+    }
+}
+
+/// What is seen of a process that is older than its files is what was told.
+pub(crate) fn stale_is_seen(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let Some(life) = ledger.lives.get(&view.service) else { continue };
+        let known = life.files.stale.filter(|_| life.alive);
+        if view.stale.map(|(what, _)| (what, true)) != known {
+            return broken!("stale_is_seen", "{view:?}: {life:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Where a change has a consequence, it will have it.
 pub(crate) fn changes_are_not_lost(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
     for view in views {
@@ -556,6 +583,8 @@ fn notes_have_causes(ledger: &Ledger, note: &Note) -> Check {
             | NoteKind::ShuttingDown
             | NoteKind::FilesChanged { .. }
             | NoteKind::WatchSuspended { .. }
+            | NoteKind::Stale { .. }
+            | NoteKind::ProgramChanged
     );
     let fits = match note.cause {
         None => own_word || life.last_note.is_none(),
@@ -623,6 +652,17 @@ pub(crate) fn deadlines_fit_the_states(
         }
         allowed |= needs;
         if let WatchView::Settling(at) = view.watch {
+            allowed = true;
+            wanted = Some(wanted.map_or(at, |wanted| wanted.min(at)));
+        }
+        let lacks = matches!(
+            view.state,
+            StateView::Parked(
+                ParkReason::ProgramMissing | ParkReason::CannotStart | ParkReason::Limit { .. }
+            )
+        );
+        let renewed = ledger.lives.get(&view.service).and_then(|life| life.files.program);
+        if let Some(at) = renewed.filter(|_| lacks).map(|at| at + PROGRAM_SETTLES) {
             allowed = true;
             wanted = Some(wanted.map_or(at, |wanted| wanted.min(at)));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::{StopCause, Then};
+use mcpd_core::action::{Stale, StopCause, Then};
 use mcpd_core::event::SOON;
 use mcpd_core::policy::When;
 use mcpd_core::verdict::is_crash_signal;
@@ -88,6 +88,10 @@ pub(crate) struct Files {
     /// So many consequences there were since somebody acted.
     pub(crate) all: u32,
     pub(crate) suspended: bool,
+    /// What is newer than the process, and whether that was said.
+    pub(crate) stale: Option<(Stale, bool)>,
+    /// When the program last changed while a start was of no use or on its way.
+    pub(crate) program: Option<Mono>,
 }
 
 /// One service.
@@ -210,7 +214,8 @@ impl Ledger {
                 life.removing = false;
                 life.outdated = life.owed;
                 if life.policy.watch != policy.watch {
-                    life.files = Files::default();
+                    life.files =
+                        Files { stale: life.files.stale, program: life.files.program, ..Files::default() };
                 }
                 life.policy = Rc::new((**policy).clone());
                 life.counters_reset();
@@ -226,7 +231,8 @@ impl Ledger {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 let health_changed = life.policy.health != to.policy.health;
                 if life.policy.watch != to.policy.watch {
-                    life.files = Files::default();
+                    life.files =
+                        Files { stale: life.files.stale, program: life.files.program, ..Files::default() };
                 }
                 life.policy = Rc::new(to.policy.clone());
                 if health_changed {
@@ -257,6 +263,16 @@ impl Ledger {
                     life.files_changed(now);
                 }
             }
+            Event::ProgramChanged { service } => {
+                let shutting_down = self.shutdowns > 0;
+                let Some(life) = self.lives.get_mut(service).filter(|life| !life.removed) else { return };
+                if life.runs() {
+                    life.files.stale.get_or_insert((Stale::Program, false));
+                } else if !shutting_down && !life.removing && !life.alive && (!life.at_rest() || life.parked)
+                {
+                    life.files.program = Some(now);
+                }
+            }
             Event::Begun => {}
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
             Event::Shutdown => {
@@ -274,6 +290,7 @@ impl Ledger {
                     life.rearm(*at);
                     life.spawned = Some(*at);
                     life.up = up_by_living(&life.policy).then_some(now);
+                    life.files.program = None;
                 }
             }
             Event::SpawnFailed { service, generation, permanent } => {
@@ -373,6 +390,8 @@ impl Ledger {
                 life.down = false;
                 life.files.changed = None;
                 life.files.began = Some(now);
+                life.files.stale = None;
+                life.files.program = None;
             }
             Action::RecordCrash(crash) => {
                 let Some(life) = self.lives.get_mut(&crash.service) else { return };
@@ -436,9 +455,23 @@ impl Life {
         self.files.suspended = false;
     }
 
+    /// A process that nobody has asked to end.
+    fn runs(&self) -> bool {
+        self.alive && self.stop.is_none()
+    }
+
+    fn files_are_newer(&mut self) {
+        if self.runs() {
+            self.files.stale.get_or_insert((Stale::Files, false));
+        }
+    }
+
     fn files_changed(&mut self, now: Mono) {
-        if self.policy.watch.is_none() || self.files.suspended || self.removing || self.removed || self.down {
+        if self.policy.watch.is_none() || self.removing || self.removed || self.down {
             return;
+        }
+        if self.files.suspended {
+            return self.files_are_newer();
         }
         let starting = self.owed || (self.alive && self.up.is_none() && self.stop.is_none());
         let soon = self.files.began.is_some_and(|began| now.since(began) < SOON);
@@ -542,6 +575,17 @@ impl Life {
             NoteKind::WatchSuspended { .. } => {
                 self.files.suspended = true;
                 self.files.changed = None;
+                self.files_are_newer();
+            }
+            NoteKind::Stale { .. } => {
+                if let Some((_, said)) = &mut self.files.stale {
+                    *said = true;
+                }
+            }
+            NoteKind::ProgramChanged => {
+                self.asked = true;
+                self.want_up();
+                self.counters_reset();
             }
             NoteKind::FilesChanged { then } => {
                 self.files.changed = None;
@@ -557,7 +601,10 @@ impl Life {
                         self.want_up();
                         self.counters_reset();
                     }
-                    Then::Signal(_) => self.files.began = Some(now),
+                    Then::Signal(_) => {
+                        self.files.began = Some(now);
+                        self.files_are_newer();
+                    }
                 }
             }
             NoteKind::Up { .. } => self.up = Some(now),

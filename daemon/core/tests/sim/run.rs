@@ -271,6 +271,7 @@ impl Run {
         self.out = actions;
         let deadline = self.subject.next_deadline(now);
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
+        invariants::stale_is_seen(&self.ledger, self.subject.views())?;
         invariants::changes_are_not_lost(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;
         invariants::down_is_reached(&self.ledger, now, self.slept)

@@ -477,7 +477,12 @@ impl World {
             let after = self.dice.ms(3_000);
             self.tell(after, Event::FilesChanged { service });
         }
-        self.news(Event::FilesChanged { service })
+        if self.dice.percent(40) {
+            let after = self.dice.ms(3_000);
+            self.tell(after, Event::ProgramChanged { service });
+        }
+        let program = self.dice.percent(30);
+        self.news(if program { Event::ProgramChanged { service } } else { Event::FilesChanged { service } })
     }
 
     fn redefine(&mut self, service: ServiceId) -> Next {
