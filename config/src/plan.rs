@@ -1,6 +1,6 @@
 //! The third step: what changed between two configurations, and what it takes to follow.
 
-use crate::spec::{Config, DaemonSpec, LogSpec, ServiceSpec};
+use crate::spec::{Config, DaemonSpec, LogSpec, ReadySpec, ServiceSpec};
 
 /// What a reload has to do. Services are named; each is in at most one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +68,8 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         supplementary_groups,
         umask,
         resources,
+        watchdog,
+        ready,
         log: LogSpec { target, format, max_size: _, max_files: _ },
         name: _,
         description: _,
@@ -91,6 +93,10 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         || *supplementary_groups != new.supplementary_groups
         || *umask != new.umask
         || *resources != new.resources
+        // It is told at its start.
+        || *watchdog != new.watchdog
+        // It has its notification socket from its start.
+        || (*ready == Some(ReadySpec::Notify)) != (new.ready == Some(ReadySpec::Notify))
         || *target != new.log.target
         || *format != new.log.format
 }
@@ -138,8 +144,18 @@ mod tests {
             "[service.a]\nexec = \"a\"\nlog.target = \"none\"",
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",
+            "[service.a]\nexec = \"a\"\ntype = \"exec\"",
         ] {
             let plan = diff(&config(BASE), &config(change));
+            assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_process_is_told_of_notification_needs_a_restart() {
+        for change in ["type = \"notify\"", "ready.notify = true", "watchdog = 1"] {
+            let plan = diff(&config(BASE), &config(&format!("{BASE}{change}")));
             assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
         }
     }
@@ -158,6 +174,7 @@ mod tests {
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
             "watch.paths = [\"src\"]",
+            "ready.log = \"x\"",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

@@ -34,6 +34,8 @@ pub(crate) const SERVICE: Schema = Schema {
         "start_timeout",
         "success_exit_status",
         "restart",
+        "watchdog",
+        "ready",
         "health",
         "watch",
         "log",
@@ -53,10 +55,8 @@ pub(crate) const SERVICE: Schema = Schema {
         "conflicts",
         "part_of",
         "binds_to",
-        "ready",
         "sandbox",
         "instances",
-        "watchdog",
         "remain_after_exit",
         "on_keeper_death",
     ],
@@ -97,6 +97,22 @@ pub(crate) const HEALTH: Schema = Schema {
 
 pub(crate) const WATCH: Schema =
     Schema { known: &["paths", "include", "ignore", "debounce", "action"], planned: &[] };
+
+pub(crate) const READY: Schema = Schema {
+    known: &[
+        "http",
+        "tcp",
+        "exec",
+        "log",
+        "notify",
+        "expect_status",
+        "expect_json",
+        "expect_body",
+        "headers",
+        "timeout",
+    ],
+    planned: &["mcp"],
+};
 
 pub(crate) const LOG: Schema =
     Schema { known: &["target", "format", "max_size", "max_files"], planned: &["max_age", "compress"] };

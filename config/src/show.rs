@@ -11,8 +11,8 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, Ranges, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction,
-    WatchSpec,
+    OnLimit, Probe, Ranges, ReadySpec, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    WatchAction, WatchSpec,
 };
 use crate::write;
 
@@ -143,7 +143,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         name,
         description,
         exec,
-        kind: ServiceType::Simple,
+        kind,
         working_directory,
         environment,
         environment_files,
@@ -157,6 +157,8 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         start_timeout,
         success_exit_status,
         restart,
+        watchdog,
+        ready,
         health,
         watch,
         log,
@@ -167,7 +169,12 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     let mut entries: Vec<(&str, Value)> = Vec::new();
     entries.extend(description.as_ref().map(|text| ("description", text.clone().into())));
     entries.push(("exec", exec.clone().into()));
-    entries.push(("type", "simple".into()));
+    let kind = match kind {
+        ServiceType::Simple => "simple",
+        ServiceType::Exec => "exec",
+        ServiceType::Notify => "notify",
+    };
+    entries.push(("type", kind.into()));
     entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
     let files = environment_files
         .iter()
@@ -184,6 +191,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
     entries.push(("start_timeout", duration::format(*start_timeout).into()));
     entries.push(("success_exit_status", exits(success_exit_status)));
+    entries.extend(watchdog.map(|every| ("watchdog", duration::format(every).into())));
     let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let mut tables = Vec::new();
     if !environment.is_empty() {
@@ -199,7 +207,9 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     let watch = watch.as_ref().map(|watch| watch_block(below("watch"), watch));
     let resources =
         (*resources != ResourcesSpec::default()).then(|| resources_block(below("resources"), resources));
+    let ready = ready.as_ref().map(|ready| ready_block(below("ready"), ready));
     let mut blocks = vec![Block { path, entries, tables }, restart];
+    blocks.extend(ready);
     blocks.extend(health);
     blocks.extend(watch);
     blocks.push(log);
@@ -256,6 +266,36 @@ fn restart_block(path: Vec<String>, restart: &RestartSpec) -> Block {
 
 fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
     let HealthSpec { probe, interval, timeout, retries, start_period, action } = health;
+    let Block { path, mut entries, tables } = probe_block(path, probe);
+    let action = match action {
+        HealthAction::Restart => "restart",
+        HealthAction::Report => "report",
+    };
+    entries.extend([
+        ("interval", duration::format(*interval).into()),
+        ("timeout", duration::format(*timeout).into()),
+        ("retries", (*retries).into()),
+        ("start_period", duration::format(*start_period).into()),
+        ("action", action.into()),
+    ]);
+    Block { path, entries, tables }
+}
+
+fn ready_block(path: Vec<String>, ready: &ReadySpec) -> Block {
+    match ready {
+        ReadySpec::Probe { probe, timeout } => {
+            let mut block = probe_block(path, probe);
+            block.entries.push(("timeout", duration::format(*timeout).into()));
+            block
+        }
+        ReadySpec::Log { pattern } => {
+            Block { path, entries: vec![("log", pattern.clone().into())], tables: Vec::new() }
+        }
+        ReadySpec::Notify => Block { path, entries: vec![("notify", true.into())], tables: Vec::new() },
+    }
+}
+
+fn probe_block(path: Vec<String>, probe: &Probe) -> Block {
     let mut entries: Vec<(&str, Value)> = Vec::new();
     let mut tables = Vec::new();
     match probe {
@@ -274,17 +314,6 @@ fn health_block(path: Vec<String>, health: &HealthSpec) -> Block {
         Probe::Tcp { address } => entries.push(("tcp", address.clone().into())),
         Probe::Exec { argv } => entries.push(("exec", argv.clone().into())),
     }
-    let action = match action {
-        HealthAction::Restart => "restart",
-        HealthAction::Report => "report",
-    };
-    entries.extend([
-        ("interval", duration::format(*interval).into()),
-        ("timeout", duration::format(*timeout).into()),
-        ("retries", (*retries).into()),
-        ("start_period", duration::format(*start_period).into()),
-        ("action", action.into()),
-    ]);
     Block { path, entries, tables }
 }
 

@@ -71,6 +71,10 @@ pub struct ServiceSpec {
     pub success_exit_status: Vec<ExitMatch>,
     /// `[service.NAME.restart]`
     pub restart: RestartSpec,
+    /// How often, while it is up, it has to say `WATCHDOG=1`.
+    pub watchdog: Option<Duration>,
+    /// `[service.NAME.ready]`
+    pub ready: Option<ReadySpec>,
     /// `[service.NAME.health]`
     pub health: Option<HealthSpec>,
     /// `[service.NAME.watch]`
@@ -83,11 +87,16 @@ pub struct ServiceSpec {
     pub crash: CrashSpec,
 }
 
-/// `type`: when a start is over. More kinds join this one as they are built.
+/// `type`: when a start is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceType {
     /// Started once the process runs (systemd's `Type=simple`).
     Simple,
+    /// Started once the program is executed (systemd's `Type=exec`). That is known here before a process counts as
+    /// running, so that it is the same as [`ServiceType::Simple`].
+    Exec,
+    /// Started once it says `READY=1` (systemd's `Type=notify`). [`ServiceSpec::ready`] is [`ReadySpec::Notify`].
+    Notify,
 }
 
 /// One entry of `environment_files`.
@@ -140,6 +149,24 @@ const SIGNALS: &[(&str, i32)] = &[
 
 /// The first realtime signal that programs may use with glibc.
 const FIRST_REALTIME: i32 = 34;
+
+impl ServiceSpec {
+    /// It gets a socket to say things about itself (`sd_notify(3)`), and what it says there counts.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.ready == Some(ReadySpec::Notify) || self.watchdog.is_some()
+    }
+}
+
+impl DaemonSpec {
+    /// Where services say things about themselves: `.notify` behind the control socket's path.
+    #[must_use]
+    pub fn notify_socket(&self) -> PathBuf {
+        let mut path = self.control_socket.clone().into_os_string();
+        path.push(".notify");
+        path.into()
+    }
+}
 
 impl Signal {
     /// Asks a program to end.
@@ -247,6 +274,26 @@ pub enum OnLimit {
     Park,
     /// Go on at `max_delay`.
     Retry,
+}
+
+/// `[service.NAME.ready]`: when is a start over?
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadySpec {
+    /// It is asked, again and again and fast, until it answers well.
+    Probe {
+        /// What is asked.
+        probe: Probe,
+        /// How long an answer may take.
+        timeout: Duration,
+    },
+    /// It prints a line that matches.
+    Log {
+        /// A regular expression (crate `regex`, on bytes) that is looked for in each line of its stdout and stderr;
+        /// compiled once already, so known to be good.
+        pattern: String,
+    },
+    /// It says `READY=1`, `sd_notify(3)`.
+    Notify,
 }
 
 /// `[service.NAME.health]`: how to tell a live service from a hung one.

@@ -11,6 +11,7 @@ use crate::control::{self, Desk, Sessions};
 use crate::crash::CrashStore;
 use crate::instance::{self, LockError};
 use crate::log::{Logs, Settings};
+use crate::notify;
 use crate::recorder::Recorder;
 use crate::scribe::Scribe;
 use crate::shell::load::{Loaded, Source};
@@ -112,10 +113,11 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         source,
     })?;
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
+    let notify = notify::listen(daemon.notify_socket(), outbox.clone());
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
         let outbox = outbox.clone();
-        Spawner::start(std::env::vars_os().collect(), move |answer| {
+        Spawner::start(std::env::vars_os().collect(), notify, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));
         })

@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcpd_config::ServiceSpec;
-use mcpd_config::spec::LogTarget;
+use mcpd_config::spec::{LogTarget, ReadySpec};
 
 use crate::crash::redact::is_secret_name;
 use crate::watch::Seen;
@@ -94,15 +94,17 @@ struct State {
 }
 
 impl Spawner {
-    /// Starts the threads. `inherited` is the daemon's own environment; `answer` is called on one of the threads.
+    /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say things
+    /// about themselves, or why there is none; `answer` is called on one of the threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
     pub fn start(
         inherited: Vec<(OsString, OsString)>,
+        notify: Result<PathBuf, String>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::with(move |job| run(job, &inherited), answer)
+        Self::with(move |job| run(job, &inherited, &notify), answer)
     }
 
     fn with(
@@ -170,12 +172,21 @@ impl Pool {
     }
 }
 
-fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, NotStarted> {
+fn run(
+    job: &Job,
+    inherited: &[(OsString, OsString)],
+    notify: &Result<PathBuf, String>,
+) -> Result<Started, NotStarted> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
         .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     env.push(("MCPD_SERVICE".into(), spec.name.clone().into()));
     env.push(("MCPD_RUN_ID".into(), job.run_id.clone().into()));
+    if spec.notifies() && job.probe.is_none() {
+        let socket = notify.as_deref();
+        let socket = socket.map_err(|why| NotStarted { why: why.clone(), permanent: false })?;
+        notifying(&mut env, spec, socket);
+    }
     let argv = job.probe.as_ref().unwrap_or(&spec.exec);
     let Some(first) = argv.first() else {
         return Err(NotStarted { why: "exec is empty".into(), permanent: true });
@@ -183,7 +194,8 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, NotStar
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let program = mcpd_config::program::find(first, spec.working_directory.as_deref(), path)
         .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
-    let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0;
+    let waited_for = matches!(spec.ready, Some(ReadySpec::Log { .. }));
+    let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0 || waited_for;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
     let secrets = env
         .iter()
@@ -210,6 +222,16 @@ fn run(job: &Job, inherited: &[(OsString, OsString)]) -> Result<Started, NotStar
     Ok(Started { spawned, program, seen, began, secrets })
 }
 
+/// What a service needs to say things about itself. There is no WATCHDOG_PID: the pid is not known before the process is
+/// there, and without that variable WATCHDOG_USEC is for whoever reads it (`sd_watchdog_enabled(3)`).
+fn notifying(env: &mut Vec<(OsString, OsString)>, spec: &ServiceSpec, socket: &Path) {
+    env.retain(|(name, _)| name != "NOTIFY_SOCKET" && name != "WATCHDOG_USEC" && name != "WATCHDOG_PID");
+    env.push(("NOTIFY_SOCKET".into(), socket.into()));
+    if let Some(every) = spec.watchdog {
+        env.push(("WATCHDOG_USEC".into(), every.as_micros().to_string().into()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -218,11 +240,7 @@ mod tests {
 
     fn job(key: sys::Key) -> Job {
         let text = "[daemon]\nstate_dir = \"/s\"\n[service.a]\nexec = [\"a\"]\n";
-        let loaded = mcpd_config::load_text(
-            std::path::Path::new("/a.toml"),
-            text,
-            &mcpd_config::Environment::default(),
-        );
+        let loaded = mcpd_config::load_text(Path::new("/a.toml"), text, &mcpd_config::Environment::default());
         let spec = Arc::new(loaded.unwrap().config.services["a"].clone());
         Job { key, spec, run_id: String::new(), probe: None }
     }

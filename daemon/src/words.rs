@@ -71,6 +71,7 @@ pub fn failure(failure: Failure) -> &'static str {
         Failure::Exit => "it exited",
         Failure::Signal => "a signal killed it",
         Failure::Health => "its health check failed",
+        Failure::Watchdog => "it did not say in time that it is alive",
         Failure::StartTimeout => "it was not up in time",
         Failure::Spawn => "it could not be started",
     }
@@ -83,6 +84,7 @@ pub fn kind(failure: Failure) -> CrashKind {
         Failure::Exit => CrashKind::Exit,
         Failure::Signal => CrashKind::Signal,
         Failure::Health => CrashKind::Health,
+        Failure::Watchdog => CrashKind::Watchdog,
         Failure::StartTimeout => CrashKind::StartTimeout,
         Failure::Spawn => CrashKind::Spawn,
     }
@@ -98,6 +100,7 @@ pub fn stop_cause(cause: StopCause) -> &'static str {
         StopCause::Removed => "it was removed from the configuration",
         StopCause::Shutdown => "mcpd is shutting down",
         StopCause::Watch => "files that it watches changed",
+        StopCause::Announced => "it says that it is stopping",
         StopCause::Failure(cause) => failure(cause),
     }
 }

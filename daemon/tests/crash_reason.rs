@@ -67,7 +67,15 @@ fn other_kinds_are_named() {
     let of = |kind| reason::exit(kind, None, Some(9), false, Duration::from_secs(5), &[], &[]);
     assert_eq!(of(CrashKind::Oom), "out of memory: killed by SIGKILL (9) after 5 s");
     assert_eq!(of(CrashKind::Watchdog), "watchdog not fed in time: killed by SIGKILL (9) after 5 s");
-    assert_eq!(reason::start_timeout(Duration::from_secs(90)), "not up within 1 min 30 s");
+    let limit = Duration::from_secs(90);
+    assert_eq!(reason::start_timeout(limit, None, &[]), "not up within 1 min 30 s");
+    let verdict =
+        |ok, detail: &str| HealthVerdict { time: String::new(), ok, unknown: false, detail: detail.into() };
+    let seen = [verdict(false, "connection refused"), verdict(true, "connected after 1 ms")];
+    assert_eq!(
+        reason::start_timeout(limit, Some("a connection to h:1"), &seen),
+        "not ready within 1 min 30 s, waiting for a connection to h:1: connection refused"
+    );
     assert_eq!(reason::spawn("no such file: /x"), "could not be started: no such file: /x");
 }
 

@@ -41,6 +41,8 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         stderr_tail: Vec::new(),
         stdout_tail: Vec::new(),
         health: Vec::new(),
+        ready: Vec::new(),
+        status_text: None,
         resources: Resources::default(),
         changed: Vec::new(),
         previous: None,

@@ -122,6 +122,12 @@ pub struct CrashReport {
     pub stdout_tail: Vec<LogLine>,
     /// The last health verdicts, oldest first.
     pub health: Vec<HealthVerdict>,
+    /// The last answers to whether it is ready, oldest first.
+    #[serde(default)]
+    pub ready: Vec<HealthVerdict>,
+    /// What it last said of itself with `STATUS=`; null when it said nothing.
+    #[serde(default)]
+    pub status_text: Option<String>,
     /// What the run used.
     pub resources: Resources,
     /// Configuration and files that changed since the last good run.
@@ -154,12 +160,12 @@ pub struct RestartDecision {
     pub why: String,
 }
 
-/// One answer to a health probe.
+/// One answer to a probe, of health or of readiness.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthVerdict {
     /// When it came, RFC 3339 UTC.
     pub time: String,
-    /// Healthy.
+    /// Healthy, or ready.
     pub ok: bool,
     /// The service could not even be asked: this says nothing of its health, and `ok` is false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -132,6 +132,12 @@ pub struct ServiceStatus {
     pub wanted: bool,
     /// What the health check says.
     pub health: Health,
+    /// What it last said of itself with `STATUS=`, `sd_notify(3)`; null when it said nothing.
+    #[serde(default)]
+    pub status_text: Option<String>,
+    /// What the last look at whether it is ready found, in words as below; null when nothing is looked at.
+    #[serde(default)]
+    pub ready_detail: Option<String>,
     /// The last verdict in words: "200 after 4 ms", "timed out after 5 s".
     #[serde(default)]
     pub health_detail: Option<String>,

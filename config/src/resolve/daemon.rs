@@ -1,6 +1,6 @@
 //! `[daemon]`: where the daemon keeps its things, and which files belong to the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Severity;
 use crate::origin::Origin;
@@ -11,7 +11,7 @@ use crate::resolve::context::{Context, Finding};
 use crate::resolve::section::{Section, path_text};
 use crate::schema;
 use crate::source::Span;
-use crate::spec::DaemonSpec;
+use crate::spec::{DaemonSpec, ServiceSpec};
 
 /// A Unix socket's path has at most this many bytes (`sun_path` on Linux, with its final NUL).
 const SOCKET_PATH_BYTES: usize = 107;
@@ -73,22 +73,45 @@ pub(crate) fn resolve(cx: &mut Context<'_>, root: &Table) -> DaemonSpec {
     })
     .unwrap_or_else(|| state_dir.join(places::SOCKET_NAME));
 
-    let length = socket.as_os_str().len();
-    if cfg!(unix) && length > SOCKET_PATH_BYTES {
-        let message = format!(
-            "the path of the control socket has {length} bytes, but a Unix socket's can have {SOCKET_PATH_BYTES} at most: {}",
-            socket.display()
-        );
-        let help = Some("set `control_socket` in [daemon] to a shorter path".to_owned());
-        let written = matches!(cx.origins.get("daemon.control_socket"), Some(Origin::File { .. }));
-        match daemon.entry("control_socket").filter(|_| written) {
-            Some(entry) => {
-                cx.error(Finding { span: entry.node.span, key: "daemon.control_socket", message, help });
-            }
-            None => cx.about_file(Severity::Error, MAIN, message, help),
-        }
+    if cfg!(unix) {
+        check_length(cx, &daemon, &socket, "the control socket", "");
     }
     DaemonSpec { control_socket: socket, state_dir, log_dir }
+}
+
+/// Services that say things about themselves need a second socket, whose path is a little longer.
+pub(crate) fn check_notify_socket<'s>(
+    cx: &mut Context<'_>,
+    root: &Table,
+    spec: &DaemonSpec,
+    mut services: impl Iterator<Item = &'s ServiceSpec>,
+) {
+    let fits = spec.control_socket.as_os_str().len() <= SOCKET_PATH_BYTES;
+    if let (true, Some(service)) = (cfg!(unix) && fits, services.find(|service| service.notifies())) {
+        let root = Section::new(root, Vec::new(), None);
+        let daemon = root.free_section(cx, "daemon");
+        let why = format!(", which the service `{}` needs,", service.name);
+        check_length(cx, &daemon, &spec.notify_socket(), "the notification socket", &why);
+    }
+}
+
+fn check_length(cx: &mut Context<'_>, daemon: &Section<'_>, socket: &Path, what: &str, why: &str) {
+    let length = socket.as_os_str().len();
+    if length <= SOCKET_PATH_BYTES {
+        return;
+    }
+    let message = format!(
+        "the path of {what}{why} has {length} bytes, but a Unix socket's can have {SOCKET_PATH_BYTES} at most: {}",
+        socket.display()
+    );
+    let help = Some("set `control_socket` in [daemon] to a shorter path".to_owned());
+    let written = matches!(cx.origins.get("daemon.control_socket"), Some(Origin::File { .. }));
+    match daemon.entry("control_socket").filter(|_| written) {
+        Some(entry) => {
+            cx.error(Finding { span: entry.node.span, key: "daemon.control_socket", message, help });
+        }
+        None => cx.about_file(Severity::Error, MAIN, message, help),
+    }
 }
 
 /// systemd's variable, or else what the file says, or else the default if there is a fixed one.

@@ -9,30 +9,56 @@ use crate::resolve::section::{Section, json};
 use crate::schema;
 use crate::spec::{HealthAction, HealthSpec, HttpProbe, Probe};
 
-const PROBES: [&str; 3] = ["http", "tcp", "exec"];
+/// The ways to ask.
+pub(crate) const PROBES: [&str; 3] = ["http", "tcp", "exec"];
 const HTTP_ONLY: [&str; 4] = ["expect_status", "expect_json", "expect_body", "headers"];
 /// Probing faster than this measures the prober.
-const SHORTEST: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
 pub(crate) fn resolve(cx: &mut Context<'_>, service: &Section<'_>) -> Option<HealthSpec> {
     let health = service.section(cx, "health", &schema::HEALTH);
     let span = health.span?;
-    let asked: Vec<&Entry> = PROBES.iter().filter_map(|key| health.entry(key)).collect();
-    if asked.is_empty() && health.entry("mcp").is_none() {
+    let asked = one_of(cx, &health, &PROBES, "a service has one health check");
+    if asked.is_none() && health.entry("mcp").is_none() {
         let message = format!("[{}] does not say what to ask", health.name());
         let help = Some("give one of `http`, `tcp` and `exec`".to_owned());
         cx.error(Finding { span, key: &health.name(), message, help });
     }
-    for more in asked.iter().skip(1) {
-        let message = format!("`{}` and `{}` exclude each other", asked[0].key, more.key);
-        let help = Some("a service has one health check".to_owned());
-        cx.error(Finding { span: more.key_span, key: &health.key(&more.key), message, help });
+    let probe = probe(cx, &health, asked);
+    let action = [("restart", HealthAction::Restart), ("report", HealthAction::Report)];
+    let seconds = Duration::from_secs;
+    let interval = health.duration(cx, "interval", seconds(30), SHORTEST);
+    let timeout = health.duration(cx, "timeout", seconds(5), SHORTEST);
+    let retries = health.read(cx, "retries", 3, |scalar| scalar.count(1, u32::MAX));
+    let start_period = health.duration(cx, "start_period", seconds(40), Duration::ZERO);
+    let action = health.read(cx, "action", HealthAction::Restart, |scalar| scalar.choice(&action, &[]));
+    Some(HealthSpec { probe: probe?, interval, timeout, retries, start_period, action })
+}
+
+/// The one key that is there of those that exclude each other.
+pub(crate) fn one_of<'t>(
+    cx: &mut Context<'_>,
+    section: &Section<'t>,
+    keys: &[&str],
+    help: &str,
+) -> Option<&'t Entry> {
+    let mut there = keys.iter().filter_map(|key| section.entry(key));
+    let first = there.next()?;
+    for more in there {
+        let message = format!("`{}` and `{}` exclude each other", first.key, more.key);
+        let help = Some(help.to_owned());
+        cx.error(Finding { span: more.key_span, key: &section.key(&more.key), message, help });
     }
+    Some(first)
+}
+
+/// What is asked. `asked`: the key that says so.
+pub(crate) fn probe(cx: &mut Context<'_>, health: &Section<'_>, asked: Option<&Entry>) -> Option<Probe> {
     // Each is read even if there are several, so that every mistake is reported.
     let mut probes = Vec::new();
     if health.entry("http").is_some() {
-        probes.push(Probe::Http(http(cx, &health)));
-    } else if let Some(other) = asked.first() {
+        probes.push(Probe::Http(http(cx, health)));
+    } else if let Some(other) = asked {
         for key in HTTP_ONLY {
             health.refuse(cx, key, &format!("goes with `http`, not with `{}`", other.key));
         }
@@ -43,15 +69,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, service: &Section<'_>) -> Option<Hea
     if health.entry("exec").is_some() {
         probes.push(Probe::Exec { argv: health.command(cx, "exec") });
     }
-    let action = [("restart", HealthAction::Restart), ("report", HealthAction::Report)];
-    let seconds = Duration::from_secs;
-    let interval = health.duration(cx, "interval", seconds(30), SHORTEST);
-    let timeout = health.duration(cx, "timeout", seconds(5), SHORTEST);
-    let retries = health.read(cx, "retries", 3, |scalar| scalar.count(1, u32::MAX));
-    let start_period = health.duration(cx, "start_period", seconds(40), Duration::ZERO);
-    let action = health.read(cx, "action", HealthAction::Restart, |scalar| scalar.choice(&action, &[]));
-    let probe = probes.into_iter().next()?;
-    Some(HealthSpec { probe, interval, timeout, retries, start_period, action })
+    probes.into_iter().next()
 }
 
 fn http(cx: &mut Context<'_>, health: &Section<'_>) -> HttpProbe {
@@ -123,15 +141,21 @@ fn headers(cx: &mut Context<'_>, health: &Section<'_>) -> Vec<(String, String)> 
 
 fn regular_expression(scalar: &Scalar<'_>) -> Result<String, Problem> {
     let pattern = scalar.string()?;
-    match regex::Regex::new(&pattern) {
-        Ok(_) => Ok(pattern),
-        Err(error) => {
-            // The crate's own text draws the pattern over several lines; its last one says what is wrong.
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(Problem::new(format!("{pattern:?} is no regular expression: {reason}")))
-        }
-    }
+    compiled(&pattern, |pattern| regex::Regex::new(pattern).map(drop))?;
+    Ok(pattern)
+}
+
+/// Says why the pattern does not compile.
+pub(crate) fn compiled(
+    pattern: &str,
+    compile: impl Fn(&str) -> Result<(), regex::Error>,
+) -> Result<(), Problem> {
+    compile(pattern).map_err(|error| {
+        // The crate's own text draws the pattern over several lines; its last one says what is wrong.
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Problem::new(format!("{pattern:?} is no regular expression: {reason}"))
+    })
 }
 
 fn http_url(scalar: &Scalar<'_>) -> Result<String, Problem> {

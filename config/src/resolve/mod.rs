@@ -5,6 +5,7 @@
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod ready;
 mod resources;
 pub(crate) mod scalar;
 mod section;
@@ -31,7 +32,8 @@ pub(crate) struct Document {
 pub(crate) fn resolve(cx: &mut Context<'_>, documents: &[Document]) -> Config {
     let main = documents.iter().find(|document| document.file == MAIN);
     let empty = Table::default();
-    let daemon = daemon::resolve(cx, main.map_or(&empty, |document| &document.root));
+    let main = main.map_or(&empty, |document| &document.root);
+    let daemon = daemon::resolve(cx, main);
 
     let mut services: BTreeMap<String, ServiceSpec> = BTreeMap::new();
     let mut defined: BTreeMap<String, Span> = BTreeMap::new();
@@ -62,6 +64,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, documents: &[Document]) -> Config {
             }
         }
     }
+    daemon::check_notify_socket(cx, main, &daemon, services.values());
     let files: Vec<PathBuf> = cx.sources.iter().map(|source| source.path.clone()).collect();
     Config { daemon, services, files }
 }

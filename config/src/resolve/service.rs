@@ -8,7 +8,7 @@ use crate::resolve::context::{Context, Finding};
 use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
-use crate::resolve::{health, watch};
+use crate::resolve::{health, ready, watch};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -50,17 +50,23 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
 
     let seconds = Duration::from_secs;
     let instant = Duration::from_millis(1);
-    let kind = [("simple", ServiceType::Simple)];
     let working_directory = service.path(cx, "working_directory");
     let watch = watch::resolve(cx, &service, working_directory.as_deref());
     let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
+    let kinds =
+        [("simple", ServiceType::Simple), ("exec", ServiceType::Exec), ("notify", ServiceType::Notify)];
+    let kind = service.read(cx, "type", ServiceType::Simple, |scalar| {
+        let kind = scalar.choice(&kinds, &["oneshot"])?;
+        if kind == ServiceType::Notify {
+            ready::can_notify("\"notify\"")?
+        }
+        Ok(kind)
+    });
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
         exec: exec(cx, &service),
-        kind: service.read(cx, "type", ServiceType::Simple, |scalar| {
-            scalar.choice(&kind, &["exec", "notify", "oneshot"])
-        }),
+        kind,
         working_directory,
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
@@ -76,6 +82,11 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
             .list(cx, "success_exit_status", Scalar::exit_match)
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
         restart: restart(cx, &service),
+        watchdog: service.optional(cx, "watchdog", |scalar| {
+            ready::can_notify("`watchdog`")?;
+            scalar.duration(instant)
+        }),
+        ready: ready::resolve(cx, &service, kind),
         health: health::resolve(cx, &service),
         watch,
         log: log(cx, &service),

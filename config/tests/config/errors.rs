@@ -92,6 +92,32 @@ fn one_mistake_in_a_service() {
         ),
         ("health.exec = []", "3:15: a command needs a program ("),
         (
+            "ready = {}",
+            "3:1: [service.x.ready] does not say what to wait for (give one of `http`, `tcp`, `exec`, `log` and `notify`)",
+        ),
+        (
+            "ready = { log = 'up', tcp = 'h:1' }",
+            "3:11: `tcp` and `log` exclude each other (one thing says that a service is ready)",
+        ),
+        (
+            "ready = { log = 'up', timeout = 1 }",
+            "3:23: `timeout` goes with `http`, `tcp` and `exec`, not with `log`",
+        ),
+        ("ready = { log = 'up', headers = {} }", "3:23: `headers` goes with `http`, not with `log`"),
+        ("ready.log = '('", "3:13: \"(\" is no regular expression: unclosed group"),
+        ("ready.log = ''", "3:13: an empty string is of no use here"),
+        (
+            "ready = { tcp = 'h:1', interval = 1 }",
+            "3:24: unknown key `interval` in [service.x.ready] (known here: http,",
+        ),
+        (
+            "ready = { tcp = 'h:1', timeot = 1 }",
+            "3:24: unknown key `timeot` in [service.x.ready] (did you mean `timeout`?)",
+        ),
+        ("ready.notify = false", "3:16: `notify = false` waits for nothing (leave it out)"),
+        ("ready.notify = 'yes'", "3:16: expected true or false, found a string"),
+        ("ready.tcp = 'h'", "3:13: expected host:port, found \"h\" ("),
+        (
             "health = { tcp = 'h:1', exec = 'a' }",
             "3:25: `tcp` and `exec` exclude each other (a service has one health check)",
         ),
@@ -156,24 +182,58 @@ fn one_mistake_in_a_service() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn mistakes_about_notification() {
+    for (lines, expected) in [
+        (
+            "ready = { notify = true, timeout = 1 }",
+            "3:26: `timeout` goes with `http`, `tcp` and `exec`, not with `notify`",
+        ),
+        (
+            "type = 'notify'\nready.tcp = 'h:1'",
+            "4:7: `type = \"notify\"` and `tcp` exclude each other (a service of type notify says by itself when it is ready)",
+        ),
+        ("watchdog = 0", "3:12: this duration must be at least 1ms, found 0s"),
+    ] {
+        let found = one(lines, &[]);
+        assert!(found.starts_with(&format!("t.toml:{expected}")), "{lines}\n{found}\n{expected}");
+    }
+    // The notification socket is the control socket's path and ".notify".
+    let text = |service: &str| {
+        format!("[daemon]\ncontrol_socket = '/{}'\n[service.x]\nexec = 'x'\n{service}", "x".repeat(105))
+    };
+    assert!(load(&text(""), &[]).is_ok());
+    let found = errors(&text("type = 'notify'"), &[]);
+    let expected =
+        "t.toml:2:18: the path of the notification socket, which the service `x` needs, has 113 bytes";
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+}
+
+#[cfg(windows)]
+#[test]
+fn notification_is_refused_where_there_is_none() {
+    for line in ["type = 'notify'", "ready.notify = true", "watchdog = 1"] {
+        assert!(one(line, &[]).contains(" is not supported on Windows: it needs sd_notify's Unix socket"));
+    }
+}
+
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     let keys = "exec_start_pre exec_start_post exec_stop exec_stop_post exec_reload \
-        requires wants after before conflicts part_of binds_to ready resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
-        resources.cpu_quota resources.cpu_weight resources.io_weight sandbox instances watchdog \
-        remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp";
+        requires wants after before conflicts part_of binds_to resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
+        resources.cpu_quota resources.cpu_weight resources.io_weight sandbox instances \
+        remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);
         assert!(found.contains(" is not supported yet by this version"), "{key}: {found}");
         assert!(!found.contains("unknown"), "{key}: {found}");
     }
     for line in [
-        "type = 'exec'",
-        "type = 'notify'",
         "type = 'oneshot'",
         "log.target = 'journal'",
-        "watch = { paths = ['a'], action = 'reload' }",
         "log.target = 'both'",
+        "watch = { paths = ['a'], action = 'reload' }",
     ] {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");
     }

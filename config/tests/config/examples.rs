@@ -66,7 +66,7 @@ fn the_annotated_example_sets_every_key() {
         start_timeout success_exit_status restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
         restart.reset_after restart.max_restarts restart.on_limit restart.prevent_exit_status health.http health.tcp health.exec \
         health.expect_status health.expect_json health.expect_body health.headers health.interval health.timeout health.retries \
-        health.start_period health.action log.target log.format log.max_size log.max_files crash.tail_lines crash.keep"
+        health.start_period health.action ready.http ready.log ready.timeout log.target log.format log.max_size log.max_files crash.tail_lines crash.keep"
         .split_whitespace()
     {
         assert!(set(key), "{key} is not in many.toml");

@@ -42,6 +42,15 @@ log.max_size = 5000
 [service.d]
 exec = "c"
 health.tcp = "[::1]:1"
+[service.e]
+exec = "c"
+ready = { http = "http://h/", expect_status = [204], headers = { X = "y" }, timeout = 2 }
+[service.f]
+exec = "c"
+ready.log = 'up on [0-9]+ \w'
+[service.g]
+exec = "c"
+ready.exec = ["d", "e f"]
 "#;
 
 fn reread(text: &str) -> Config {
@@ -59,6 +68,16 @@ fn what_is_shown_reads_back_the_same() {
     let shown = loaded.show();
     let again = reread(&shown);
     assert_eq!(Config { files: loaded.config.files.clone(), ..again }, loaded.config, "{shown}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_says_things_about_itself_reads_back_the_same() {
+    let text = "[daemon]\nstate_dir = '/s'\n[service.h]\nexec = 'c'\ntype = 'notify'\nwatchdog = '10s'\n\
+        [service.i]\nexec = 'c'\ntype = 'exec'\nready.notify = true\n";
+    let loaded = load(text, &[]).unwrap();
+    let again = reread(&loaded.show());
+    assert_eq!(Config { files: loaded.config.files.clone(), ..again }, loaded.config, "{}", loaded.show());
 }
 
 #[test]

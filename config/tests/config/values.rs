@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit,
-    Probe, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
+    Probe, ReadySpec, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
 };
 
 #[test]
@@ -38,6 +38,8 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
             on_limit: OnLimit::Park,
             prevent_exit_status: vec![],
         },
+        watchdog: None,
+        ready: None,
         health: None,
         watch: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
@@ -152,6 +154,30 @@ fn http_checks_with_all_their_keys() {
     assert_eq!(probe.expect_body.as_deref(), Some("^ok$"));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(probe.headers, [header("Accept", "a/b"), header("X-Token", "!")]);
+}
+
+#[test]
+fn what_says_that_it_is_ready() {
+    assert_eq!(service("", &[]).ready, None);
+    let asked = service("ready = { tcp = 'h:${V}', timeout = '250ms' }", &[("V", "10")]).ready;
+    let probe = Probe::Tcp { address: "h:10".into() };
+    assert_eq!(asked, Some(ReadySpec::Probe { probe, timeout: Duration::from_millis(250) }));
+    // On bytes: what is no UTF-8 can be looked for.
+    let log = service(r"ready.log = '(?-u)\xff up$$'", &[]).ready;
+    assert_eq!(log, Some(ReadySpec::Log { pattern: r"(?-u)\xff up$".into() }));
+}
+
+#[cfg(unix)]
+#[test]
+fn who_says_things_about_itself() {
+    let spec = service("type = 'notify'", &[]);
+    assert_eq!((spec.kind, &spec.ready), (ServiceType::Notify, &Some(ReadySpec::Notify)));
+    assert!(spec.notifies());
+    let spec = service("type = 'exec'\nready.notify = '${V}'", &[("V", "yes")]);
+    assert_eq!((spec.kind, &spec.ready), (ServiceType::Exec, &Some(ReadySpec::Notify)));
+    let spec = service("watchdog = '1.5s'", &[]);
+    assert_eq!((spec.watchdog, &spec.ready), (Some(Duration::from_millis(1500)), &None));
+    assert!(spec.notifies() && !service("ready.tcp = 'h:1'", &[]).notifies());
 }
 
 #[test]

@@ -128,6 +128,8 @@ mod tests {
             state: State::Up,
             wanted: true,
             health: Health::Healthy,
+            status_text: None,
+            ready_detail: None,
             health_detail: Some("200 after 4 ms".into()),
             pid: Some(4711),
             generation: 3,

@@ -15,6 +15,15 @@ pub enum Whom {
     Group,
 }
 
+/// What a probe is to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probing {
+    /// Is it ready? `[service.NAME.ready]`
+    Ready,
+    /// Is it well? `[service.NAME.health]`
+    Health,
+}
+
 /// What the shell is to do, without waiting for it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -61,14 +70,16 @@ pub enum Action {
         /// Which start of it.
         generation: u64,
     },
-    /// Ask the health endpoint.
+    /// Ask it whether it is ready, or well.
     Probe {
         /// Which one.
         service: ServiceId,
         /// Which start of it.
         generation: u64,
-        /// Which probe of this start.
+        /// Which probe of this start; those for readiness and those for health count together.
         probe: u64,
+        /// What.
+        of: Probing,
     },
     /// Answer a client. Every command gets exactly one.
     Reply {
@@ -185,6 +196,8 @@ pub enum NoteKind {
     Up {
         /// From the start until now.
         after: Duration,
+        /// By what.
+        by: UpBy,
     },
     /// No process came of it.
     SpawnFailed,
@@ -240,6 +253,12 @@ pub enum NoteKind {
     Parked(ParkReason),
     /// It is down.
     Down(DownReason),
+    /// It says that it reloads its configuration.
+    Reloading,
+    /// It says that this is done.
+    Reloaded,
+    /// It has not said so within `start_timeout`: it counts as done.
+    ReloadSlow,
     /// A stable run started the counters again.
     CountersReset,
     /// The spawn has not been answered in time.
@@ -296,6 +315,17 @@ pub enum Then {
     Signal(i32),
 }
 
+/// What says that a service is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpBy {
+    /// It is ready, as `[ready]` wants it.
+    Ready,
+    /// Its health check succeeds.
+    Health,
+    /// Nothing but that the start period is over.
+    StartPeriod,
+}
+
 /// Why a running service is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopCause {
@@ -311,6 +341,8 @@ pub enum StopCause {
     Shutdown,
     /// Files that it watches changed.
     Watch,
+    /// It said so itself, `STOPPING=1`: an end that nobody asked for.
+    Announced,
     /// It failed while its process lived.
     Failure(Failure),
 }

@@ -8,7 +8,7 @@ use crate::health::Health;
 use crate::index::Index;
 use crate::service::{Actual, Cx, Service, Want};
 use crate::time::{Chance, Mono};
-use crate::view::{HealthView, NextView, StateView, View};
+use crate::view::{Awaited, HealthView, NextView, StateView, View};
 
 /// The decider. See the crate's documentation for its contract.
 #[derive(Debug, Clone)]
@@ -95,6 +95,12 @@ impl Core {
             }
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
+            }
+            Event::Ready { service, generation } => {
+                self.with_run(now, service, generation, out, Service::said_ready);
+            }
+            Event::Notified { service, generation, said } => {
+                self.with_run(now, service, generation, out, |s, cx| s.notified(cx, said));
             }
             Event::Probed { service, generation, probe, finding } => {
                 self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, finding));
@@ -300,6 +306,7 @@ fn view(service: &Service) -> View {
         health: health_view(service, health),
         watch: service.watch_view(),
         stale: service.stale(),
+        reloading: child.is_some_and(|child| child.reloading.is_some()),
         next: service.next(),
     }
 }
@@ -308,7 +315,7 @@ fn state_view(service: &Service) -> StateView {
     match &service.actual {
         Actual::Down(why) => StateView::Down(*why),
         Actual::Spawning(_) => StateView::Spawning,
-        Actual::Starting(_) => StateView::Starting,
+        Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
         Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
@@ -318,7 +325,11 @@ fn state_view(service: &Service) -> StateView {
 }
 
 fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
-    let (Some(policy), Some(health)) = (&service.policy.health, health) else { return HealthView::None };
+    let Some(policy) = &service.policy.health else { return HealthView::None };
+    let Some(health) = health else {
+        let awaited = service.child().is_some_and(|child| child.readiness.is_some());
+        return if awaited { HealthView::Starting } else { HealthView::None };
+    };
     match health.failures() {
         0 if health.seen_healthy() => HealthView::Healthy,
         0 => HealthView::Starting,
@@ -332,6 +343,10 @@ impl Service {
     fn next(&self) -> Option<(NextView, Mono)> {
         match &self.actual {
             Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
+            Actual::Starting(child) if child.awaits() == Awaited::Ready => {
+                // It is asked so often that the next time is no news.
+                Some((NextView::StartTimeout, self.start_ends(child)))
+            }
             Actual::Starting(child) | Actual::Up(child) => {
                 if let Some(at) = child.health.as_ref().and_then(Health::next_probe) {
                     return Some((NextView::Probe, at));

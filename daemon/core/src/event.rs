@@ -51,6 +51,23 @@ pub struct Redefinition {
     pub restart: bool,
 }
 
+/// What a service may say about itself, `sd_notify(3)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// `READY=1`: the start is over, or a reload.
+    Ready,
+    /// `RELOADING=1`
+    Reloading,
+    /// `STOPPING=1`: it is on its way down by its own decision.
+    Stopping,
+    /// `WATCHDOG=1`: it is alive.
+    Alive,
+    /// `WATCHDOG=trigger`: it wants to be treated as if it had not said so in time.
+    Trigger,
+    /// `EXTEND_TIMEOUT_USEC=`: the present time limit ends this long from now at the earliest.
+    Extend(Duration),
+}
+
 /// What happened. Everything that comes from a process carries service and generation, never a bare pid.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -151,6 +168,22 @@ pub enum Event {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+    },
+    /// It has said that it is ready: by the line of output that `[ready] log` waits for.
+    Ready {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// A process of its tree said something about it (`sd_notify(3)`).
+    Notified {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// What.
+        said: Said,
     },
     /// The answer to [`crate::Action::Probe`].
     Probed {

@@ -11,6 +11,11 @@ use crate::time::Mono;
 const FASTEST: Duration = Duration::from_millis(50);
 const SLOWEST: Duration = Duration::from_secs(1);
 
+/// Before the next question to something that has not answered well yet, after so many that failed.
+pub(crate) fn early_pause(tries: u32) -> Duration {
+    FASTEST.saturating_mul(1 << tries.min(5)).min(SLOWEST)
+}
+
 /// The health of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Health {
@@ -57,13 +62,14 @@ pub(crate) enum Sight {
 }
 
 impl Health {
-    /// `probe`: the number of the run's newest probe, whose answer may still be on its way.
-    pub(crate) fn new(policy: &HealthPolicy, started: Mono, probe: u64) -> Self {
+    /// `started`: when the start period began; `armed`: since when it may be asked; `probe`: the number of the run's
+    /// newest probe, whose answer may still be on its way.
+    pub(crate) fn new(policy: &HealthPolicy, started: Mono, armed: Mono, probe: u64) -> Self {
         let first = FASTEST.min(policy.interval);
         Self {
             started,
             probe,
-            phase: Phase::Due(started + first),
+            phase: Phase::Due(armed + first),
             failures: 0,
             seen_healthy: false,
             early: 0,
@@ -149,7 +155,7 @@ impl Health {
             return if fresh { Meaning::Recovered } else { Meaning::Same };
         }
         if !self.counts(policy, now) {
-            let doubled = FASTEST.saturating_mul(1 << self.early.min(5)).min(SLOWEST);
+            let doubled = early_pause(self.early);
             self.early = self.early.saturating_add(1);
             // Not past the end of the start period: then it counts, and it is time to know.
             let end = self.started + policy.start_period;

@@ -16,6 +16,8 @@
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it. A probe that
 //!   hangs is the prober's to end, and a [`Finding::Bad`]; one that could not be carried out, or that is never
 //!   answered, counts neither as a failure nor as a success.
+//! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`], one of
+//!   [`policy::ReadyPolicy::Notified`] with [`event::Said::Ready`].
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls
 //!   [`Core::handle_timeout`]. `now` never goes back.
 //!
@@ -27,7 +29,7 @@
 //! | [`policy`] | what does the configuration ask for? |
 //! | [`verdict`] | was that end a failure, and what follows? |
 //! | `service` | the life of one service: wanted x actual |
-//! | `health` | when to probe, when is it a failure? |
+//! | `health` | when to ask for health, when is it a failure? |
 //! | [`view`] | what does a person see? |
 
 pub mod action;
@@ -43,6 +45,6 @@ pub mod view;
 
 pub use action::{Action, Note, NoteId, NoteKind, Outcome, Whom};
 pub use brain::Core;
-pub use event::{Event, Exit, Finding, RequestId, ServiceId, Verb};
+pub use event::{Event, Exit, Finding, RequestId, Said, ServiceId, Verb};
 pub use policy::Policy;
 pub use time::Mono;

@@ -15,10 +15,28 @@ pub struct Policy {
     pub success: ExitSet,
     /// What follows an end that nobody asked for.
     pub restart: RestartPolicy,
-    /// How to tell that it hangs.
+    /// How to tell that a start is over; `None`: by the first healthy answer where there is a health check, else at once.
+    pub ready: Option<ReadyPolicy>,
+    /// How to tell that it hangs. With `ready` it is asked only once that is so.
     pub health: Option<HealthPolicy>,
+    /// How often, while it is up, it has to say that it is alive; longer silence is a failure of kind `watchdog`.
+    pub watchdog: Option<Duration>,
     /// What follows from a change of files.
     pub watch: Option<WatchPolicy>,
+}
+
+/// `[service.NAME.ready]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyPolicy {
+    /// It is asked again and again, fast.
+    Asked {
+        /// How long an answer may take; the prober sees to it.
+        timeout: Duration,
+    },
+    /// It says so by itself: [`crate::Event::Ready`].
+    Told,
+    /// It says so with `READY=1`: [`crate::event::Said::Ready`].
+    Notified,
 }
 
 /// A set of ends, as `success_exit_status` lists them.

@@ -15,6 +15,8 @@ pub enum Failure {
     Signal,
     /// Its health check failed too often in a row.
     Health,
+    /// It has not said in time that it is alive.
+    Watchdog,
     /// It was not up in time.
     StartTimeout,
     /// It could not be started.
@@ -108,11 +110,11 @@ impl RestartPolicy {
             When::OnSuccess => failure.is_none(),
             When::OnFailure => failure.is_some(),
             When::OnAbnormal => match failure {
-                Some(Failure::Signal | Failure::Health | Failure::StartTimeout) => true,
+                Some(Failure::Signal | Failure::Health | Failure::Watchdog | Failure::StartTimeout) => true,
                 Some(Failure::Exit | Failure::Spawn) | None => false,
             },
             When::OnWatchdog => match failure {
-                Some(Failure::Health) => true,
+                Some(Failure::Health | Failure::Watchdog) => true,
                 Some(Failure::Exit | Failure::Signal | Failure::StartTimeout | Failure::Spawn) | None => {
                     false
                 }

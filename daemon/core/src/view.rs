@@ -34,6 +34,8 @@ pub struct View {
     pub watch: WatchView,
     /// What on disk is newer than the process, and since when.
     pub stale: Option<(Stale, Mono)>,
+    /// It says that it reloads its configuration.
+    pub reloading: bool,
     /// What happens next and when.
     pub next: Option<(NextView, Mono)>,
 }
@@ -45,8 +47,8 @@ pub enum StateView {
     Down(DownReason),
     /// The operating system has been asked for a process.
     Spawning,
-    /// A process whose health check has not succeeded yet.
-    Starting,
+    /// A process that is not up yet.
+    Starting(Awaited),
     /// Up.
     Up,
     /// On its way down.
@@ -67,12 +69,21 @@ pub enum StateView {
     Parked(ParkReason),
 }
 
+/// What a start waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// That it is ready, as `[ready]` wants it.
+    Ready,
+    /// The first success of its health check.
+    Health,
+}
+
 /// What the health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthView {
     /// No check, or no process.
     None,
-    /// No success yet in this run.
+    /// No success yet in this run, or not asked before it is ready.
     Starting,
     /// The last probe succeeded.
     Healthy,

@@ -269,8 +269,10 @@ impl Loop {
             stop_signal: 15,
             success: ExitSet { codes: vec![0], signals: vec![15] },
             restart,
+            ready: None,
             health: None,
             watch: None,
+            watchdog: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
         this.tell(Event::Define {
@@ -393,8 +395,10 @@ fn people_start_the_counters_again() {
         stop_signal: 15,
         success: ExitSet::default(),
         restart: defaults(),
+        ready: None,
         health: None,
         watch: None,
+        watchdog: None,
     };
     run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });
     assert_eq!(run.core.view(ID).unwrap().restarts, 0);

@@ -102,12 +102,13 @@ fn worlds_reach_everything() {
         Note.Killing Note.StillAlive Note.Leftovers Note.ProbeFailed Note.Unhealthy Note.Healthy Note.ProbeLost
         Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
-        Note.Redefined Note.Removed Note.ShuttingDown Note.FilesChanged Note.WatchSuspended
-        Note.Stale Note.ProgramChanged
+        Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
+        Note.Reloading Note.Reloaded Note.ReloadSlow
+        Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
-        Failure.Exit Failure.Signal Failure.Health Failure.StartTimeout Failure.Spawn
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
+        Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
@@ -157,6 +158,10 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
+    noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
+    noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);
+    noticed(Flaw::TakesAnyWord, &["up_means_ready", "the_watchdog_waits_its_time"]);
+    noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
     let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
     noticed(Flaw::CountsUnknown, &unknown);
 }

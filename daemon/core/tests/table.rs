@@ -5,18 +5,19 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::action::{DownReason, StopCause, Whom};
+use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
-use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, ServiceId};
+use mcpd_core::view::{Awaited, StateView};
+use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail unknown timeout live redefine files program remove shutdown stale";
+                      fail unknown says \
+                      sready sreloading sstopping salive strigger sextend timeout live redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -45,6 +46,13 @@ fn policy(words: &[&str]) -> Policy {
             park_at_limit: true,
             prevent: ExitSet { codes: vec![78], signals: vec![] },
         },
+        ready: match words.iter().find(|word| ["ready", "told", "notify"].contains(word)) {
+            Some(&"ready") => Some(ReadyPolicy::Asked { timeout: Duration::from_secs(5) }),
+            Some(&"told") => Some(ReadyPolicy::Told),
+            Some(_) => Some(ReadyPolicy::Notified),
+            None => None,
+        },
+        watchdog: has("watchdog").then(|| Duration::from_secs(10)),
         health: has("health").then(|| HealthPolicy {
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
@@ -117,10 +125,13 @@ impl Bench {
         };
         let exit = |exit| Event::Exited { service, generation, exit };
         let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
-        let to = |restart, health| {
-            let policy = Policy { health, ..self.policy.clone() };
-            Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) }
+        let said = |said| Event::Notified { service, generation, said };
+        let to = |restart, policy: Policy| Event::Redefine {
+            service,
+            to: Box::new(Redefinition { policy, restart }),
         };
+        let with_health = |health| Policy { health, ..self.policy.clone() };
+        let with_ready = |ready| Policy { ready, ..self.policy.clone() };
         match word {
             "define" => define(true, false),
             "define0" => define(false, false),
@@ -145,17 +156,32 @@ impl Bench {
             "ok" => probed(Finding::Good),
             "fail" => probed(Finding::Bad),
             "unknown" => probed(Finding::Unknown),
-            "live" => to(false, self.policy.health.clone()),
-            "redefine" => to(true, self.policy.health.clone()),
             "files" => Event::FilesChanged { service },
             "program" => Event::ProgramChanged { service },
-            "nohealth" => to(false, None),
-            "health" => to(false, policy(&["health"]).health),
             "otherfiles" => {
                 let watch = self.policy.watch.map(|watch| WatchPolicy { edition: 2, ..watch });
                 let policy = Policy { watch, ..self.policy.clone() };
                 Event::Redefine { service, to: Box::new(Redefinition { policy, restart: false }) }
             }
+            "says" => Event::Ready { service, generation },
+            "sready" => said(Said::Ready),
+            "sreloading" => said(Said::Reloading),
+            "sstopping" => said(Said::Stopping),
+            "salive" => said(Said::Alive),
+            "strigger" => said(Said::Trigger),
+            "sextend" => said(Said::Extend(Duration::from_secs(5))),
+            "sextend100" => said(Said::Extend(Duration::from_secs(100))),
+            "nowatchdog" => to(false, Policy { watchdog: None, ..self.policy.clone() }),
+            "watchdog" => {
+                to(false, Policy { watchdog: policy(&["watchdog"]).watchdog, ..self.policy.clone() })
+            }
+            "live" => to(false, self.policy.clone()),
+            "redefine" => to(true, self.policy.clone()),
+            "nohealth" => to(false, with_health(None)),
+            "health" => to(false, with_health(policy(&["health"]).health)),
+            "noready" => to(false, with_ready(None)),
+            "ready" => to(false, with_ready(policy(&["ready"]).ready)),
+            "told" => to(false, with_ready(policy(&["told"]).ready)),
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -177,6 +203,10 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
+                Event::Ready { service, generation },
+                Event::Notified { service, generation, said: Said::Ready },
+                Event::Notified { service, generation, said: Said::Stopping },
+                Event::Notified { service, generation, said: Said::Trigger },
                 Event::Probed { service, generation, probe: self.probe, finding: Finding::Bad },
                 Event::Probed { service, generation, probe: self.probe, finding: Finding::Good },
                 Event::Probed { service, generation, probe: self.probe, finding: Finding::Unknown },
@@ -201,7 +231,8 @@ impl Bench {
         let mut text = match view.state {
             StateView::Down(why) => format!("down({})", down(why)),
             StateView::Spawning => "spawning".to_owned(),
-            StateView::Starting => "starting".to_owned(),
+            StateView::Starting(Awaited::Health) => "starting".to_owned(),
+            StateView::Starting(Awaited::Ready) => "unready".to_owned(),
             StateView::Up => "up".to_owned(),
             StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
             StateView::Ending { .. } => "ending".to_owned(),
@@ -241,6 +272,7 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::Removed => "removed",
         StopCause::Shutdown => "shutdown",
         StopCause::Watch => "watch",
+        StopCause::Announced => "announced",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
     }
@@ -251,6 +283,7 @@ fn failed(failure: Failure) -> &'static str {
         Failure::Exit => "exit",
         Failure::Signal => "signal",
         Failure::Health => "health",
+        Failure::Watchdog => "watchdog",
         Failure::StartTimeout => "starttimeout",
         Failure::Spawn => "spawn",
     }
@@ -287,7 +320,8 @@ fn show(action: &Action) -> Option<String> {
             format!("report({} {})", failed(crash.failure), follows(crash.decision))
         }
         Action::Forget { .. } => "forget".to_owned(),
-        Action::Probe { probe, .. } => format!("probe{probe}"),
+        Action::Probe { probe, of: Probing::Health, .. } => format!("probe{probe}"),
+        Action::Probe { probe, of: Probing::Ready, .. } => format!("ready{probe}"),
         Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
         Action::Note(_) => return None,
         Action::Removed { .. } => "removed".to_owned(),
@@ -327,7 +361,10 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] = &["never", "always", "limit", "health", "quick", "report", "kill", "watch", "hup"];
+const POLICIES: &[&str] = &[
+    "never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog",
+    "watch", "hup",
+];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

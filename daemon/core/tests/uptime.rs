@@ -24,8 +24,10 @@ fn a_run_begins_when_its_process_does() {
         stop_signal: 15,
         success: ExitSet::default(),
         restart,
+        ready: None,
         health: None,
         watch: None,
+        watchdog: None,
     };
     let service = ServiceId(0);
     let (asked, began, heard) = (Mono(1_000), Mono(2_000), Mono(9_000));

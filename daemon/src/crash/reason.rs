@@ -65,10 +65,28 @@ pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> String {
     sentence(&end, last.map(|verdict| verdict.detail.as_str()))
 }
 
-/// The reason for a service that was not up within `limit`.
+/// The reason for a service that was not up within `limit`. `awaited` is what it was waited for, the cause the last verdict
+/// that was not good.
 #[must_use]
-pub fn start_timeout(limit: Duration) -> String {
-    format!("not up within {}", words::duration(limit))
+pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthVerdict]) -> String {
+    let limit = words::duration(limit);
+    let end = match awaited {
+        Some(awaited) => format!("not ready within {limit}, waiting for {awaited}"),
+        None => format!("not up within {limit}"),
+    };
+    let last = verdicts.iter().rev().find(|verdict| !verdict.ok);
+    sentence(&end, last.map(|verdict| verdict.detail.as_str()))
+}
+
+/// The reason for a service that did not say `WATCHDOG=1` for longer than `silent`; `None`: it said `WATCHDOG=trigger`.
+/// `status` is what it last said of itself.
+#[must_use]
+pub fn watchdog(silent: Option<Duration>, status: Option<&str>) -> String {
+    let end = match silent {
+        Some(silent) => format!("watchdog: it did not say for {} that it is alive", words::duration(silent)),
+        None => "watchdog: it said WATCHDOG=trigger".to_owned(),
+    };
+    sentence(&end, status.map(|status| format!("its last STATUS was \"{status}\"")).as_deref())
 }
 
 /// The reason for a service whose process could not be started; `message` says what was tried and why it failed.

@@ -114,9 +114,15 @@ impl Redactor {
         report.command = self.command(&report.command);
         self.lines(&mut report.stderr_tail);
         self.lines(&mut report.stdout_tail);
-        let health = report.health.iter_mut().map(|verdict| &mut verdict.detail);
+        let verdicts = report.health.iter_mut().chain(&mut report.ready);
+        let health = verdicts.map(|verdict| &mut verdict.detail);
         let texts = [&mut report.reason, &mut report.restart.why].into_iter();
-        for text in texts.chain(&mut report.working_directory).chain(&mut report.changed).chain(health) {
+        for text in texts
+            .chain(&mut report.working_directory)
+            .chain(&mut report.changed)
+            .chain(&mut report.status_text)
+            .chain(health)
+        {
             if let Cow::Owned(clean) = self.text(text) {
                 *text = clean;
             }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::follow::{Sink, Start};
 use super::pipe::LogPipe;
 use super::queue::{Shared, lock};
+use super::watch::Watch;
 use super::{LogEvent, Tails};
 
 /// What the pump is asked for, in order.
@@ -18,6 +19,7 @@ pub(super) enum Command {
     Define { shared: Arc<Shared>, spec: LogSpec, tail_lines: u32 },
     Remove(u32),
     Attach { service: u32, generation: u64, stdout: Option<LogPipe>, stderr: Option<LogPipe> },
+    Watch { service: u32, watch: Option<Watch> },
     Drain { service: u32, generation: u64, done: Box<dyn FnOnce(Tails) + Send> },
     Tail { service: u32, lines: usize, done: Box<dyn FnOnce(Vec<LogLine>) + Send> },
     Follow { service: u32, start: oneshot::Sender<Start>, sink: Sink },

@@ -18,6 +18,7 @@
 //! | [`pump`](self) `pump`, `service` | who reads the pipes, and what do bytes become? |
 //! | `frame`, `format`, `stamp` | where does a line end, how does it look, when was it? |
 //! | `ring` | what was said last? |
+//! | `watch` | has it said what somebody waits for? |
 //! | `queue`, `control` | how do the threads talk, and how much may lie between them? |
 //! | `writer`, `file`, `names`, `trouble` | how does a file grow and rotate, and what if the disk will not? |
 //! | `console` | who writes to the terminal? |
@@ -38,6 +39,7 @@ mod ring;
 mod service;
 mod stamp;
 mod trouble;
+mod watch;
 mod writer;
 
 #[cfg(all(test, unix))]
@@ -51,6 +53,7 @@ use std::time::{Duration, Instant};
 
 use mcpd_config::spec::LogSpec;
 use mcpd_proto::log::LogLine;
+use regex::bytes::Regex;
 
 pub use self::follow::{Follow, Follower};
 pub use self::pipe::LogPipe;
@@ -58,6 +61,7 @@ pub use self::pipe::LogPipe;
 use self::console::Outputs;
 use self::control::{Command, Control};
 use self::queue::{Queue, Shared, lock};
+use self::watch::Watch;
 
 /// What the log path needs to know once.
 pub struct Settings {
@@ -196,6 +200,18 @@ impl Logs {
     /// Reads these pipes from now on until they end. `generation` says of which run they are.
     pub fn attach(&self, service: u32, generation: u64, stdout: Option<LogPipe>, stderr: Option<LogPipe>) {
         self.inner.control.ask(Command::Attach { service, generation, stdout, stderr });
+    }
+
+    /// Looks for a line that matches in the output of one run, and calls back at the first. To be called before its pipes
+    /// are attached; in place of what was looked for before in any run of this service.
+    pub fn watch(&self, service: u32, generation: u64, pattern: Regex, found: Box<dyn FnOnce() + Send>) {
+        let watch = Watch { generation, pattern, found };
+        self.inner.control.ask(Command::Watch { service, watch: Some(watch) });
+    }
+
+    /// Nobody waits for a line any more.
+    pub fn unwatch(&self, service: u32) {
+        self.inner.control.ask(Command::Watch { service, watch: None });
     }
 
     /// Reads what a run's pipes hold now (at most 2 MiB each), ends its last lines, and gives its tails. To be called when

@@ -237,8 +237,16 @@ impl Pump {
             }
             Command::Drain { service, generation, done } => {
                 self.drain(|source| source.service == service && source.reader.generation == generation);
-                let tails = self.services.get_mut(&service).map(|service| service.tails(generation));
+                let tails = self.services.get_mut(&service).map(|service| {
+                    service.unwatch(generation);
+                    service.tails(generation)
+                });
                 done(tails.unwrap_or_default());
+            }
+            Command::Watch { service, watch } => {
+                if let Some(service) = self.services.get_mut(&service) {
+                    service.watch = watch;
+                }
             }
             Command::Tail { service, lines, done } => {
                 let found = self.services.get_mut(&service).map(|service| service.tail(lines));

@@ -13,6 +13,7 @@ use super::pump::Scratch;
 use super::queue::{Batch, Shared};
 use super::ring::{Origin, RING_BYTES, Ring};
 use super::stamp::{self, Micros, WIDTH};
+use super::watch::{self, Watch};
 use super::{Dropped, Tails, format};
 
 /// One stream of one run.
@@ -61,6 +62,8 @@ pub(super) struct Service {
     payload: u64,
     missed: u64,
     missed_live: u64,
+    /// The line that somebody waits for.
+    pub(super) watch: Option<Watch>,
 }
 
 impl Service {
@@ -80,6 +83,7 @@ impl Service {
             payload: 0,
             missed: 0,
             missed_live: 0,
+            watch: None,
         }
     }
 
@@ -166,7 +170,8 @@ impl Service {
         drop: bool,
         marks: &mut Vec<Mark>,
     ) {
-        let chunk = if to.records.is_none() && to.live.is_none() && !drop {
+        let unread = to.records.is_none() && to.live.is_none() && !drop && self.watch.is_none();
+        let chunk = if unread {
             let start = tail_start(chunk, self.tail_lines);
             if start > 0 {
                 reader.framer.forget();
@@ -180,6 +185,7 @@ impl Service {
         let mut lost = Dropped::default();
         marks.clear();
         framer.feed(chunk, |record| {
+            watch::look(&mut self.watch, *generation, record);
             to.put(self.target, self.format, &self.shared.name, record);
             if drop {
                 lost += Dropped { lines: 1, bytes: record.len() as u64 + u64::from(!record.continues) };
@@ -230,6 +236,7 @@ impl Service {
         let Reader { generation, stream, framer } = reader;
         let mut lost = Dropped::default();
         framer.finish(|record| {
+            watch::look(&mut self.watch, *generation, record);
             to.put(self.target, self.format, &self.shared.name, record);
             if drop && !raw && self.target != LogTarget::None {
                 lost = Dropped { lines: 1, bytes: record.len() as u64 };
@@ -273,6 +280,11 @@ impl Service {
         // At least one, so that what comes next knows of the gap.
         self.missed += lines.max(1);
         **self.dropping.get_or_insert_default() += lost;
+    }
+
+    /// This run is over: it will not say any more what somebody waits for.
+    pub(super) fn unwatch(&mut self, generation: u64) {
+        self.watch.take_if(|watch| watch.generation == generation);
     }
 
     /// Nothing more to read for now: gives back memory.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_core::action::Probing;
 use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
@@ -26,10 +27,16 @@ pub(super) struct Entry {
     pub(super) origin: Option<String>,
     /// The health check, ready to be asked, when it is an HTTP one.
     pub(super) check: Option<Arc<HttpCheck>>,
+    /// The same for readiness.
+    pub(super) ready_check: Option<Arc<HttpCheck>>,
     /// Why its program could not be found when the configuration was read.
     pub(super) missing: Option<String>,
     /// The newest verdicts of the present run, oldest first.
     pub(super) verdicts: VecDeque<HealthVerdict>,
+    /// Those of the question whether it is ready.
+    pub(super) ready_verdicts: VecDeque<HealthVerdict>,
+    /// What it last said of itself, STATUS=.
+    pub(super) status_text: Option<String>,
     pub(super) run: Option<Run>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
@@ -51,6 +58,12 @@ pub(super) struct Entry {
 pub(super) struct Run {
     pub(super) key: sys::Key,
     pub(super) generation: u64,
+    /// The main process.
+    pub(super) pid: u32,
+    /// That MAINPID= is not followed has been said.
+    pub(super) told_main_pid: bool,
+    /// It said WATCHDOG=trigger.
+    pub(super) triggered: bool,
     pub(super) exit: Option<sys::Exit>,
     pub(super) tails: Option<Tails>,
     pub(super) secrets: Secrets,
@@ -65,8 +78,11 @@ impl Entry {
             spec,
             origin,
             check: None,
+            ready_check: None,
             missing: None,
             verdicts: VecDeque::new(),
+            ready_verdicts: VecDeque::new(),
+            status_text: None,
             run: None,
             spawn_error: None,
             program: None,
@@ -83,11 +99,19 @@ impl Entry {
         self.run.as_mut().filter(|run| run.generation == generation)
     }
 
-    pub(super) fn remember(&mut self, verdict: HealthVerdict) {
-        if self.verdicts.len() == VERDICTS {
-            self.verdicts.pop_front();
+    pub(super) fn remember(&mut self, of: Probing, verdict: HealthVerdict) {
+        let verdicts = match of {
+            Probing::Ready => &mut self.ready_verdicts,
+            Probing::Health => &mut self.verdicts,
+        };
+        if verdict.unknown {
+            // Of those in a row the newest will do: what is known must not be pushed out by what says nothing.
+            verdicts.pop_back_if(|last| last.unknown);
         }
-        self.verdicts.push_back(verdict);
+        if verdicts.len() == VERDICTS {
+            verdicts.pop_front();
+        }
+        verdicts.push_back(verdict);
     }
 
     /// What is known of the reason for which it is parked.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpd_config::spec::Probe;
 use mcpd_config::{Config, Environment, Origin, ServiceSpec};
@@ -101,12 +102,12 @@ fn find_program(spec: &ServiceSpec, argv: &[String]) -> Result<PathBuf, String> 
         .map_err(|error| error.to_string())
 }
 
-/// The health check of a service, ready to be asked, when it is an HTTP one.
+/// A check of a service, ready to be asked, when it is an HTTP one.
 ///
 /// # Errors
 /// A sentence.
-pub fn http_check(spec: &ServiceSpec) -> Result<Option<Arc<HttpCheck>>, String> {
-    match spec.health.as_ref().map(|health| (&health.probe, health.timeout)) {
+pub fn http_check(check: Option<(&Probe, Duration)>) -> Result<Option<Arc<HttpCheck>>, String> {
+    match check {
         Some((Probe::Http(http), timeout)) => {
             HttpCheck::new(http, timeout).map(|check| Some(Arc::new(check)))
         }

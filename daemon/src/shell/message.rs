@@ -1,5 +1,6 @@
 //! What can arrive in the loop's one inbox.
 
+use mcpd_core::action::Probing;
 use mcpd_core::{ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::ErrorObject;
@@ -37,7 +38,16 @@ pub enum Message {
         /// What it says.
         recorded: Recorded,
     },
-    /// A health probe has its verdict.
+    /// Somebody wrote to the notification socket.
+    Notified(sys::Datagram),
+    /// A line of output said that a service is ready.
+    SaidReady {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+    },
+    /// A probe has its verdict.
     Probed {
         /// Whose.
         service: ServiceId,
@@ -45,6 +55,8 @@ pub enum Message {
         generation: u64,
         /// Which probe of that start.
         probe: u64,
+        /// What it was to find out.
+        of: Probing,
         /// What it found.
         verdict: Verdict,
     },

@@ -9,16 +9,20 @@
 //! | `entry` | what is known of a service besides its state? |
 //! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
-//! | `probe` | how is a health check carried out? |
+//! | `probe` | how is a check carried out? |
+//! | `notify` | who speaks for which service? |
+//! | `ready` | what has to be seen before a service counts as up? |
 //! | `watched` | which files are of interest, and what changed? |
 
 mod commands;
 mod entry;
 pub mod load;
 pub mod message;
+mod notify;
 mod perform;
 mod policy;
 mod probe;
+mod ready;
 mod reload;
 mod report;
 mod status;
@@ -84,6 +88,7 @@ pub struct Shell {
     owners: HashMap<sys::Key, Owner>,
     next_key: sys::Key,
     spawning: usize,
+    notices: notify::Notices,
     spawner: Spawner,
     logs: Logs,
     recorder: Recorder,
@@ -174,6 +179,7 @@ impl Shell {
             owners: HashMap::new(),
             next_key: 1,
             spawning: 0,
+            notices: notify::Notices::default(),
             spawner,
             logs,
             recorder,

@@ -36,7 +36,9 @@ impl Shell {
                     self.owners.remove(&run.key);
                 }
             }
-            Action::Probe { service, generation, probe } => self.probe(service, generation, probe),
+            Action::Probe { service, generation, probe, of } => {
+                self.probe(service, generation, probe, of);
+            }
             Action::Reply { request, service, outcome } => self.replied(request, service, &outcome),
             Action::Note(note) => {
                 if note.kind == NoteKind::SpawnSlow {
@@ -79,6 +81,8 @@ impl Shell {
             return;
         };
         entry.verdicts.clear();
+        entry.ready_verdicts.clear();
+        entry.status_text = None;
         entry.spawn_error = None;
         // It will see what is there now.
         entry.changes = Changes::default();
@@ -131,8 +135,10 @@ impl Shell {
         let Some(entry) = self.entries.get_mut(&crash.service) else { return };
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
         let verdicts = entry.verdicts.iter().cloned().collect();
+        let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command();
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
+        let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
@@ -142,6 +148,9 @@ impl Shell {
             spec: entry.spec.clone(),
             command,
             verdicts,
+            ready_verdicts,
+            status_text: entry.status_text.clone(),
+            triggered,
             tails: tails.unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),

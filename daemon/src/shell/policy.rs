@@ -4,10 +4,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{
-    ExitMatch, HealthAction, OnLimit, RestartWhen, WatchAction as Configured, WatchSpec,
+    ExitMatch, HealthAction, OnLimit, ReadySpec, RestartWhen, WatchAction as Configured, WatchSpec,
 };
 use mcpd_core::Policy;
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 
 pub(super) fn policy(spec: &ServiceSpec) -> Policy {
     let restart = &spec.restart;
@@ -37,6 +37,12 @@ pub(super) fn policy(spec: &ServiceSpec) -> Policy {
             },
             prevent: exits(&restart.prevent_exit_status),
         },
+        ready: spec.ready.as_ref().map(|ready| match ready {
+            ReadySpec::Probe { timeout, .. } => ReadyPolicy::Asked { timeout: *timeout },
+            ReadySpec::Log { .. } => ReadyPolicy::Told,
+            ReadySpec::Notify => ReadyPolicy::Notified,
+        }),
+        watchdog: spec.watchdog,
         health: spec.health.as_ref().map(|health| HealthPolicy {
             interval: health.interval,
             timeout: health.timeout,

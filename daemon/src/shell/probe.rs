@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::Probe;
+use mcpd_core::action::Probing;
 use mcpd_core::event::PROBE_GRACE;
+use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{Finding, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -15,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout as within;
 
 use super::message::Message;
+use super::ready::asks;
 use super::report::stamp;
 use super::take::run_id_of;
 use super::{Owner, Shell};
@@ -48,12 +51,16 @@ pub(super) struct Helper {
 }
 
 impl Shell {
-    pub(super) fn probe(&mut self, service: ServiceId, generation: u64, number: u64) {
+    pub(super) fn probe(&mut self, service: ServiceId, generation: u64, number: u64, of: Probing) {
         let Some(entry) = self.entries.get(&service) else { return };
-        let Some(health) = &entry.spec.health else { return };
-        let (spec, check) = (entry.spec.clone(), entry.check.clone());
-        let report = move |verdict| Message::Probed { service, generation, probe: number, verdict };
-        self.carry_out(&spec, &health.probe.clone(), health.timeout, check, report);
+        let Some((asked, timeout)) = asks(&entry.spec, of) else { return };
+        let check = match of {
+            Probing::Health => entry.check.clone(),
+            Probing::Ready => entry.ready_check.clone(),
+        };
+        let (spec, asked) = (entry.spec.clone(), asked.clone());
+        let report = move |verdict| Message::Probed { service, generation, probe: number, of, verdict };
+        self.carry_out(&spec, &asked, timeout, check, report);
     }
 
     /// Begins a probe of any kind; `report` makes the message that brings its verdict into the loop. `check` is that of
@@ -99,10 +106,24 @@ impl Shell {
 
     /// No verdict came of a probe at all.
     pub(super) fn probe_lost(&mut self, service: Option<ServiceId>) {
+        let starts =
+            service.and_then(|service| self.core.view(service)).is_some_and(|view| match view.state {
+                StateView::Starting(Awaited::Ready) => true,
+                StateView::Starting(Awaited::Health)
+                | StateView::Down(_)
+                | StateView::Spawning
+                | StateView::Up
+                | StateView::Stopping(_)
+                | StateView::Ending { .. }
+                | StateView::Backoff { .. }
+                | StateView::Parked(_) => false,
+            });
+        let of = if starts { Probing::Ready } else { Probing::Health };
         if let Some(entry) = service.and_then(|service| self.entries.get_mut(&service)) {
             let Verdict { finding, detail } = Verdict::unknown("no verdict came");
             let time = stamp(Timestamp::now());
-            entry.remember(HealthVerdict { time, ok: false, unknown: finding == Finding::Unknown, detail });
+            let unknown = finding == Finding::Unknown;
+            entry.remember(of, HealthVerdict { time, ok: false, unknown, detail });
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::plan::{Plan, diff};
+use mcpd_core::action::Probing;
 use mcpd_core::event::Redefinition;
 use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::StateView;
@@ -19,6 +20,7 @@ use super::entry::Entry;
 use super::load::{Loaded, http_check};
 use super::message::{Message, Reply};
 use super::policy::policy;
+use super::ready::asks;
 use super::report::stamp;
 use crate::scribe::Level;
 
@@ -211,8 +213,9 @@ impl Shell {
     fn set_entry(&mut self, id: ServiceId, spec: &ServiceSpec, loaded: &Loaded) {
         let name = &spec.name;
         self.logs.define(id.0, name, &spec.log, spec.crash.tail_lines);
-        let check = http_check(spec);
         let old = self.entries.get(&id).map(|entry| entry.spec.clone());
+        let check = http_check(asks(spec, Probing::Health));
+        let ready_check = http_check(asks(spec, Probing::Ready));
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(Arc::new(spec.clone()), None));
         entry.spec = Arc::new(spec.clone());
         entry.origin = loaded.origins.get(name).cloned();
@@ -220,16 +223,22 @@ impl Shell {
         if let Some(program) = loaded.programs.get(name) {
             entry.program = Some(program.clone());
         }
-        match check {
-            Ok(check) => entry.check = check,
-            Err(why) => {
-                entry.check = None;
-                let why = format!("its health check cannot be carried out: {why}");
-                self.tell_own(Level::Error, Some(name), "health_unusable", why, json!({}));
-            }
+        let mut wrong = Vec::new();
+        let mut usable = |check: Result<_, String>, what| {
+            check.unwrap_or_else(|why| {
+                wrong.push((what, why));
+                None
+            })
+        };
+        entry.check = usable(check, "health");
+        entry.ready_check = usable(ready_check, "ready");
+        for (what, why) in wrong {
+            let why = format!("its {what} check cannot be carried out: {why}");
+            self.tell_own(Level::Error, Some(name), &format!("{what}_unusable"), why, json!({}));
         }
         if old.is_none_or(|old| old.watch != spec.watch) {
-            self.watch(id, spec);
+            self.watch_files(id, spec);
         }
+        self.watch(id);
     }
 }

@@ -11,6 +11,7 @@ use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, Resources, RestartDecision};
 
+use super::ready::awaited;
 use crate::crash::{CrashStore, reason, redact};
 use crate::log::Tails;
 use crate::spawner::Secrets;
@@ -23,6 +24,9 @@ pub(super) struct Case {
     pub(super) spec: Arc<ServiceSpec>,
     pub(super) command: Vec<String>,
     pub(super) verdicts: Vec<HealthVerdict>,
+    pub(super) ready_verdicts: Vec<HealthVerdict>,
+    pub(super) status_text: Option<String>,
+    pub(super) triggered: bool,
     pub(super) tails: Tails,
     pub(super) exit: Option<sys::Exit>,
     pub(super) spawn_error: Option<String>,
@@ -48,6 +52,9 @@ pub(super) fn report(case: Case) -> CrashReport {
         spec,
         command,
         verdicts,
+        ready_verdicts,
+        status_text,
+        triggered,
         mut tails,
         exit,
         spawn_error,
@@ -81,7 +88,12 @@ pub(super) fn report(case: Case) -> CrashReport {
             let retries = spec.health.as_ref().map_or(0, |health| health.retries);
             reason::health(retries, &verdicts)
         }
-        Failure::StartTimeout => reason::start_timeout(spec.start_timeout),
+        Failure::Watchdog => reason::watchdog(spec.watchdog.filter(|_| !triggered), status_text.as_deref()),
+        Failure::StartTimeout => {
+            let awaited = spec.ready.as_ref().map(awaited);
+            let seen = if awaited.is_some() { &ready_verdicts } else { &verdicts };
+            reason::start_timeout(spec.start_timeout, awaited.as_deref(), seen)
+        }
         Failure::Spawn => reason::spawn(spawn_error.as_deref().unwrap_or("the system did not say why")),
     };
     let (decision, why) = words::decision(&crash.decision);
@@ -116,6 +128,8 @@ pub(super) fn report(case: Case) -> CrashReport {
         stderr_tail: tails.stderr,
         stdout_tail: tails.stdout,
         health: verdicts,
+        ready: ready_verdicts,
+        status_text,
         resources: Resources {
             max_rss_bytes: exit.as_ref().and_then(|exit| exit.max_rss_bytes),
             cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),

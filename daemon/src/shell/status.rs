@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_core::verdict::ParkReason;
-use mcpd_core::view::{HealthView, NextView, StateView, View, WatchView};
+use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View, WatchView};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, Stale, State, StatusDocument, Watch};
 
 use super::Shell;
 use super::entry::Entry;
+use super::ready::awaited;
 use crate::{sys, words};
 
 impl Shell {
@@ -54,7 +55,7 @@ impl Shell {
             let name = || self.entries.get(&view.service).map_or("?", |entry| &entry.name);
             match view.state {
                 StateView::Up => running += 1,
-                StateView::Spawning | StateView::Starting => starting += 1,
+                StateView::Spawning | StateView::Starting(_) => starting += 1,
                 StateView::Stopping(_) | StateView::Ending { .. } => stopping += 1,
                 StateView::Backoff { .. } => backoff += 1,
                 StateView::Down(_) => down += 1,
@@ -115,6 +116,8 @@ impl Shell {
                 HealthView::Failing(_) => Health::Failing,
                 HealthView::Unhealthy(_) => Health::Unhealthy,
             },
+            status_text: entry.status_text.clone().filter(|_| view.pid.is_some()),
+            ready_detail: entry.ready_verdicts.back().map(|verdict| verdict.detail.clone()),
             health_detail: entry.verdicts.back().map(|verdict| verdict.detail.clone()),
             pid: view.pid,
             generation: view.generation,
@@ -164,13 +167,22 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
     match view.state {
         StateView::Down(why) => (State::Down, Some(words::down_reason(why))),
         StateView::Spawning => (State::Spawning, None),
-        StateView::Starting => (State::Starting, Some("its health check has not succeeded yet".into())),
+        StateView::Starting(Awaited::Health) => {
+            (State::Starting, Some("its health check has not succeeded yet".into()))
+        }
+        StateView::Starting(Awaited::Ready) => {
+            let what = entry.spec.ready.as_ref().map_or_else(|| "being ready".into(), awaited);
+            let last = entry.ready_verdicts.back().map(|verdict| format!("; so far: {}", verdict.detail));
+            (State::Starting, Some(format!("waits for {what}{}", last.unwrap_or_default())))
+        }
         StateView::Up => {
             let known = entry.verdicts.iter().rev().find(|verdict| !verdict.unknown);
             let detail = known.map_or("no verdict yet", |verdict| verdict.detail.as_str());
             let of = entry.spec.health.as_ref().map_or(0, |health| health.retries);
             let reason = match view.health {
-                HealthView::None | HealthView::Starting | HealthView::Healthy => None,
+                HealthView::None | HealthView::Starting | HealthView::Healthy => {
+                    view.reloading.then(|| "it reloads its configuration".into())
+                }
                 HealthView::Failing(times) => {
                     Some(format!("health check failed {times} of {of} times: {detail}"))
                 }

@@ -35,18 +35,21 @@ impl Shell {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
-            Message::Probed { service, generation, probe, verdict } => {
+            Message::Notified(datagram) => self.notified(datagram),
+            Message::SaidReady { service, generation } => self.said_ready(service, generation),
+            Message::Probed { service, generation, probe, of, verdict } => {
                 let finding = verdict.finding;
                 if let Some(entry) = self.entries.get_mut(&service)
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
-                    entry.remember(HealthVerdict {
+                    let verdict = HealthVerdict {
                         time,
                         ok: finding == Finding::Good,
                         unknown: finding == Finding::Unknown,
                         detail: verdict.detail,
-                    });
+                    };
+                    entry.remember(of, verdict);
                 }
                 self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
@@ -121,6 +124,7 @@ impl Shell {
             // Every key is owned until its answer is here.
             None => {}
         }
+        self.hear_unclaimed();
         // It may have ended already, and its end been left alone while its name was not known.
         self.collect();
     }
@@ -144,6 +148,9 @@ impl Shell {
                     entry.run = Some(Run {
                         key,
                         generation,
+                        pid,
+                        told_main_pid: false,
+                        triggered: false,
                         exit: None,
                         tails: None,
                         secrets: started.secrets,
@@ -151,6 +158,7 @@ impl Shell {
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
+                self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
                 self.watch_program(service, &started.program, started.seen);
                 let at = Mono(started.began);

@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind, Then};
+use mcpd_core::action::{Note, NoteKind, Then, UpBy};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -33,11 +33,13 @@ impl Shell {
                 put("pid", (*pid).into());
                 (Level::Info, "started", format!("started, pid {pid}"))
             }
-            NoteKind::Up { after } => {
+            NoteKind::Up { after, by } => {
                 let after = words::span(*after);
-                let healthy = entry.and_then(|entry| entry.verdicts.back()).is_some_and(|verdict| verdict.ok);
-                let how =
-                    if healthy { "up: healthy" } else { "up: not healthy yet, its start period is over" };
+                let how = match by {
+                    UpBy::Ready => "up: ready",
+                    UpBy::Health => "up: healthy",
+                    UpBy::StartPeriod => "up: not healthy yet, its start period is over",
+                };
                 (Level::Info, "up", format!("{how} after {after}"))
             }
             NoteKind::SpawnFailed => {
@@ -91,9 +93,7 @@ impl Shell {
             NoteKind::Healthy => {
                 (Level::Info, "healthy", format!("healthy: {}", verdict.unwrap_or("the check succeeded")))
             }
-            NoteKind::ProbeLost => {
-                (Level::Warn, "probe_lost", "a health check brought no verdict at all".into())
-            }
+            NoteKind::ProbeLost => (Level::Warn, "probe_lost", "a check brought no verdict at all".into()),
             NoteKind::ProbeUnknown => {
                 let why = verdict.unwrap_or("no verdict");
                 (Level::Warn, "probe_unknown", format!("its health is unknown: {why}"))
@@ -113,6 +113,13 @@ impl Shell {
                 (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail)))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
+            NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
+            NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
+            NoteKind::ReloadSlow => (
+                Level::Warn,
+                "reload_slow",
+                "has not said within start_timeout that it has reloaded: going on without".into(),
+            ),
             NoteKind::CountersReset => {
                 (Level::Info, "counters_reset", "a stable run: the restart counters start again".into())
             }

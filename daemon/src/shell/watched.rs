@@ -17,7 +17,7 @@ use crate::watch::{Changes, Reach, Seen, Sign, Target, Topic};
 
 impl Shell {
     /// Watches what the service's `[watch]` names, or nothing.
-    pub(super) fn watch(&mut self, service: ServiceId, spec: &ServiceSpec) {
+    pub(super) fn watch_files(&mut self, service: ServiceId, spec: &ServiceSpec) {
         let targets = match &spec.watch {
             None => Ok(Vec::new()),
             Some(watch) => Filter::new(&watch.include, &watch.ignore).map(|filter| {

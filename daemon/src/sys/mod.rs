@@ -30,9 +30,10 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Children, LogPipe, Process, async_pipe, ctrl_c_helper, exec_step, host_name, is_pipe, is_root,
-    is_shortage, make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit,
-    remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal, unknown_account,
+    Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, exec_step, host_name,
+    is_pipe, is_root, is_shortage, make_private_dir, monotonic_ns, os_release, private,
+    raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    unknown_account,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
@@ -190,6 +191,19 @@ pub enum Whom {
     Main,
     /// Its process group; on Windows its job or its console.
     Group,
+}
+
+/// One message of [`NotifySocket`].
+#[derive(Debug)]
+pub struct Datagram {
+    /// Who sent it, as the kernel says; `None` when that is nobody whom this daemon can know.
+    pub pid: Option<u32>,
+    /// What it says.
+    pub bytes: Vec<u8>,
+    /// It was longer than a message may be, and the rest is lost.
+    pub truncated: bool,
+    /// To be dropped once this message has been dealt with.
+    pub barrier: Barrier,
 }
 
 /// One thing that [`Children::collect`] found.

@@ -10,6 +10,7 @@ mod exec_step;
 mod explain;
 mod files;
 mod limits;
+mod notify;
 mod proc_files;
 mod spawn;
 
@@ -21,6 +22,7 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use limits::{is_shortage, raise_open_files_limit};
+pub use notify::{Barrier, NotifySocket};
 pub use spawn::{Process, spawn};
 
 #[cfg(not(target_os = "linux"))]

@@ -8,6 +8,7 @@ mod console;
 mod files;
 mod job;
 mod news;
+mod notify;
 mod spawn;
 
 pub use children::Children;
@@ -16,6 +17,7 @@ pub use files::{
     async_pipe, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
+pub use notify::{Barrier, NotifySocket};
 pub(super) use spawn::is_permanent;
 pub use spawn::{Process, spawn};
 

@@ -1,6 +1,6 @@
 //! One crash, told to somebody who has to do something about it.
 
-use mcpd_proto::crash::{CrashReport, Resources, RestartDecision};
+use mcpd_proto::crash::{CrashReport, HealthVerdict, Resources, RestartDecision};
 use mcpd_proto::log::LogLine;
 
 use super::what;
@@ -15,28 +15,35 @@ pub(crate) fn render(report: &CrashReport, look: &Look) -> String {
     let headline: Vec<String> = headline.iter().map(|line| look.paint(BAD, line)).collect();
     let mut text = headline.join("\n") + "\n\n";
     text.push_str(&look.facts(&facts(report, look)));
-    if !report.health.is_empty() {
-        text.push_str(&title("Health checks, the last one at the end:", look));
-        for verdict in &report.health {
-            let (word, style) = match (verdict.ok, verdict.unknown) {
-                (true, _) => ("ok", GOOD),
-                (false, false) => ("failed", BAD),
-                (false, true) => ("?", DIM),
-            };
-            let time = look.clock.clock_precise(&verdict.time);
-            let detail = look.wrap(&text::safe(&verdict.detail), 2 + text::width(&time) + 1 + 7);
-            for (at, detail) in detail.iter().enumerate() {
-                let lead = if at == 0 {
-                    format!("{time} {}", look.paint(style, &format!("{word:<6}")))
-                } else {
-                    " ".repeat(text::width(&time) + 7)
-                };
-                text.push_str(&format!("  {lead} {detail}\n"));
-            }
-        }
-    }
+    text.push_str(&verdicts("Readiness checks", &report.ready, look));
+    text.push_str(&verdicts("Health checks", &report.health, look));
     text.push_str(&tail("stderr", &report.stderr_tail, look));
     text.push_str(&tail("stdout", &report.stdout_tail, look));
+    text
+}
+
+fn verdicts(what: &str, verdicts: &[HealthVerdict], look: &Look) -> String {
+    if verdicts.is_empty() {
+        return String::new();
+    }
+    let mut text = title(&format!("{what}, the last one at the end:"), look);
+    for verdict in verdicts {
+        let (word, style) = match (verdict.ok, verdict.unknown) {
+            (true, _) => ("ok", GOOD),
+            (false, false) => ("failed", BAD),
+            (false, true) => ("?", DIM),
+        };
+        let time = look.clock.clock_precise(&verdict.time);
+        let detail = look.wrap(&text::safe(&verdict.detail), 2 + text::width(&time) + 1 + 7);
+        for (at, detail) in detail.iter().enumerate() {
+            let lead = if at == 0 {
+                format!("{time} {}", look.paint(style, &format!("{word:<6}")))
+            } else {
+                " ".repeat(text::width(&time) + 7)
+            };
+            text.push_str(&format!("  {lead} {detail}\n"));
+        }
+    }
     text
 }
 
@@ -76,6 +83,7 @@ fn facts(report: &CrashReport, look: &Look) -> Vec<Fact> {
     facts.push(Fact::new("ran", ran));
     facts.push(Fact::new("then", decision(&report.restart, look)));
     facts.push(Fact::new("command", command(&report.command)));
+    facts.extend(report.status_text.as_ref().map(|text| Fact::new("said", text)));
     facts.extend(report.working_directory.as_ref().map(|path| Fact::new("ran in", path)));
     facts.extend(used(&report.resources).map(|used| Fact::new("used", used)));
     if !report.changed.is_empty() {
@@ -171,6 +179,8 @@ mod tests {
                 unknown: false,
                 detail: "503 after 4 ms: expected 200, and the body said something that takes long".into(),
             }],
+            ready: Vec::new(),
+            status_text: None,
             resources: Resources {
                 max_rss_bytes: Some(47_395_635),
                 cpu_seconds: Some(1.2),

@@ -53,6 +53,7 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         };
         Fact::styled("reason", reason, style)
     }));
+    facts.extend(status.status_text.as_ref().map(|text| Fact::new("says", text)));
     facts.extend(status.next.as_ref().map(|next| Fact::new("next", next_words(next, look))));
     if status.health != Health::None || status.health_detail.is_some() {
         let detail = status.health_detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();

@@ -132,7 +132,9 @@ impl Service {
             Actual::Stopping(stopping) => {
                 stopping.start_now = false;
                 match stopping.cause {
-                    StopCause::Restart | StopCause::Changed | StopCause::Watch => stopping.cause = cause,
+                    StopCause::Restart | StopCause::Changed | StopCause::Announced | StopCause::Watch => {
+                        stopping.cause = cause;
+                    }
                     StopCause::Asked | StopCause::Removed | StopCause::Shutdown | StopCause::Failure(_) => {}
                 }
             }

@@ -18,10 +18,18 @@ impl Service {
         if policy.watch != self.policy.watch {
             self.watched = watched::Watched::default();
         }
+        let ready_changed = policy.ready != self.policy.ready;
+        let watchdog_changed = policy.watchdog != self.policy.watchdog;
         self.policy = policy;
         self.note_asked(cx, NoteKind::Redefined { restart });
+        if ready_changed {
+            self.rearm_readiness(cx);
+        }
         if health_changed {
             self.rearm_health(cx);
+        }
+        if watchdog_changed {
+            self.rearm_watchdog(cx);
         }
         if !restart {
             return;
@@ -49,9 +57,14 @@ impl Service {
     pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
         let policy = self.policy.health.clone();
         let Some((child, starting)) = self.running() else { return };
-        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, child.probes));
+        if child.readiness.is_some() {
+            // It is armed once it is ready.
+            return;
+        }
+        child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
-            let child = child.clone();
+            let mut child = child.clone();
+            self.arm_watchdog(cx, &mut child);
             self.enter(cx, Actual::Up(child));
         }
     }

@@ -38,22 +38,23 @@ impl Service {
         let Actual::Starting(child) = &self.actual else { return };
         if cx.now >= self.start_ends(child) {
             // Which of the two comes first is the policy's word: a late timer (the machine slept) changes nothing.
-            if self.start_may_time_out() {
+            if self.start_may_time_out(child) {
                 let child = child.clone();
                 self.stop_child(cx, child, StopCause::Failure(Failure::StartTimeout));
                 return;
             }
-            self.become_up(cx);
+            self.become_up(cx, UpBy::StartPeriod);
         }
         self.probe_due(cx);
     }
 
     pub(super) fn up_due(&mut self, cx: &mut Cx<'_>) {
         self.reset_if_stable(cx);
+        self.notify_due(cx);
         let Actual::Up(child) = &self.actual else { return };
         let patience = self.patience_ends(child);
         if patience.is_some_and(|at| at <= cx.now) {
-            if self.up_by_living() {
+            if self.trusted_when_up() {
                 self.answer_up(cx);
             } else {
                 self.answer_late(cx);
@@ -71,6 +72,7 @@ impl Service {
     }
 
     pub(super) fn probe_due(&mut self, cx: &mut Cx<'_>) {
+        self.readiness_due(cx);
         let (service, generation) = (self.id, self.generation);
         let Some(policy) = self.policy.health.clone() else { return };
         let Some((child, _)) = self.running() else { return };
@@ -81,7 +83,7 @@ impl Service {
             self.probed(cx, probe, Finding::Unknown);
         } else if let Some(probe) = health.ask(&policy, cx.now) {
             child.probes = probe;
-            cx.out.push(Action::Probe { service, generation, probe });
+            cx.out.push(Action::Probe { service, generation, probe, of: Probing::Health });
         }
     }
 

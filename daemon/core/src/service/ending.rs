@@ -45,7 +45,7 @@ impl Service {
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
         };
-        let expected = end.cause.is_some();
+        let expected = end.cause.is_some_and(|cause| cause != StopCause::Announced);
         self.reset_if_stable(cx);
         self.note(cx, NoteKind::Exited { exit, expected });
         self.end_run(cx, end);
@@ -56,7 +56,7 @@ impl Service {
         let End { exit, pid, started, cause, rung, start_now, permanent } = end;
         let failure = self.failure_of(exit, cause);
         let asked = match cause {
-            None | Some(StopCause::Failure(_)) => self.want == Want::Down || start_now,
+            None | Some(StopCause::Failure(_) | StopCause::Announced) => self.want == Want::Down || start_now,
             Some(StopCause::Asked | StopCause::Restart | StopCause::Changed | StopCause::Watch) => true,
             Some(StopCause::Removed | StopCause::Shutdown) => true,
         };
@@ -71,7 +71,8 @@ impl Service {
         };
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
-        let crash = failure.is_some() || (cause.is_none() && always && !asked);
+        let by_itself = matches!(cause, None | Some(StopCause::Announced));
+        let crash = failure.is_some() || (by_itself && always && !asked);
         let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
             self.note(cx, NoteKind::Crashed { failure });
@@ -104,8 +105,8 @@ impl Service {
         let Some(exit) = exit else { return Some(Failure::Spawn) };
         match cause {
             Some(StopCause::Failure(failure)) => Some(failure),
-            None if self.policy.success.holds(exit) => None,
-            None => Some(match exit {
+            None | Some(StopCause::Announced) if self.policy.success.holds(exit) => None,
+            None | Some(StopCause::Announced) => Some(match exit {
                 Exit::Code(_) => Failure::Exit,
                 Exit::Signal { .. } => Failure::Signal,
             }),
@@ -196,7 +197,7 @@ impl Service {
         let ending = (**ending).clone();
         cx.out.push(Action::Forget { service: self.id, generation: self.generation });
         let ended_by_itself = match ending.cause {
-            None | Some(StopCause::Failure(_)) => true,
+            None | Some(StopCause::Failure(_) | StopCause::Announced) => true,
             Some(
                 StopCause::Asked
                 | StopCause::Restart

@@ -1,4 +1,4 @@
-//! From the spawn until the process ends: is it up, is it well?
+//! From the spawn until the process ends: is it well?
 
 use super::*;
 
@@ -9,8 +9,16 @@ impl Service {
         let started = at.min(cx.now);
         self.renewed.started();
         self.note(cx, NoteKind::Started { pid });
-        let health = self.policy.health.as_ref().map(|policy| Health::new(policy, started, 0));
-        let child = Child { pid, started, probes: 0, health };
+        let child = Child {
+            pid,
+            started,
+            probes: 0,
+            readiness: None,
+            health: None,
+            watchdog: None,
+            extended: None,
+            reloading: None,
+        };
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed
@@ -23,14 +31,16 @@ impl Service {
         } else if let Some(cause) = outdated {
             self.postpone_starts();
             self.stop_child(cx, child, cause);
-        } else if self.up_by_living() {
-            self.enter(cx, Actual::Up(child));
         } else {
-            self.enter(cx, Actual::Starting(child));
+            self.await_up(cx, child, started);
         }
     }
 
     pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, finding: Finding) {
+        if self.owes_readiness(probe) {
+            self.ready_probed(cx, finding);
+            return;
+        }
         let Some(policy) = self.policy.health.clone() else { return };
         // What it was before the verdict counts, even when the timer that was to say so is late.
         self.reset_if_stable(cx);
@@ -64,18 +74,10 @@ impl Service {
         }
         if finding == Finding::Good {
             if starting {
-                self.become_up(cx);
+                self.become_up(cx, UpBy::Health);
             }
             self.answer_up(cx);
             self.reset_if_stable(cx);
         }
-    }
-
-    /// From `Starting` to `Up`.
-    pub(super) fn become_up(&mut self, cx: &mut Cx<'_>) {
-        let Actual::Starting(child) = &self.actual else { return };
-        let child = child.clone();
-        self.note(cx, NoteKind::Up { after: cx.now.since(child.started) });
-        self.enter(cx, Actual::Up(child));
     }
 }

@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `configured` | what does the configuration say of it? |
 //! | `asked` | what do people ask? |
-//! | `living` | is it up, is it well? |
+//! | `ready` | is the start over? |
+//! | `living` | is it well? |
+//! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
 //! | `due` | what does time bring? |
 //! | `renewed` | its program changed: is the process old, may a parked one start? |
@@ -18,20 +20,28 @@ mod configured;
 mod due;
 mod ending;
 mod living;
+mod notify;
+mod ready;
 mod renewed;
 mod watched;
 
 use std::time::Duration;
 
-use crate::action::{Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, StopCause, Whom};
+use self::ready::Readiness;
+use crate::action::{
+    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
+};
 use crate::event::{
-    DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, ServiceId, Verb,
+    DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, Said, ServiceId,
+    Verb,
 };
 use crate::health::{Health, Meaning, Sight};
 use crate::policy::Policy;
 use crate::time::{Chance, Mono};
 use crate::verdict::{Decision, Failure, ParkReason, What, is_crash_signal};
 
+/// `signal(7)`: systemd's `WatchdogSignal=`, so that whatever hangs can say where (a core, a stack).
+const SIGABRT: i32 = 6;
 /// `signal(7)`
 const SIGKILL: i32 = 9;
 /// `signal(7)`: a stopped process cannot act on SIGTERM before it.
@@ -59,7 +69,7 @@ pub(crate) enum Actual {
     Down(DownReason),
     /// An answer to [`Action::Spawn`] is owed.
     Spawning(Spawning),
-    /// A process with a health check that has not succeeded yet, in its start period.
+    /// A process that is not ready yet; or whose health check has not succeeded yet, in its start period.
     Starting(Child),
     Up(Child),
     Stopping(Stopping),
@@ -88,7 +98,16 @@ pub(crate) struct Child {
     /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
     /// one's probe must not pass for an answer to the new one's.
     probes: u64,
+    /// What has to be seen before it is up; `None` once it is.
+    pub(crate) readiness: Option<Readiness>,
+    /// Armed only once it is ready.
     pub(crate) health: Option<Health>,
+    /// By when it has to say that it is alive, while it is up.
+    watchdog: Option<Mono>,
+    /// It asked for its start to end no earlier.
+    extended: Option<Mono>,
+    /// It says that it reloads, and is believed until then.
+    pub(crate) reloading: Option<Mono>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -229,12 +248,13 @@ impl Service {
     /// It has shown what becomes of it: up, down or given up. A crash loop has not, while there is hope.
     pub(crate) fn has_settled(&self) -> bool {
         match &self.actual {
-            Actual::Down(_) | Actual::Up(_) | Actual::Parked(_) => true,
+            Actual::Down(_) | Actual::Parked(_) => true,
             Actual::Spawning(_)
             | Actual::Starting(_)
+            | Actual::Up(_)
             | Actual::Stopping(_)
             | Actual::Ending(_)
-            | Actual::Backoff { .. } => false,
+            | Actual::Backoff { .. } => self.counts_as_up(),
         }
     }
 
@@ -291,12 +311,15 @@ impl Service {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
             Actual::Starting(child) => {
+                let ready = child.readiness.as_ref().and_then(Readiness::deadline);
                 let probe = child.health.as_ref().map(Health::deadline);
-                earliest([probe, Some(self.start_ends(child)), self.patience_ends(child)])
+                // Whoever waits for it to be up waits for the end of the start.
+                earliest([ready, probe, Some(self.start_ends(child))])
             }
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
-                earliest([probe, self.counts_until(child), self.patience_ends(child)])
+                let patience = self.patience_ends(child);
+                earliest([probe, self.counts_until(child), patience, child.watchdog, child.reloading])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -311,19 +334,23 @@ impl Service {
         }
     }
 
-    /// A start is over at the end of the start period, for then the liveness check takes over, or it has failed at
-    /// `start_timeout`, whichever comes first.
-    fn start_ends(&self, child: &Child) -> Mono {
-        child.started + self.start_period().min(self.policy.start_timeout)
+    /// Without `[ready]` a start is over at the end of the start period, for then the liveness check takes over; it has
+    /// failed at `start_timeout`, if that comes first.
+    pub(crate) fn start_ends(&self, child: &Child) -> Mono {
+        if self.start_may_time_out(child) {
+            child.extended.unwrap_or_default().max(child.started + self.policy.start_timeout)
+        } else {
+            child.started + self.start_period()
+        }
     }
 
     fn start_period(&self) -> Duration {
         self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period)
     }
 
-    /// The start period leaves it time to.
-    fn start_may_time_out(&self) -> bool {
-        self.start_period() >= self.policy.start_timeout
+    /// Nothing else ends this start before.
+    fn start_may_time_out(&self, child: &Child) -> bool {
+        child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
     }
 
     /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
@@ -334,20 +361,21 @@ impl Service {
         (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
     }
 
-    /// When does whoever waits for this process to be up get an answer, whatever it is then?
+    /// When does whoever waits for this process, which is up, get an answer, whatever it is then?
     fn patience_ends(&self, child: &Child) -> Option<Mono> {
         let generation = self.generation;
         let waited_for = self.waiters.iter().any(|waiter| match waiter.goal {
             Goal::Up { generation: wanted } => wanted <= generation,
             Goal::Down => false,
         });
-        let patience = if self.up_by_living() { SETTLE } else { self.policy.start_timeout };
+        let patience = if self.trusted_when_up() { SETTLE } else { self.policy.start_timeout };
         waited_for.then(|| child.started + patience)
     }
 
-    /// Living for a moment is all that can be asked of it: nothing says when it is ready.
-    fn up_by_living(&self) -> bool {
-        self.start_period().is_zero()
+    /// That it is up needs no further proof: it said that it is ready, or living for a moment is all that can be asked
+    /// of it.
+    fn trusted_when_up(&self) -> bool {
+        self.policy.ready.is_some() || self.start_period().is_zero()
     }
 
     // ---- small steps
@@ -442,7 +470,8 @@ impl Service {
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
         self.note(cx, NoteKind::Stopping { why: cause });
         let (service, generation) = (self.id, self.generation);
-        let signal = self.policy.stop_signal;
+        let hangs = cause == StopCause::Failure(Failure::Watchdog);
+        let signal = if hangs { SIGABRT } else { self.policy.stop_signal };
         cx.out.push(Action::Signal { service, generation, signal, whom: Whom::Group });
         if signal != SIGKILL {
             // What is stopped (SIGSTOP, a debugger) would sleep through the request: as systemd, wake it.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
+use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, WatchAction, WatchPolicy, When};
 use mcpd_core::time::Chance;
-use mcpd_core::{Exit, Policy};
+use mcpd_core::{Exit, Policy, Said};
 
 /// The one source of chance of a world.
 #[derive(Debug, Clone)]
@@ -78,7 +78,9 @@ impl Dice {
                 park_at_limit: self.percent(70),
                 prevent: ExitSet { codes: if self.percent(40) { vec![78] } else { vec![] }, signals: vec![] },
             },
+            ready: if self.percent(40) { Some(self.ready()) } else { None },
             health: if self.percent(60) { Some(self.health()) } else { None },
+            watchdog: if self.percent(30) { Some(self.watchdog()) } else { None },
             watch: if self.percent(50) { Some(self.watch()) } else { None },
         }
     }
@@ -88,6 +90,30 @@ impl Dice {
             edition: self.below(2),
             debounce: Duration::from_millis(self.pick(&[1, 50, 300, 2_000])),
             action: self.pick(&[WatchAction::Restart, WatchAction::Restart, WatchAction::Signal(1)]),
+        }
+    }
+
+    pub(crate) fn ready(&mut self) -> ReadyPolicy {
+        match self.below(10) {
+            0..=4 => ReadyPolicy::Asked { timeout: Duration::from_millis(self.pick(&[100, 1_000, 5_000])) },
+            5..=6 => ReadyPolicy::Told,
+            _ => ReadyPolicy::Notified,
+        }
+    }
+
+    pub(crate) fn watchdog(&mut self) -> Duration {
+        Duration::from_millis(self.pick(&[200, 1_000, 10_000]))
+    }
+
+    /// What a service says out of the blue.
+    pub(crate) fn said(&mut self) -> Said {
+        match self.below(12) {
+            0..=2 => Said::Ready,
+            3 | 4 => Said::Reloading,
+            5 => Said::Stopping,
+            6 | 7 => Said::Alive,
+            8 => Said::Trigger,
+            _ => Said::Extend(self.ms(100_000)),
         }
     }
 

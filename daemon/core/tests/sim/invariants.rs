@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::{StopCause, Then};
+use mcpd_core::action::{Probing, StopCause, Then, UpBy};
 use mcpd_core::event::{MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
+use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
@@ -84,8 +85,9 @@ pub(crate) fn judge(
         Action::Forget { generation, .. } => {
             a_run_is_forgotten_when_nothing_is_left(life, *generation, truth(service))
         }
-        Action::Probe { generation, probe, .. } => {
-            probes_are_for_the_living(life, *generation)?;
+        Action::Probe { generation, probe, of, .. } => {
+            probes_are_for_the_living(life, *generation, *of)?;
+            health_waits_for_readiness(life, *of)?;
             one_probe_at_a_time(life, *probe)?;
             blindness_is_said(life)
         }
@@ -113,7 +115,14 @@ pub(crate) fn judge(
             }
             NoteKind::ProgramChanged => a_change_of_the_program_unparks(life, now),
             NoteKind::WatchSuspended { .. } => a_watch_is_suspended_for_a_reason(life),
-            NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => unknowns_never_kill(life),
+            NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => {
+                unready_is_no_failure(life)?;
+                unknowns_never_kill(life)
+            }
+            NoteKind::Stopping { why: StopCause::Failure(Failure::Watchdog) } => {
+                the_watchdog_waits_its_time(life, now)
+            }
+            NoteKind::Up { by, .. } => up_means_ready(life, *by),
             NoteKind::ProbeUnknown => blindness_is_said_once(life, true),
             NoteKind::ProbeKnown => blindness_is_said_once(life, false),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
@@ -351,19 +360,22 @@ fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
 /// Only a start can time out that is not over before; a clock that leaps does not change that.
 fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
     let period = life.policy.health.as_ref().map(|health| health.start_period);
+    let may = life.start.unready || period >= Some(life.policy.start_timeout);
     let since = life.spawned.map(|at| now.since(at));
-    if period >= Some(life.policy.start_timeout)
-        && since >= Some(life.policy.start_timeout)
-        && life.up.is_none()
-    {
+    let asked_for_more = life.extended.is_some_and(|until| now < until);
+    if may && since >= Some(life.policy.start_timeout) && life.up.is_none() && !asked_for_more {
         Ok(())
     } else {
         broken!("a_start_may_time_out", "{life:?}")
     }
 }
 
-fn probes_are_for_the_living(life: &Life, generation: u64) -> Check {
-    if life.alive && life.stop.is_none() && life.generation == generation && life.policy.health.is_some() {
+fn probes_are_for_the_living(life: &Life, generation: u64, of: Probing) -> Check {
+    let asked = match of {
+        Probing::Health => life.policy.health.is_some(),
+        Probing::Ready => matches!(life.policy.ready, Some(ReadyPolicy::Asked { .. })),
+    };
+    if life.alive && life.stop.is_none() && life.generation == generation && asked {
         Ok(())
     } else {
         broken!("probes_are_for_the_living", "{life:?}")
@@ -372,7 +384,7 @@ fn probes_are_for_the_living(life: &Life, generation: u64) -> Check {
 
 fn one_probe_at_a_time(life: &Life, probe: u64) -> Check {
     match life.health {
-        Some(health) if health.out.is_none() && probe > health.asked => Ok(()),
+        Some(health) if health.out.is_none() && life.start.out.is_none() && probe > health.asked => Ok(()),
         health => broken!("one_probe_at_a_time", "{probe}: {health:?}"),
     }
 }
@@ -489,6 +501,59 @@ fn blindness_is_said_once(life: &Life, begins: bool) -> Check {
     }
 }
 
+// ---- readiness
+
+/// The health check is armed only once the service is ready, and readiness is asked for only before.
+fn health_waits_for_readiness(life: &Life, of: Probing) -> Check {
+    if life.start.unready == (of == Probing::Ready) {
+        Ok(())
+    } else {
+        broken!("health_waits_for_readiness", "{of:?}: {life:?}")
+    }
+}
+
+/// What has to be seen has been seen, in this run, since it was last said what that is.
+fn up_means_ready(life: &Life, by: UpBy) -> Check {
+    if life.start.unready == (by == UpBy::Ready) && life.start.unready == life.start.seen {
+        Ok(())
+    } else {
+        broken!("up_means_ready", "by {by:?}: {life:?}")
+    }
+}
+
+/// Only silence for as long as the policy allows, or longer where it asked for that, or its own word.
+fn the_watchdog_waits_its_time(life: &Life, now: Mono) -> Check {
+    match life.watchdog {
+        Some(due) if now >= due || life.triggered => Ok(()),
+        due => broken!("the_watchdog_waits_its_time", "now {now:?}, due {due:?}: {life:?}"),
+    }
+}
+
+/// Nobody who hangs is missed.
+pub(crate) fn the_watchdog_is_watched(ledger: &Ledger, deadline: Option<Mono>) -> Check {
+    match ledger.lives.values().filter_map(|life| life.watchdog.filter(|_| life.alive)).min() {
+        Some(due) if deadline.is_none_or(|at| at > due) => {
+            broken!("the_watchdog_is_watched", "at {deadline:?}, due {due:?}")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn unready_is_no_failure(life: &Life) -> Check {
+    if life.start.unready { broken!("unready_is_no_failure", "{life:?}") } else { Ok(()) }
+}
+
+/// Nobody is told that it is up before.
+pub(crate) fn up_is_ready(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let unready = ledger.lives.get(&view.service).is_some_and(|life| life.start.unready);
+        if unready && view.state == StateView::Up {
+            return broken!("up_is_ready", "{view:?}");
+        }
+    }
+    Ok(())
+}
+
 // ---- clients
 
 fn one_reply_per_request(ledger: &Ledger, request: RequestId) -> Check {
@@ -524,6 +589,7 @@ fn done_means_done(
         (Verb::Start, Outcome::Done | Outcome::Already) | (Verb::Restart, Outcome::Done) => {
             life.alive
                 && life.stop.is_none()
+                && !life.start.unready
                 && (asked.verb == Verb::Start || asked.had != Some(life.generation))
         }
         (Verb::Stop, Outcome::Done | Outcome::Already) if life.down_since.is_some() => {
@@ -637,7 +703,7 @@ pub(crate) fn deadlines_fit_the_states(
     for view in views {
         let needs = match view.state {
             StateView::Backoff { .. } | StateView::Stopping(_) => true,
-            StateView::Starting => {
+            StateView::Starting(_) => {
                 allowed = true;
                 false
             }
@@ -647,7 +713,7 @@ pub(crate) fn deadlines_fit_the_states(
             }
             StateView::Down(_) | StateView::Parked(_) => false,
         };
-        if view.state == StateView::Starting && deadline.is_none() {
+        if matches!(view.state, StateView::Starting(_)) && deadline.is_none() {
             return broken!("deadlines_fit_the_states", "none while {view:?}");
         }
         allowed |= needs;
@@ -705,7 +771,7 @@ pub(crate) fn calm_means_as_wanted(views: impl Iterator<Item = View>) -> Check {
             StateView::Up => view.wanted,
             StateView::Down(_) | StateView::Parked(_) => !view.wanted,
             StateView::Spawning
-            | StateView::Starting
+            | StateView::Starting(_)
             | StateView::Stopping(_)
             | StateView::Ending { .. }
             | StateView::Backoff { .. } => false,

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::{Stale, StopCause, Then};
+use mcpd_core::action::{Probing, Stale, StopCause, Then};
 use mcpd_core::event::SOON;
-use mcpd_core::policy::When;
+use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
-use mcpd_core::{Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, ServiceId, Verb};
+use mcpd_core::{
+    Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb,
+};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +96,17 @@ pub(crate) struct Files {
     pub(crate) program: Option<Mono>,
 }
 
+/// The way to being ready.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Start {
+    /// Something has to be seen before it may be up.
+    pub(crate) unready: bool,
+    /// It has been seen.
+    pub(crate) seen: bool,
+    /// An answer to this probe is owed.
+    pub(crate) out: Option<u64>,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
@@ -125,6 +138,15 @@ pub(crate) struct Life {
     pub(crate) reset: bool,
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
+    pub(crate) start: Start,
+    /// Its start ends no earlier.
+    pub(crate) extended: Option<Mono>,
+    /// Its time to end was over.
+    pub(crate) time_is_up: bool,
+    /// By when it has to say that it is alive.
+    pub(crate) watchdog: Option<Mono>,
+    /// It wants to be treated as if it had not.
+    pub(crate) triggered: bool,
     /// When it was told that it runs.
     pub(crate) spawned: Option<Mono>,
     /// Since when it is up.
@@ -160,12 +182,24 @@ impl Life {
             reset: true,
             last_note: None,
             health: None,
+            start: Start::default(),
+            extended: None,
+            time_is_up: false,
+            watchdog: None,
+            triggered: false,
             spawned: None,
             up: None,
             killed: false,
             person_signals: false,
             down: true,
             files: Files::default(),
+        }
+    }
+
+    fn asked_down(&mut self, now: Mono) {
+        self.down_since.get_or_insert(now);
+        if let Some((_, cause @ StopCause::Announced, _)) = &mut self.stop {
+            *cause = StopCause::Asked;
         }
     }
 
@@ -234,12 +268,26 @@ impl Ledger {
                     life.files =
                         Files { stale: life.files.stale, program: life.files.program, ..Files::default() };
                 }
+                let ready_changed = life.policy.ready != to.policy.ready;
+                let watchdog_changed = life.policy.watchdog != to.policy.watchdog;
                 life.policy = Rc::new(to.policy.clone());
-                if health_changed {
+                let starts = life.alive && life.stop.is_none() && life.up.is_none();
+                if ready_changed && starts {
+                    let unready = life.policy.ready.is_some();
+                    life.start = Start { unready, ..Start::default() };
+                    life.rearm(if unready { life.spawned.unwrap_or(now) } else { now });
+                    life.up = (!unready && up_by_living(&life.policy)).then_some(now);
+                    life.arm_watchdog(now);
+                }
+                if health_changed && !life.start.unready {
                     life.rearm(now);
-                    if life.alive && life.policy.health.is_none() {
-                        life.up.get_or_insert(now);
+                    if life.alive && life.policy.health.is_none() && life.up.is_none() {
+                        life.up = Some(now);
+                        life.arm_watchdog(now);
                     }
+                }
+                if watchdog_changed {
+                    life.arm_watchdog(now);
                 }
                 if to.restart {
                     life.counters_reset();
@@ -253,7 +301,7 @@ impl Ledger {
             Event::Remove { service } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 life.removing = true;
-                life.down_since.get_or_insert(now);
+                life.asked_down(now);
                 life.parked = false;
             }
             Event::FilesChanged { service } => {
@@ -278,7 +326,7 @@ impl Ledger {
             Event::Shutdown => {
                 self.shutdowns += 1;
                 for life in self.lives.values_mut() {
-                    life.down_since.get_or_insert(now);
+                    life.asked_down(now);
                     life.parked = false;
                 }
             }
@@ -289,7 +337,9 @@ impl Ledger {
                     life.alive = true;
                     life.rearm(*at);
                     life.spawned = Some(*at);
-                    life.up = up_by_living(&life.policy).then_some(now);
+                    life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
+                    life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
+                    life.arm_watchdog(now);
                     life.files.program = None;
                 }
             }
@@ -316,9 +366,23 @@ impl Ledger {
                     end.recorded = true;
                 }
             }
+            Event::Ready { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                let told = life.policy.ready == Some(ReadyPolicy::Told);
+                life.start.seen |= told && life.start.unready && life.alive && life.stop.is_none();
+            }
+            Event::Notified { service, generation, said } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.alive {
+                    life.said(now, *said);
+                }
+            }
             Event::Probed { service, generation, probe, finding } => {
                 let Some(life) = self.run(*service, *generation) else { return };
-                if life.alive && life.stop.is_none() {
+                if life.start.out == Some(*probe) {
+                    life.start.out = None;
+                    life.start.seen |= *finding == Finding::Good;
+                } else if life.alive && life.stop.is_none() {
                     life.judged(now, *probe, *finding);
                 }
             }
@@ -357,7 +421,7 @@ impl Ledger {
                 life.counters_reset();
             }
             Verb::Stop => {
-                life.down_since.get_or_insert(now);
+                life.asked_down(now);
                 life.asked = false;
                 life.parked = false;
             }
@@ -384,6 +448,11 @@ impl Ledger {
                 life.end = None;
                 life.wait = None;
                 life.health = None;
+                life.start = Start::default();
+                life.extended = None;
+                life.time_is_up = false;
+                life.watchdog = None;
+                life.triggered = false;
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
@@ -406,11 +475,14 @@ impl Ledger {
                     end.forgotten = true;
                 }
             }
-            Action::Probe { service, probe, .. } => {
+            Action::Probe { service, probe, of, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 if let Some(health) = &mut life.health {
-                    health.out = Some(*probe);
                     health.asked = *probe;
+                    match of {
+                        Probing::Ready => life.start.out = Some(*probe),
+                        Probing::Health => health.out = Some(*probe),
+                    }
                 }
             }
             Action::Reply { request, .. } => {
@@ -484,6 +556,40 @@ impl Life {
         }
     }
 
+    fn arm_watchdog(&mut self, now: Mono) {
+        let runs = self.alive && self.stop.is_none() && self.up.is_some();
+        self.watchdog = self.policy.watchdog.filter(|_| runs).map(|every| now + every);
+    }
+
+    fn said(&mut self, now: Mono, said: Said) {
+        match said {
+            Said::Ready => {
+                let waited_for = self.policy.ready == Some(ReadyPolicy::Notified);
+                self.start.seen |= waited_for && self.start.unready && self.stop.is_none();
+            }
+            Said::Reloading | Said::Stopping => {}
+            Said::Alive => {
+                if self.watchdog.is_some() {
+                    self.arm_watchdog(now);
+                }
+            }
+            Said::Trigger => self.triggered = self.watchdog.is_some(),
+            Said::Extend(by) => {
+                let at = now + by;
+                if self.time_is_up {
+                    return;
+                }
+                if let Some((since, _, patience)) = &mut self.stop {
+                    *patience = at.since(*since).max(*patience);
+                } else if self.up.is_none() {
+                    self.extended = self.extended.max(Some(at));
+                } else if let Some(watchdog) = &mut self.watchdog {
+                    *watchdog = at.max(*watchdog);
+                }
+            }
+        }
+    }
+
     fn rearm(&mut self, now: Mono) {
         let asked = self.health.map_or(0, |health| health.asked);
         self.health = Some(Health {
@@ -520,11 +626,13 @@ impl Life {
 
     fn ended(&mut self, now: Mono, exit: Option<Exit>) {
         let cause = self.stop.map(|(_, cause, _)| cause);
-        let unexpected = matches!(cause, None | Some(StopCause::Failure(_)));
+        let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
-            (Some(exit), None) => {
-                !self.policy.success.holds(exit) || self.policy.restart.when == When::Always
+            (Some(exit), None | Some(StopCause::Announced)) => {
+                // Who says that it stops and is asked to start again meanwhile may end well.
+                let meant = cause.is_some() && self.asked;
+                !self.policy.success.holds(exit) || (self.policy.restart.when == When::Always && !meant)
             }
             (Some(Exit::Signal { signal, .. }), Some(_)) => {
                 is_crash_signal(signal) && signal != self.policy.stop_signal
@@ -549,6 +657,7 @@ impl Life {
         match kind {
             NoteKind::Stopping { why } => {
                 self.stop = Some((now, *why, self.policy.stop_timeout));
+                self.watchdog = None;
             }
             NoteKind::CountersReset | NoteKind::Asked(Verb::Start) => self.counters_reset(),
             NoteKind::Backoff { delay, attempt } => {
@@ -607,7 +716,12 @@ impl Life {
                     }
                 }
             }
-            NoteKind::Up { .. } => self.up = Some(now),
+            NoteKind::Killing => self.time_is_up = true,
+            NoteKind::Up { .. } => {
+                self.up = Some(now);
+                self.start = Start::default();
+                self.arm_watchdog(now);
+            }
             NoteKind::ProbeUnknown | NoteKind::ProbeKnown => {
                 if let Some(health) = &mut self.health {
                     health.said_blind = *kind == NoteKind::ProbeUnknown;
@@ -618,6 +732,7 @@ impl Life {
                     end.noted = true;
                 }
             }
+            NoteKind::ProbeLost if self.start.unready => self.start.out = None,
             NoteKind::ProbeLost => {
                 if let Some(probe) = self.health.and_then(|health| health.out) {
                     self.judged(now, probe, Finding::Unknown);

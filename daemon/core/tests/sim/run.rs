@@ -273,6 +273,8 @@ impl Run {
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
         invariants::stale_is_seen(&self.ledger, self.subject.views())?;
         invariants::changes_are_not_lost(&self.ledger, self.subject.views())?;
+        invariants::the_watchdog_is_watched(&self.ledger, deadline)?;
+        invariants::up_is_ready(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;
         invariants::down_is_reached(&self.ledger, now, self.slept)
     }
@@ -283,6 +285,9 @@ impl Run {
                 self.seen.insert(format!("Note.{}", name(&note.kind)));
                 if let NoteKind::Parked(why) = &note.kind {
                     self.seen.insert(format!("Parked.{}", name(why)));
+                }
+                if let NoteKind::Up { by, .. } = note.kind {
+                    self.seen.insert(format!("UpBy.{by:?}"));
                 }
             }
             Action::Reply { outcome, .. } => {

@@ -1,7 +1,8 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
+use mcpd_core::action::Probing;
 use mcpd_core::view::{StateView, View, WatchView};
-use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,14 @@ pub(crate) enum Flaw {
     GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Takes every answer for a good one.
+    TakesAnyAnswer,
+    /// Asks for health before it is ready.
+    ArmsEarly,
+    /// Does not hear that a service is alive.
+    DeafWatchdog,
+    /// Takes any service for one that said that it is ready.
+    TakesAnyWord,
     /// Takes a probe that could not be carried out for one that failed.
     CountsUnknown,
 }
@@ -93,6 +102,15 @@ impl Subject {
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
+            }
+            (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
+                Event::Probed { service, generation, probe, finding: Finding::Good }
+            }
+            (Flaw::DeafWatchdog, Event::Notified { service, generation, said: Said::Alive }) => {
+                Event::Notified { service, generation, said: Said::Extend(std::time::Duration::ZERO) }
+            }
+            (Flaw::TakesAnyWord, Event::Notified { service, generation, .. }) => {
+                Event::Notified { service, generation, said: Said::Ready }
             }
             (_, event) => event,
         };
@@ -186,6 +204,7 @@ impl Subject {
                 (Action::Signal { signal, .. }, Flaw::KillsAtOnce) => *signal = 9,
                 (Action::Ready, Flaw::ReadyTwice) => copies = 2,
                 (Action::Probe { .. }, Flaw::ProbesTwice) => copies = 2,
+                (Action::Probe { of, .. }, Flaw::ArmsEarly) => *of = Probing::Health,
                 (Action::Note(_), Flaw::DropsNote) => {
                     self.count += 1;
                     copies = usize::from(!self.count.is_multiple_of(7));

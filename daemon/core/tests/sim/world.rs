@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use mcpd_core::action::Probing;
 use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
-use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, ServiceId, Verb, Whom};
+use mcpd_core::policy::ReadyPolicy;
+use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
 use super::dice::Dice;
 use super::invariants::Truth;
@@ -20,6 +22,8 @@ pub(crate) enum Plan {
     Shrinks { service: ServiceId, generation: u64 },
     /// Somebody looks at the tree.
     Look { service: ServiceId, generation: u64 },
+    /// It says that it is alive, again and again.
+    Feeds { service: ServiceId, generation: u64 },
     /// A person, a reload or a fault.
     Someone,
 }
@@ -194,6 +198,17 @@ impl World {
                 process.watched = left > 0;
                 self.news(Event::TreeLeft { service, generation, left })
             }
+            Plan::Feeds { service, generation } => {
+                let every = self.services.get(&service).and_then(|service| service.policy.watchdog);
+                let alive = self.process(service, generation).is_some_and(|process| process.alive);
+                let Some(every) = every.filter(|_| alive) else { return Next::Nothing };
+                // Now and then it hangs.
+                if !self.calm && self.dice.percent(10) {
+                    return Next::Nothing;
+                }
+                self.plan(every / 2, Plan::Feeds { service, generation });
+                self.news(Event::Notified { service, generation, said: Said::Alive })
+            }
             Plan::Someone => {
                 self.someones = self.someones.saturating_sub(1);
                 if self.someones > 0 {
@@ -267,7 +282,9 @@ impl World {
                 };
                 self.tell(late, Event::CrashRecorded { service, generation });
             }
-            Action::Probe { service, generation, probe } => self.probe(*service, *generation, *probe),
+            Action::Probe { service, generation, probe, of } => {
+                self.probe(*service, *generation, *probe, *of);
+            }
             Action::Removed { service } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.removed = true;
@@ -320,6 +337,24 @@ impl World {
         if self.services.get(&service).is_some_and(|known| known.writes) {
             let after = late + self.dice.ms(2_500);
             self.tell(after, Event::FilesChanged { service });
+        }
+        // Whether anybody waits for it or not, and perhaps after its end.
+        let says = match self.dice.below(10) {
+            _ if self.calm => Some(100),
+            0..=4 => Some(2_000),
+            5..=7 => Some(100_000),
+            _ => None,
+        };
+        if let Some(most) = says {
+            let after = self.dice.ms(most);
+            self.tell(late + after, Event::Ready { service, generation });
+            self.tell(late + after, Event::Notified { service, generation, said: Said::Ready });
+        }
+        self.plan(late, Plan::Feeds { service, generation });
+        for _ in 0..if self.calm { 0 } else { self.dice.below(4) } {
+            let after = self.dice.ms(60_000);
+            let said = self.dice.said();
+            self.tell(late + after, Event::Notified { service, generation, said });
         }
         let life = match self.dice.below(20) {
             _ if self.calm => return,
@@ -374,14 +409,20 @@ impl World {
         self.plan(look, Plan::Look { service, generation });
     }
 
-    fn probe(&mut self, service: ServiceId, generation: u64, probe: u64) {
+    fn probe(&mut self, service: ServiceId, generation: u64, probe: u64, of: Probing) {
         let now = self.now;
-        let health = self.services.get(&service).and_then(|service| service.policy.health.clone());
-        let (Some(health), Some(process)) = (health, self.process(service, generation)) else { return };
+        let timeout = self.services.get(&service).and_then(|service| match of {
+            Probing::Health => service.policy.health.as_ref().map(|health| health.timeout),
+            Probing::Ready => match service.policy.ready {
+                Some(ReadyPolicy::Asked { timeout }) => Some(timeout),
+                Some(ReadyPolicy::Told | ReadyPolicy::Notified) | None => None,
+            },
+        });
+        let (Some(timeout), Some(process)) = (timeout, self.process(service, generation)) else { return };
         let (endpoint, alive) = (process.endpoint, process.alive);
         let flap = self.dice.percent(50);
         let (well, mut late) = match endpoint {
-            Endpoint::Hangs => (false, health.timeout),
+            Endpoint::Hangs => (false, timeout),
             Endpoint::Bad => (false, self.dice.ms(20)),
             Endpoint::Good => (alive, self.dice.ms(5)),
             Endpoint::Flaps => (alive && flap, self.dice.ms(20)),
@@ -391,7 +432,7 @@ impl World {
             if self.dice.percent(50) {
                 return;
             }
-            late = health.timeout + PROBE_GRACE + self.dice.ms(2_000);
+            late = timeout + PROBE_GRACE + self.dice.ms(2_000);
         }
         let finding = match well {
             // No descriptor, no thread, no program: whatever the endpoint would have said.
@@ -489,7 +530,15 @@ impl World {
         let policy = match self.services.get(&service) {
             Some(known) if self.dice.percent(40) => {
                 let mut policy = known.policy.clone();
-                policy.health = if self.dice.percent(70) { Some(self.dice.health()) } else { None };
+                if self.dice.percent(60) {
+                    policy.health = if self.dice.percent(70) { Some(self.dice.health()) } else { None };
+                }
+                if self.dice.percent(30) {
+                    policy.watchdog = if self.dice.percent(60) { Some(self.dice.watchdog()) } else { None };
+                }
+                if self.dice.percent(60) {
+                    policy.ready = if self.dice.percent(60) { Some(self.dice.ready()) } else { None };
+                }
                 policy
             }
             Some(_) | None => self.dice.policy(),

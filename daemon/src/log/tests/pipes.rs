@@ -51,6 +51,53 @@ fn a_drain_ends_though_a_grandchild_floods() {
     assert_eq!(lab.drain(1, 1).stdout.len(), 100);
 }
 
+/// Whatever becomes of the lines: in a file, raw, or nowhere, where most of a flood is not looked at otherwise.
+#[test]
+fn the_line_that_is_waited_for_is_found_once_in_its_own_run() {
+    let targets = [
+        text(0, 8),
+        spec(LogTarget::File, LogFormat::Raw, 0, 8),
+        spec(LogTarget::None, LogFormat::Text, 0, 0),
+    ];
+    for (id, target) in (1..).zip(targets) {
+        let lab = Lab::new();
+        let (mut earlier, _earlier_err) = lab.service(id, "svc", &target);
+        let (found, finds) = mpsc::channel();
+        let watch = |generation, pattern: &str| {
+            let found = found.clone();
+            let found = Box::new(move || found.send(generation).unwrap());
+            lab.logs.watch(id, generation, regex::bytes::Regex::new(pattern).unwrap(), found);
+        };
+        watch(2, "listening on [0-9]+$");
+        let (mut out, mut err) = lab.run(id, 2);
+        write_all(&mut earlier, b"listening on 1\n");
+        lab.drain(id, 1);
+        write_all(&mut out, b"listening on port\nlistening on 8");
+        lab.drain(id, 3);
+        assert!(finds.try_recv().is_err());
+        write_all(&mut err, b"listening on 80 ");
+        write_all(&mut out, b"0\n");
+        let flood = std::thread::spawn(move || write_all(&mut out, &b"more\n".repeat(50_000)));
+        assert_eq!(finds.recv_timeout(BOUND), Ok(2));
+        flood.join().unwrap();
+        lab.drain(id, 2);
+        assert!(finds.try_recv().is_err(), "once is enough");
+
+        // The run's end is the end of it, with the last line that has no newline.
+        watch(3, "^last");
+        let (mut out, _err) = lab.run(id, 3);
+        write_all(&mut out, b"last words");
+        lab.drain(id, 3);
+        assert_eq!(finds.try_recv(), Ok(3));
+        watch(4, "^never");
+        lab.run(id, 4);
+        lab.drain(id, 4);
+        write_all(&mut earlier, b"never\n");
+        lab.drain(id, 1);
+        assert!(finds.try_recv().is_err());
+    }
+}
+
 #[test]
 fn the_tail_is_in_the_order_of_both_streams() {
     let lab = Lab::new();

@@ -27,6 +27,8 @@ const END_ALL_PAUSE: Duration = Duration::from_millis(50);
 /// The kernel counts resident memory per processor and adds up now and then: by so much two readings may differ.
 const RSS_SLACK_BYTES: u64 = 1024 * 1024;
 
+/// How far up a process's ancestors are followed.
+const ANCESTORS: usize = 64;
 /// So many ends of unknown children are remembered while a spawn is in flight. One of them that matters is claimed
 /// within moments; only while another spawn hangs do they add up.
 const UNCLAIMED_LIMIT: usize = 4096;
@@ -161,6 +163,31 @@ impl Children {
             Whom::Group => -run.pid,
         };
         if descendants::kill(target, signal) { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The run that a process belongs to: it leads it, or is in its session or group, or descends from its leader, or, where
+    /// all of that has been left behind, hangs below the daemon and has the run's id in its environment. `None`: it is
+    /// nobody's, or it is gone.
+    pub fn run_of(&self, pid: u32) -> Option<Key> {
+        let pid = libc::pid_t::try_from(pid).ok()?;
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let mut at = pid;
+        for _ in 0..ANCESTORS {
+            if let Some(&key) = self.living.get(&at) {
+                return Some(key);
+            }
+            let stat = proc_files::stat(at)?;
+            // A living leader pins the numbers of its session and group, and nobody joins a session from outside.
+            if let Some(&key) = self.living.get(&stat.session) {
+                return Some(key);
+            }
+            if stat.parent == own {
+                let run_id = proc_files::run_id_now(pid)?;
+                return self.runs.iter().find(|(_, run)| run.run_id == run_id).map(|(&key, _)| key);
+            }
+            at = stat.parent;
+        }
+        None
     }
 
     /// How many processes of an ended run still live: members of its group or session, and descendants that left them.

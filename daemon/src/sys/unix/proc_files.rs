@@ -89,6 +89,14 @@ pub(super) fn run_id(pid: libc::pid_t) -> Option<Vec<u8>> {
     }
 }
 
+/// The same, without a second look at a process that is in the middle of exec.
+pub(super) fn run_id_now(pid: libc::pid_t) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
+    variable(&bytes).map(<[u8]>::to_vec)
+}
+
 fn variable(environment: &[u8]) -> Option<&[u8]> {
     environment
         .split(|&byte| byte == 0)

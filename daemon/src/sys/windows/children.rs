@@ -150,6 +150,11 @@ impl Children {
         }
     }
 
+    /// The run that a process belongs to. Nobody asks here: it is for `sd_notify(3)`, which Windows does not have.
+    pub fn run_of(&self, _pid: u32) -> Option<Key> {
+        None
+    }
+
     /// How many processes of an ended run still live. The host of its hidden console may be one: that ends by itself
     /// when the last process of the console has.
     pub fn leftovers(&mut self, key: Key) -> usize {

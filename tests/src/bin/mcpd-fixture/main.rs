@@ -6,6 +6,8 @@
 mod args;
 mod http;
 mod life;
+#[cfg(unix)]
+mod notify;
 mod output;
 mod record;
 #[cfg(unix)]
@@ -46,6 +48,14 @@ Runs for ever
   leak MB_PER_S [--max MB]             allocate and touch so much per second
   env FILE                             write environment, working directory, arguments (and, on Linux, descriptors and
                                        signal masks) to FILE as JSON, then as `run`
+
+Says things about itself (unix; sd_notify)
+  notify STEP...                       each step in turn, then print `ready PID` and as `run`:
+                                       say=TEXT (`\\n` is a new line), child=TEXT (a child says it and stays),
+                                       brief=TEXT (a child says it, waits until it is heard, exits), away=TEXT (a
+                                       grandchild in another session says it and stays), barrier= (wait until all is
+                                       heard), feed=MS:FILE (WATCHDOG=1 every MS until FILE exists), await=FILE,
+                                       pause=MS, exit=CODE
 
 Prints
   flood BYTES [--line-len L] [--stderr] [--exit CODE] [--done-file FILE]
@@ -88,6 +98,8 @@ fn run(mut args: Args) -> ! {
         "fork-away" => sys::fork_away(args),
         "tree" => sys::tree(args),
         "leak" => life::leak(args),
+        #[cfg(unix)]
+        "notify" => notify::notify(args),
         "env" => record::env(args),
         "flood" => output::flood(args),
         "garbage" => output::garbage(args),
