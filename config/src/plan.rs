@@ -45,7 +45,8 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
-    let DaemonSpec { control_socket, state_dir, log_dir } = old;
+    // In force at once.
+    let DaemonSpec { control_socket, state_dir, log_dir, auto_reload: _ } = old;
     let changed = [
         ("daemon.control_socket", *control_socket != new.control_socket),
         ("daemon.log_dir", *log_dir != new.log_dir),

@@ -12,8 +12,8 @@ pub(crate) struct Schema {
 pub(crate) const ROOT: Schema = Schema { known: &["daemon", "service"], planned: &[] };
 
 pub(crate) const DAEMON: Schema = Schema {
-    known: &["control_socket", "state_dir", "log_dir", "include"],
-    planned: &["access", "max_parallel_starts", "auto_reload", "on_stop", "on_keeper_death"],
+    known: &["control_socket", "state_dir", "log_dir", "include", "auto_reload"],
+    planned: &["access", "max_parallel_starts", "on_stop", "on_keeper_death"],
 };
 
 pub(crate) const SERVICE: Schema = Schema {

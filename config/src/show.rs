@@ -125,13 +125,14 @@ fn path_text(path: &Path) -> String {
 }
 
 fn daemon_block(daemon: &DaemonSpec) -> Block {
-    let DaemonSpec { control_socket, state_dir, log_dir } = daemon;
+    let DaemonSpec { control_socket, state_dir, log_dir, auto_reload } = daemon;
     Block {
         path: vec!["daemon".to_owned()],
         entries: vec![
             ("control_socket", path_text(control_socket).into()),
             ("state_dir", path_text(state_dir).into()),
             ("log_dir", path_text(log_dir).into()),
+            ("auto_reload", (*auto_reload).into()),
         ],
         tables: Vec::new(),
     }

@@ -32,6 +32,8 @@ pub struct DaemonSpec {
     pub state_dir: PathBuf,
     /// The services' logs.
     pub log_dir: PathBuf,
+    /// Reload by itself when a file of the configuration changes.
+    pub auto_reload: bool,
 }
 
 /// One service, `[service.NAME]`.

@@ -414,3 +414,56 @@ fn a_service_parked_at_its_limit_starts_when_its_program_changes() {
     let up = daemon.wait_state("a", State::Up);
     assert_eq!((up.generation, up.restarts, up.crash_count), (4, 0, 3), "{up:#?}");
 }
+
+/// `[daemon] auto_reload`: what `mcpctl daemon reload` does, by itself.
+#[test]
+fn the_configuration_reloads_itself() {
+    let sandbox = Sandbox::new("");
+    let config = fs::read_to_string(sandbox.config()).unwrap();
+    let (daemon_table, _) = config.split_once("\n\n").unwrap_or((&config, ""));
+    let with = |services: &str| {
+        let text = format!(
+            "{daemon_table}\nauto_reload = true\ninclude = [\"services.d/*.toml\"]\n{}",
+            sandbox.fill(services)
+        );
+        // As an editor does it.
+        sandbox.write("mcpd.toml.tmp", &text);
+        fs::rename(sandbox.path("mcpd.toml.tmp"), sandbox.config()).unwrap();
+    };
+    with("[service.a]\nexec = [\"@fixture\", \"run\"]\n");
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    daemon.wait_event("it watches", |event| event.event == "watching_config");
+    let pid = daemon.pid_of("a");
+    // A new file where `include` looks, in a directory that did not exist.
+    fs::create_dir(sandbox.path("services.d")).unwrap();
+    let service = sandbox.fill("[service.b]\nexec = [\"@fixture\", \"run\"]\n");
+    sandbox.write("services.d/b.toml", &service);
+    daemon.wait("b is there", || {
+        let up = daemon.list().services.iter().any(|known| known.name == "b" && known.state == State::Up);
+        if up { Ok(()) } else { Err(format!("{:#?}", daemon.list())) }
+    });
+    // A bad file changes nothing and says why, once.
+    sandbox.write("services.d/b.toml", "[service.b]\nexce = 1\n");
+    let failed = daemon.wait_event("the reason", |event| event.event == "reload_failed");
+    assert!(failed.message.contains("did you mean `exec`?"), "{failed:#?}");
+    assert_eq!(daemon.status("b").state, State::Up);
+    sandbox.remove("services.d/b.toml");
+    daemon.wait("b is gone", || {
+        let names: Vec<String> = daemon.list().services.into_iter().map(|known| known.name).collect();
+        if names == ["a"] { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+    assert_eq!(named(&daemon.events(), "reload_failed").len(), 1);
+    assert_eq!(daemon.pid_of("a"), pid);
+    let told = named(&daemon.events(), "config_changed")
+        .iter()
+        .map(|event| event.message.clone())
+        .collect::<Vec<_>>();
+    assert!(told.iter().all(|message| message == "reloading: services.d/b.toml changed"), "{told:?}");
+    // The file itself, and the end of it.
+    with("[service.c]\nexec = [\"@fixture\", \"run\"]\n");
+    daemon.wait("c instead of a", || {
+        let names: Vec<String> = daemon.list().services.into_iter().map(|known| known.name).collect();
+        if names == ["c"] { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+}

@@ -8,6 +8,7 @@ use crate::places;
 use crate::raw::{Table, Value};
 use crate::resolve::MAIN;
 use crate::resolve::context::{Context, Finding};
+use crate::resolve::scalar::Scalar;
 use crate::resolve::section::{Section, path_text};
 use crate::schema;
 use crate::source::Span;
@@ -76,7 +77,8 @@ pub(crate) fn resolve(cx: &mut Context<'_>, root: &Table) -> DaemonSpec {
     if cfg!(unix) {
         check_length(cx, &daemon, &socket, "the control socket", "");
     }
-    DaemonSpec { control_socket: socket, state_dir, log_dir }
+    let auto_reload = daemon.read(cx, "auto_reload", false, Scalar::boolean);
+    DaemonSpec { control_socket: socket, state_dir, log_dir, auto_reload }
 }
 
 /// Services that say things about themselves need a second socket, whose path is a little longer.

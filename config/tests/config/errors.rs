@@ -237,7 +237,7 @@ fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     ] {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");
     }
-    for key in ["access", "max_parallel_starts", "auto_reload", "on_stop", "on_keeper_death"] {
+    for key in ["access", "max_parallel_starts", "on_stop", "on_keeper_death"] {
         let found = errors(&format!("[daemon]\n{key} = 1"), &[]);
         assert!(
             found.len() == 1 && found[0].contains("is not supported yet by this version"),

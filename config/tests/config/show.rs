@@ -33,7 +33,7 @@ headers = { X = "$$" }
 paths = ["src", "/etc/app.conf", "${V}"]
 include = ["**/*.py"]
 ignore = ["**/tests/**"]
-action = "signal:HUP"
+debounce = "1.5s"
 [service.c]
 exec = "c"
 watch.paths = ["."]
@@ -95,6 +95,7 @@ fn every_value_is_shown_with_its_origin() {
 control_socket = \"/run/u/mcpd/control.sock\"  # default
 state_dir = \"/st\"  # environment: STATE_DIRECTORY
 log_dir = \"/st/logs\"  # default
+auto_reload = false  # default
 
 [service.x]
 exec = [\"a\", \"1\"]  # {file}:2 with P

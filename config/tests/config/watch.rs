@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcpd_config::spec::{Signal, WatchAction, WatchSpec};
+use mcpd_config::spec::{WatchAction, WatchSpec};
 use mcpd_config::watched::IGNORED;
 
 use crate::common::{absolute, one, service};
@@ -35,6 +35,7 @@ fn defaults_and_what_is_ignored_anyway() {
 #[test]
 #[cfg(unix)]
 fn signals() {
+    use mcpd_config::spec::Signal;
     for (text, signal) in [("signal:SIGHUP", "HUP"), ("signal:usr1", "USR1"), ("signal:10", "10")] {
         let spec = watch(&format!("watch = {{ paths = ['a'], action = '{text}' }}"));
         assert_eq!(spec.action, WatchAction::Signal(Signal::parse(signal).unwrap()));

@@ -92,6 +92,8 @@ pub enum Action {
     },
     /// Something worth writing down.
     Note(Note),
+    /// Read the configuration again: its files changed.
+    Reload,
     /// The service is gone: nothing will be said of it any more.
     Removed {
         /// Which one.
@@ -286,6 +288,8 @@ pub enum NoteKind {
         /// What.
         what: Stale,
     },
+    /// The files of the configuration changed, and have been quiet since.
+    ConfigChanged,
     /// It is parked, and what its start needs has changed and been quiet since: it starts.
     ProgramChanged,
     /// Files changed soon after every one of the last starts: nothing follows from a change any more.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
-use crate::event::{Event, ServiceId};
+use crate::event::{CONFIG_SETTLES, Event, MOST_DEBOUNCES, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
 use crate::service::{Actual, Cx, Service, Want};
@@ -25,6 +25,8 @@ pub struct Core {
     boot: Boot,
     /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
     unsettled: Index,
+    /// The first and the last change of the configuration's files since it was read.
+    config_changed: Option<(Mono, Mono)>,
 }
 
 /// The way to [`Action::Ready`].
@@ -52,6 +54,7 @@ impl Core {
             busy: 0,
             boot: Boot::Defining,
             unsettled: Index::default(),
+            config_changed: None,
         }
     }
 
@@ -65,6 +68,10 @@ impl Core {
             Event::Remove { service } => self.with(now, service, out, Service::remove),
             Event::FilesChanged { service } => self.with(now, service, out, Service::files_changed),
             Event::ProgramChanged { service } => self.with(now, service, out, Service::program_changed),
+            Event::ConfigChanged => {
+                let (first, _) = self.config_changed.unwrap_or((now, now));
+                self.config_changed = (!self.shutting_down).then_some((first, now));
+            }
             Event::Begun => {
                 if self.boot == Boot::Defining {
                     self.boot = Boot::Waiting;
@@ -117,13 +124,27 @@ impl Core {
             }
             self.with(now, service, out, Service::timeout);
         }
+        if self.config_settled().is_some_and(|at| at <= now) {
+            self.config_changed = None;
+            let id = self.claim_note();
+            let kind = NoteKind::ConfigChanged;
+            out.push(Action::Note(Note { id, cause: None, at: now, service: None, generation: 0, kind }));
+            out.push(Action::Reload);
+        }
         self.conclude(now, out);
+    }
+
+    /// When the files of the configuration count as quiet.
+    fn config_settled(&self) -> Option<Mono> {
+        let (first, last) = self.config_changed?;
+        Some((last + CONFIG_SETTLES).min(first + CONFIG_SETTLES.saturating_mul(MOST_DEBOUNCES)))
     }
 
     /// When [`Self::handle_timeout`] is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let boot = self.unsettled.first().map(|(at, _)| at);
+        let boot = [boot, self.config_settled()].into_iter().flatten().min();
         match (self.index.first().map(|(at, _)| at), boot) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -240,6 +261,7 @@ impl Core {
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        self.config_changed = None;
         self.hurry = again;
         let id = NoteId(self.notes);
         if !again {

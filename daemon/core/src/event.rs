@@ -104,6 +104,8 @@ pub enum Event {
         /// Which one's.
         service: ServiceId,
     },
+    /// A file of the configuration changed.
+    ConfigChanged,
     /// All services that start with the daemon have been defined.
     Begun,
     /// A client asks for something.
@@ -223,6 +225,10 @@ pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
 /// A writer that never pauses must not put off for ever what follows from its changes: after so many times `debounce`
 /// they count as settled.
 pub const MOST_DEBOUNCES: u32 = 10;
+
+/// A configuration is one when its files have been quiet for this long (or change for [`MOST_DEBOUNCES`] times as long): an
+/// editor is done with the file by then, and who copies several of them with the next one.
+pub const CONFIG_SETTLES: Duration = Duration::from_millis(500);
 
 /// A program that changes is being written, given its mode, renamed: it is tried when that has been over for this long.
 pub const PROGRAM_SETTLES: Duration = Duration::from_millis(500);

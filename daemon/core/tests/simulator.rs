@@ -104,7 +104,7 @@ fn worlds_reach_everything() {
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
         Note.Reloading Note.Reloaded Note.ReloadSlow
-        Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged
+        Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged Note.ConfigChanged
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart

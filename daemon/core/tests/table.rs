@@ -324,6 +324,7 @@ fn show(action: &Action) -> Option<String> {
         Action::Probe { probe, of: Probing::Ready, .. } => format!("ready{probe}"),
         Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
         Action::Note(_) => return None,
+        Action::Reload => "reload".to_owned(),
         Action::Removed { .. } => "removed".to_owned(),
         Action::Ready => "ready".to_owned(),
         Action::Finished => "finished".to_owned(),

@@ -31,6 +31,7 @@ mod tell;
 mod watched;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
-use crate::watch::Watcher;
+use crate::watch::{Changes, Watcher};
 use crate::workers::Workers;
 
 /// Messages taken in before time and signals get their turn.
@@ -111,6 +112,9 @@ pub struct Shell {
     started_at: Timestamp,
     host: Arc<Host>,
     last_reload: Option<String>,
+    /// What is watched of the configuration's files, and what changed since it was read.
+    config_files: Vec<(PathBuf, Option<String>)>,
+    config_changes: Changes,
     finished: bool,
     /// After a second request to end: the end, whatever is left.
     ends_by: Option<Mono>,
@@ -199,6 +203,8 @@ impl Shell {
             started_at,
             host: Arc::new(report::host()),
             last_reload: None,
+            config_files: Vec::new(),
+            config_changes: Changes::default(),
             finished: false,
             ends_by: None,
         };
@@ -212,6 +218,7 @@ impl Shell {
         for spec in specs {
             self.define(&spec, &loaded);
         }
+        self.watch_config(&loaded);
         self.events.push_back(Event::Begun);
         self.recall_crashes(store);
     }

@@ -68,6 +68,7 @@ impl Shell {
                 self.tell_own(Level::Info, None, "ready", format!("ready: {summary}"), json!({}));
                 self.systemd.ready(&summary);
             }
+            Action::Reload => self.reload(None),
             Action::Finished => self.finished = true,
         }
     }

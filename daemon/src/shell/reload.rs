@@ -158,6 +158,8 @@ impl Shell {
         let daemon = self.config.daemon.clone();
         self.config = loaded.config.clone();
         self.config.daemon = daemon;
+        self.config.daemon.auto_reload = loaded.config.daemon.auto_reload;
+        self.watch_config(loaded);
         Reloaded {
             schema: SCHEMA,
             added,

@@ -153,6 +153,9 @@ impl Shell {
                 put("changed", json!(changed));
                 (Level::Warn, "stale", words::stale_reason(*what, changed.as_deref()))
             }
+            NoteKind::ConfigChanged => {
+                (Level::Info, "config_changed", format!("reloading: {}", self.config_changes.words()))
+            }
             NoteKind::ProgramChanged => {
                 let changed = entry.map_or_else(String::new, |entry| entry.program_changes.words());
                 (Level::Info, "program_changed", format!("no longer parked, starting: {changed}"))

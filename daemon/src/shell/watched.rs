@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
 use mcpd_config::program::candidates;
-use mcpd_config::watched::Filter;
+use mcpd_config::watched::{Filter, IGNORED};
 use mcpd_core::action::{Note, Stale};
 use mcpd_core::verdict::ParkReason;
 use mcpd_core::{Event, NoteKind, ServiceId};
 use serde_json::json;
 
 use super::Shell;
+use super::load::{Loaded, Source};
 use crate::scribe::Level;
 use crate::watch::{Changes, Reach, Seen, Sign, Target, Topic};
 
@@ -44,6 +45,36 @@ impl Shell {
     fn base(&self, spec: &ServiceSpec) -> PathBuf {
         let file = self.source.path().parent().unwrap_or(Path::new(""));
         spec.working_directory.clone().unwrap_or_else(|| file.to_owned())
+    }
+
+    /// With `auto_reload` the configuration's files, and the places where more of them may appear.
+    pub(super) fn watch_config(&mut self, loaded: &Loaded) {
+        let mut files: Vec<(PathBuf, Option<String>)> = Vec::new();
+        if let (true, Source::File(_)) = (loaded.config.daemon.auto_reload, &self.source) {
+            files.extend(loaded.config.files.iter().map(|file| (file.clone(), None)));
+            files.extend(loaded.places.iter().map(|(place, glob)| (place.clone(), Some(glob.clone()))));
+        }
+        // What changed while it was being read is pending, and the watch goes on.
+        if files == self.config_files {
+            return;
+        }
+        let base = self.source.path().parent().unwrap_or(Path::new("")).to_owned();
+        let ignore: Vec<String> = IGNORED.iter().map(|&glob| glob.to_owned()).collect();
+        let target = |(path, glob): &(PathBuf, Option<String>)| {
+            let filter = Filter::new(glob.as_slice(), &ignore)?;
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            Ok(Target { path, base: base.clone(), reach: Reach::Tree(Arc::new(filter)) })
+        };
+        let targets: Result<Vec<Target>, String> = files.iter().map(target).collect();
+        let set = targets
+            .and_then(|targets| self.watcher.set(Topic::Config, targets).map_err(|error| error.to_string()));
+        match set {
+            Ok(()) => self.config_files = files,
+            Err(why) => {
+                let why = format!("the configuration cannot be watched: {why}");
+                self.tell_own(Level::Error, None, "watch_trouble", why, json!({}));
+            }
+        }
     }
 
     /// Nothing of it is of interest any more.
@@ -93,6 +124,10 @@ impl Shell {
                     match topic {
                         Topic::Files(service) => self.files_changed(service, changes),
                         Topic::Program(service) => self.program_changed(service, changes),
+                        Topic::Config => {
+                            self.config_changes.merge(changes);
+                            self.events.push_back(Event::ConfigChanged);
+                        }
                     }
                 }
             }
@@ -103,6 +138,11 @@ impl Shell {
 
     fn watching(&mut self, topic: Topic, directories: usize) {
         let (service, event, what) = match topic {
+            Topic::Config => {
+                let message = "watching the configuration for changes".to_owned();
+                self.tell_own(Level::Debug, None, "watching_config", message, json!({}));
+                return;
+            }
             Topic::Files(service) => (service, "watching", "for changes"),
             Topic::Program(service) => (service, "watching_program", "for changes of its program"),
         };
@@ -140,6 +180,9 @@ impl Shell {
 
     /// What a note has for consequences here, after it was told.
     pub(super) fn consequences_told(&mut self, note: &Note) {
+        if note.kind == NoteKind::ConfigChanged {
+            self.config_changes = Changes::default();
+        }
         let Some(service) = note.service else { return };
         self.watch_for_a_start(service, &note.kind);
         // What followed from changes has been told: the next ones are others.

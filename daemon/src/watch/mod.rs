@@ -47,6 +47,8 @@ pub use self::changes::Changes;
 pub enum Topic {
     /// What a service's `[watch]` names.
     Files(ServiceId),
+    /// The files of mcpd's own configuration.
+    Config,
     /// The program that a service runs, or what a parked one needs for a start.
     Program(ServiceId),
 }
@@ -150,8 +152,8 @@ impl Watcher {
         Self { shared: Arc::new(shared) }
     }
 
-    /// From now on these are the topic's targets; what was pending for it is forgotten, but for [`Reach::Needed`]: what came
-    /// just before is of use, too. No targets: no topic.
+    /// From now on these are the topic's targets; what was pending for it is forgotten, but for the
+    /// configuration and for [`Reach::Needed`]: what came just before is of use there, too. No targets: no topic.
     ///
     /// # Errors
     /// When the system has no room for a thread.
@@ -160,7 +162,7 @@ impl Watcher {
         if targets.is_empty() && !state.started {
             return Ok(());
         }
-        if !targets.iter().any(|target| matches!(target.reach, Reach::Needed)) {
+        if topic != Topic::Config && !targets.iter().any(|target| matches!(target.reach, Reach::Needed)) {
             state.pending.remove(&topic);
         }
         state.wishes.insert(topic, targets);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::action::{Probing, StopCause, Then, UpBy};
-use mcpd_core::event::{MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
+use mcpd_core::event::{CONFIG_SETTLES, MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{NextView, StateView, View, WatchView};
@@ -46,6 +46,7 @@ pub(crate) fn judge(
     }
     match action {
         Action::Ready => return ready_is_said_once(ledger),
+        Action::Reload => return a_configuration_settles_first(ledger, now),
         Action::Finished => return finished_is_said_once_and_last(ledger, truth),
         Action::Reply { request, service, outcome } => {
             one_reply_per_request(ledger, *request)?;
@@ -132,7 +133,7 @@ pub(crate) fn judge(
             let gone = life.removing && life.at_rest();
             if gone { Ok(()) } else { broken!("removed_means_gone", "{life:?}") }
         }
-        Action::Reply { .. } | Action::Ready | Action::Finished => Ok(()),
+        Action::Reply { .. } | Action::Ready | Action::Reload | Action::Finished => Ok(()),
     }
 }
 
@@ -148,7 +149,7 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         | Action::Removed { service } => Some(*service),
         Action::RecordCrash(crash) => Some(crash.service),
         Action::Note(note) => note.service,
-        Action::Ready | Action::Finished => None,
+        Action::Ready | Action::Reload | Action::Finished => None,
     }
 }
 
@@ -613,6 +614,18 @@ fn done_means_done(
 
 // ---- the daemon
 
+/// One reload for changes that come together.
+fn a_configuration_settles_first(ledger: &Ledger, now: Mono) -> Check {
+    match ledger.config.map(config_due) {
+        Some(due) if now >= due && ledger.shutdowns == 0 => Ok(()),
+        due => broken!("a_configuration_settles_first", "now {now:?}, due {due:?}"),
+    }
+}
+
+fn config_due((first, last): (Mono, Mono)) -> Mono {
+    (last + CONFIG_SETTLES).min(first + CONFIG_SETTLES.saturating_mul(MOST_DEBOUNCES))
+}
+
 fn ready_is_said_once(ledger: &Ledger) -> Check {
     if ledger.ready == 0 { Ok(()) } else { broken!("ready_is_said_once", "again") }
 }
@@ -698,8 +711,8 @@ pub(crate) fn deadlines_fit_the_states(
     deadline: Option<Mono>,
     views: impl Iterator<Item = View>,
 ) -> Check {
-    let mut wanted: Option<Mono> = None;
-    let mut allowed = ledger.ready == 0;
+    let mut wanted: Option<Mono> = ledger.config.map(config_due);
+    let mut allowed = ledger.ready == 0 || wanted.is_some();
     for view in views {
         let needs = match view.state {
             StateView::Backoff { .. } | StateView::Stopping(_) => true,

@@ -233,6 +233,8 @@ pub(crate) struct Ledger {
     pub(crate) shutdowns: u32,
     pub(crate) ready: u32,
     pub(crate) finished: u32,
+    /// The first and the last change of the configuration that no reload has followed.
+    pub(crate) config: Option<(Mono, Mono)>,
 }
 
 impl Ledger {
@@ -321,10 +323,15 @@ impl Ledger {
                     life.files.program = Some(now);
                 }
             }
+            Event::ConfigChanged => {
+                let (first, _) = self.config.unwrap_or((now, now));
+                self.config = (self.shutdowns == 0).then_some((first, now));
+            }
             Event::Begun => {}
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
             Event::Shutdown => {
                 self.shutdowns += 1;
+                self.config = None;
                 for life in self.lives.values_mut() {
                     life.asked_down(now);
                     life.parked = false;
@@ -494,11 +501,14 @@ impl Ledger {
                 }
             }
             Action::Ready => self.ready += 1,
+            Action::Reload => self.config = None,
             Action::Finished => self.finished += 1,
             Action::Note(note) => {
                 self.notes = note.id.0;
                 let Some(service) = note.service else {
-                    self.shutdown_note = Some(note.id);
+                    if note.kind == NoteKind::ShuttingDown {
+                        self.shutdown_note = Some(note.id);
+                    }
                     return;
                 };
                 let Some(life) = self.lives.get_mut(&service) else { return };

@@ -294,6 +294,7 @@ impl World {
             | Action::Reply { .. }
             | Action::Note(_)
             | Action::Ready
+            | Action::Reload
             | Action::Finished => {}
         }
     }
@@ -523,6 +524,9 @@ impl World {
             self.tell(after, Event::ProgramChanged { service });
         }
         let program = self.dice.percent(30);
+        if self.dice.percent(20) {
+            return self.news(Event::ConfigChanged);
+        }
         self.news(if program { Event::ProgramChanged { service } } else { Event::FilesChanged { service } })
     }
 
