@@ -102,6 +102,8 @@ impl<E: Eyes> Keeper<E> {
     fn set(&mut self, topic: Topic, targets: Vec<Target>) {
         let old: Vec<Which> =
             self.plans.range((topic, 0)..=(topic, usize::MAX)).map(|(which, _)| *which).collect();
+        // Each start has one, and what changed before it was watched is found: nobody needs to know.
+        let quiet = targets.iter().all(|target| matches!(target.reach, Reach::Program(_)));
         // The new ones first: what both watch goes on being watched. Numbers are not used twice.
         let next = old.last().map_or(0, |(_, number)| number.wrapping_add(1));
         for (number, target) in targets.into_iter().enumerate() {
@@ -119,7 +121,7 @@ impl<E: Eyes> Keeper<E> {
         }
         let new = self.plans.range((topic, 0)..=(topic, usize::MAX));
         let directories = new.flat_map(|(_, plan)| &plan.spots).collect::<BTreeSet<_>>().len();
-        if directories > 0 {
+        if directories > 0 && !quiet {
             (self.shared.tell)(Sign::Watching { topic, directories });
         }
     }

@@ -363,3 +363,47 @@ fn an_overflow_is_a_change_of_everything() {
     let pending = slow.shared.lock().pending[&A].words();
     assert_eq!(pending, "more files changed at once than could be told");
 }
+
+#[test]
+fn a_program_that_was_replaced_before_it_was_watched() {
+    let mut bench = Bench::new();
+    let path = bench.path("bin/server");
+    write(&path, "old");
+    let topic = Topic::Program(ServiceId(1));
+    let watch = |bench: &Bench, seen| {
+        let target = Target { path: path.clone(), base: bench.path(""), reach: Reach::Program(seen) };
+        bench.watcher.set(topic, vec![target]).unwrap();
+    };
+    let seen = Seen::of(&path);
+    watch(&bench, seen);
+    bench.expect(&[]);
+    write(&path, "a newer one");
+    bench.expect(&["bin/server changed"]);
+    watch(&bench, seen);
+    bench.expect(&["bin/server changed"]);
+    watch(&bench, Seen::of(&path));
+    bench.expect(&[]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_start_needs() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let mut bench = Bench::new();
+    write(&bench.path("script"), &format!("#!{}/python\n", bench.dir.path().display()));
+    for (topic, path) in [(A, "script"), (B, "opt/data")] {
+        let target = Target { path: bench.path(path), base: bench.path(""), reach: Reach::Needed };
+        bench.watcher.set(topic, vec![target]).unwrap();
+    }
+    bench.expect(&[]);
+    fs::set_permissions(bench.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    bench.expect(&["script changed"]);
+    symlink("/bin/sh", bench.path("python")).unwrap();
+    bench.expect(&["script changed"]);
+    fs::create_dir(bench.path("opt")).unwrap();
+    bench.expect(&[]);
+    fs::create_dir(bench.path("opt/data")).unwrap();
+    bench.expect(&["opt/data changed"]);
+    write(&bench.path("opt/data/file"), "");
+    bench.expect(&[]);
+}
