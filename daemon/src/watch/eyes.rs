@@ -10,7 +10,9 @@ use notify::{Config, ErrorKind, EventHandler, PollWatcher, RecommendedWatcher, R
 
 use super::Shared;
 
-/// How often a directory is looked at that the system does not watch. The one place where mcpd polls files.
+/// How often a directory is looked at that the system does not watch. The one place where mcpd polls files. notify compares
+/// times of writing in whole seconds there, and only a later one counts; to compare contents it would read every file each
+/// time, which is no way to treat a tree that was too large to be watched.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Why a directory is not watched, or not as it should be.
@@ -82,6 +84,13 @@ impl SystemEyes {
         }
     }
 
+    /// As on a system that has no room for a watcher.
+    #[cfg(test)]
+    pub(super) fn without_system(shared: &Arc<Shared>) -> Self {
+        let system = Err("this is a test".to_owned());
+        Self { shared: shared.clone(), system, looking: None, looked_at: BTreeSet::new() }
+    }
+
     fn look_instead(&mut self, directory: &Path, why: &str) -> Result<(), Blind> {
         if self.looking.is_none() {
             let config = Config::default().with_poll_interval(LOOK).with_follow_symlinks(false);
@@ -90,7 +99,10 @@ impl SystemEyes {
         }
         let Some(looking) = &mut self.looking else { return Ok(()) };
         if self.looked_at.insert(directory.to_owned()) {
-            looking.watch(directory, RecursiveMode::NonRecursive).map_err(|error| blind(&error))?;
+            looking.watch(directory, RecursiveMode::NonRecursive).map_err(|error| {
+                self.looked_at.remove(directory);
+                blind(&error)
+            })?;
         }
         Err(Blind::Instead(format!(
             "{why}: some directories are looked at every {} s for changes instead of being watched",

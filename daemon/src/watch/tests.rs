@@ -407,3 +407,34 @@ fn what_a_start_needs() {
     write(&bench.path("opt/data/file"), "");
     bench.expect(&[]);
 }
+
+#[test]
+fn without_room_in_the_system_directories_are_looked_at() {
+    let (tell, signs) = mpsc::channel();
+    let watcher = Watcher::new(move |sign| drop(tell.send(sign)));
+    watcher.shared.lock().started = true;
+    let shared = watcher.shared.clone();
+    // It lives as long as the test's process: nothing ends a keeper.
+    std::thread::spawn(move || {
+        let eyes = SystemEyes::without_system(&shared);
+        Keeper::new(shared, eyes).run();
+    });
+    let bench = Bench { dir: tempfile::tempdir().unwrap(), watcher, signs, marks: 0 };
+    write(&bench.path("src/a"), "");
+    bench.watch(A, "src", &[], &[]);
+    let Ok(Sign::Trouble(why)) = bench.signs.recv_timeout(BOUND) else { panic!("no word of it") };
+    assert!(why.contains("are looked at every 2 s"), "{why}");
+    assert!(matches!(bench.signs.recv_timeout(BOUND), Ok(Sign::Watching { directories: 2, .. })));
+    let mut told = |wanted: &str| {
+        while bench.signs.recv_timeout(BOUND).unwrap() != Sign::Changed {}
+        let words = bench.watcher.take()[&A].words();
+        assert!(words.starts_with(wanted), "{words}");
+    };
+    write(&bench.path("src/a"), "longer");
+    // notify's look sees whole seconds.
+    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    fs::File::options().append(true).open(bench.path("src/a")).unwrap().set_modified(later).unwrap();
+    told("src/a changed");
+    write(&bench.path("src/new/b"), "");
+    told("src/new/b changed");
+}
