@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcpd_core::action::{Probing, StopCause, Then, UpBy};
 use mcpd_core::event::{CONFIG_SETTLES, MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
-use mcpd_core::policy::ReadyPolicy;
+use mcpd_core::policy::{ReadyPolicy, WatchAction};
 use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
@@ -401,11 +401,15 @@ fn failures_count_after_the_start_period(life: &Life, failures: u32) -> Check {
 
 // ---- changed files
 
+fn files_due(life: &Life) -> Option<Mono> {
+    life.policy.watch.zip(life.files.changed).map(|(watch, (first, last))| {
+        (last + watch.debounce).min(first + watch.debounce.saturating_mul(MOST_DEBOUNCES))
+    })
+}
+
 /// One burst has one consequence, when it is over or has gone on for long.
 fn changes_settle_first(life: &Life, now: Mono) -> Check {
-    let due = life.policy.watch.zip(life.files.changed).map(|(watch, (first, last))| {
-        (last + watch.debounce).min(first + watch.debounce.saturating_mul(MOST_DEBOUNCES))
-    });
+    let due = files_due(life);
     match due {
         Some(due) if now >= due && !life.files.suspended => Ok(()),
         due => broken!("changes_settle_first", "now {now:?}, due {due:?}: {life:?}"),
@@ -472,6 +476,14 @@ pub(crate) fn changes_are_not_lost(ledger: &Ledger, views: impl Iterator<Item = 
         let settling = matches!(view.watch, WatchView::Settling(_));
         if rests && life.files.changed.is_some() != settling {
             return broken!("changes_are_not_lost", "{view:?}: {life:?}");
+        }
+        // A signal may have to wait for a process that is ready for it.
+        let restarts = life.policy.watch.is_some_and(|watch| watch.action == WatchAction::Restart);
+        if let WatchView::Settling(at) = view.watch
+            && restarts
+            && files_due(life) != Some(at)
+        {
+            return broken!("changes_settle_in_time", "{view:?}: {life:?}");
         }
     }
     Ok(())
