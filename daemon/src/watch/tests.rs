@@ -425,14 +425,14 @@ fn without_room_in_the_system_directories_are_looked_at() {
     let Ok(Sign::Trouble(why)) = bench.signs.recv_timeout(BOUND) else { panic!("no word of it") };
     assert!(why.contains("are looked at every 2 s"), "{why}");
     assert!(matches!(bench.signs.recv_timeout(BOUND), Ok(Sign::Watching { directories: 2, .. })));
-    let mut told = |wanted: &str| {
+    let told = |wanted: &str| {
         while bench.signs.recv_timeout(BOUND).unwrap() != Sign::Changed {}
         let words = bench.watcher.take()[&A].words();
         assert!(words.starts_with(wanted), "{words}");
     };
     write(&bench.path("src/a"), "longer");
     // notify's look sees whole seconds.
-    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    let later = SystemTime::now() + Duration::from_secs(5);
     fs::File::options().append(true).open(bench.path("src/a")).unwrap().set_modified(later).unwrap();
     told("src/a changed");
     write(&bench.path("src/new/b"), "");
