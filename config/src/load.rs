@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Failed, Severity};
 use crate::environment::Environment;
-use crate::include::{IncludeError, Named, follow};
+use crate::include::{IncludeError, Named, follow, place};
 use crate::origin::Origins;
 use crate::raw;
 use crate::resolve::context::{Context, Finding};
@@ -28,6 +28,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// What is allowed but probably not meant, by file and position.
     pub warnings: Vec<Diagnostic>,
+    /// Where files that `include` would name may appear: directories, and globs of the files below them.
+    pub places: Vec<(PathBuf, String)>,
 }
 
 /// Reads the file and everything that it includes.
@@ -71,6 +73,7 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
     if sound {
         documents.push(Document { file: MAIN, root });
     }
+    let places = patterns.iter().filter_map(|include| place(directory_of(path), &include.pattern)).collect();
     let mut known = BTreeSet::from([identity(path)]);
     for include in patterns {
         match files_of(path, &include.pattern) {
@@ -94,17 +97,21 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
     }
     let (errors, warnings, origins) = cx.into_diagnostics();
     if errors.is_empty() {
-        Ok(Loaded { config, origins, warnings })
+        Ok(Loaded { config, origins, warnings, places })
     } else {
         Err(Failed { diagnostics: errors })
     }
 }
 
+/// Of the path as it was given, so that files are shown the way the user names them.
+fn directory_of(main: &Path) -> &Path {
+    main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The files that a pattern in the file `main` names.
 fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
-    // Joined to the path as it was given, so that files are shown the way the user names them.
     let here = Path::new(".");
-    let directory = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
+    let directory = directory_of(main);
     let tidy = |path: PathBuf| path.strip_prefix(here).unwrap_or(&path).components().collect();
     match follow(directory, pattern) {
         Ok(Named::Matches(paths)) => Ok(paths.into_iter().map(tidy).collect()),

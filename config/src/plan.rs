@@ -45,8 +45,8 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
-    // The number of starts at the same time is in force at once.
-    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts: _ } = old;
+    // The number of starts at the same time and whether to reload by itself are in force at once.
+    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts: _, auto_reload: _ } = old;
     let changed = [
         ("daemon.control_socket", *control_socket != new.control_socket),
         ("daemon.log_dir", *log_dir != new.log_dir),
@@ -82,6 +82,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         relations: _,
         restart: _,
         health: _,
+        watch: _,
         crash: _,
     } = old;
     *exec != new.exec
@@ -174,6 +175,7 @@ mod tests {
             "restart.delay = 2",
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
+            "watch.paths = [\"src\"]",
             "ready.log = \"x\"",
             "log.max_size = \"1M\"",
             "log.max_files = 1",

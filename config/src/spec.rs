@@ -34,6 +34,8 @@ pub struct DaemonSpec {
     pub log_dir: PathBuf,
     /// So many services may be starting at the same time; 0: any number.
     pub max_parallel_starts: u32,
+    /// Reload by itself when a file of the configuration changes.
+    pub auto_reload: bool,
 }
 
 /// One service, `[service.NAME]`.
@@ -81,6 +83,8 @@ pub struct ServiceSpec {
     pub ready: Option<ReadySpec>,
     /// `[service.NAME.health]`
     pub health: Option<HealthSpec>,
+    /// `[service.NAME.watch]`
+    pub watch: Option<WatchSpec>,
     /// `[service.NAME.log]`
     pub log: LogSpec,
     /// `[service.NAME.resources]`
@@ -374,6 +378,30 @@ pub struct HttpProbe {
     pub expect_body: Option<String>,
     /// Sent with the request.
     pub headers: Vec<(String, String)>,
+}
+
+/// `[service.NAME.watch]`: what follows when files change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WatchSpec {
+    /// Files, and directories with everything below them; absolute where the configuration's own path is. Never empty.
+    pub paths: Vec<PathBuf>,
+    /// Globs of files that count, relative to the watched directory; empty: all of them.
+    pub include: Vec<String>,
+    /// Globs of files and directories that do not count, [`crate::watched::IGNORED`] included.
+    pub ignore: Vec<String>,
+    /// Files have to be quiet for this long.
+    pub debounce: Duration,
+    /// What follows.
+    pub action: WatchAction,
+}
+
+/// `watch.action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatchAction {
+    /// A new process.
+    Restart,
+    /// `signal:NAME`: this signal to the main process.
+    Signal(Signal),
 }
 
 /// `[service.NAME.log]`: where stdout and stderr go.

@@ -21,6 +21,7 @@ use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
+use crate::watch::Watcher;
 use crate::workers::Workers;
 
 /// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
@@ -122,6 +123,11 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
         })
         .map_err(system("cannot start a thread"))?
     };
+    let watcher = {
+        let outbox = outbox.clone();
+        // Nobody is there any more while the daemon ends.
+        Watcher::new(move |sign| drop(outbox.blocking_send(Message::Watch(sign))))
+    };
     let sessions = Sessions::default();
     let desk = Desk {
         outbox: outbox.clone(),
@@ -134,8 +140,20 @@ async fn supervise(source: Source, loaded: Loaded) -> Result<(), RunError> {
     };
     control::listen(&daemon.control_socket, desk)?;
     let systemd = Systemd::from_environment();
-    let parts =
-        Parts { inbox, outbox, children, spawner, logs, store, recorder, scribe, workers, systemd, sessions };
+    let parts = Parts {
+        inbox,
+        outbox,
+        children,
+        spawner,
+        logs,
+        store,
+        recorder,
+        scribe,
+        workers,
+        systemd,
+        sessions,
+        watcher,
+    };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }
 

@@ -14,6 +14,7 @@ use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{LogTarget, ReadySpec};
 
 use crate::crash::redact::is_secret_name;
+use crate::watch::Seen;
 use crate::{setup, sys};
 
 /// What to start.
@@ -54,6 +55,8 @@ pub struct Started {
     pub spawned: sys::Spawned,
     /// Where the program was found.
     pub program: PathBuf,
+    /// What that was just before the start.
+    pub seen: Option<Seen>,
     /// When it was asked for, as [`sys::monotonic_ns`] says.
     pub began: u64,
     /// What of its environment must not be told.
@@ -210,12 +213,13 @@ fn run(
         merge_stderr: job.probe.is_some(),
         setup: setup::of(spec),
     };
+    let seen = Seen::of(&program);
     let began = sys::monotonic_ns();
     let spawned = sys::spawn(&plan).map_err(|error| {
         let permanent = error.is_permanent();
         NotStarted { why: error.message, permanent }
     })?;
-    Ok(Started { spawned, program, began, secrets })
+    Ok(Started { spawned, program, seen, began, secrets })
 }
 
 /// What a service needs to say things about itself. There is no WATCHDOG_PID: the pid is not known before the process is

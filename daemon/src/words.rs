@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_config::spec::Signal;
-use mcpd_core::action::{DownReason, StopCause};
+use mcpd_core::action::{DownReason, Stale, StopCause, Then};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::{Exit, ServiceId, Verb};
 use mcpd_proto::crash::CrashKind;
@@ -103,9 +103,51 @@ pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> Strin
         StopCause::RestartedWith(other) => format!("{} is restarted", name(other)),
         StopCause::Unbound(other) => format!("{}, to which it is bound, is not up", name(other)),
         StopCause::Conflict(other) => format!("{} is started, with which it conflicts", name(other)),
+        StopCause::Watch => "files that it watches changed".into(),
         StopCause::Announced => "it says that it is stopping".into(),
         StopCause::Failure(cause) => failure(cause).into(),
     }
+}
+
+/// What follows from changed files, as a stable name.
+#[must_use]
+pub fn then(then: Then) -> &'static str {
+    match then {
+        Then::Restart => "restart",
+        Then::Start => "start",
+        Then::Signal(_) => "signal",
+    }
+}
+
+/// What is newer than a process, as a stable name.
+#[must_use]
+pub fn stale(what: Stale) -> &'static str {
+    match what {
+        Stale::Program => "program",
+        Stale::Files => "files",
+    }
+}
+
+/// That a process is older than what is on disk. `changed`: what that is.
+#[must_use]
+pub fn stale_reason(what: Stale, changed: Option<&str>) -> String {
+    let (changed, old) = match what {
+        Stale::Program => (changed.unwrap_or("its program changed"), "the process still runs the old one"),
+        Stale::Files => {
+            (changed.unwrap_or("files that it watches changed"), "the process is older than that")
+        }
+    };
+    format!("{changed} on disk since it started: {old}")
+}
+
+/// Why changes of files have no consequences any more, and what to do. `changed`: the last of them.
+#[must_use]
+pub fn watch_suspended(times: u32, changed: &str) -> String {
+    let last = if changed.is_empty() { String::new() } else { format!(" (the last time: {changed})") };
+    format!(
+        "watch suspended: {times} times in a row files changed soon after it was started for changed files{last}; it seems \
+         to write into what it watches: name that in watch.ignore, or `mcpctl reset` it"
+    )
 }
 
 /// Why it is down. `name`: what a service is called.

@@ -159,6 +159,12 @@ pub struct ServiceStatus {
     pub started_at: Option<String>,
     /// When the present state began, RFC 3339 UTC.
     pub since: String,
+    /// What comes of changed files; absent without `[watch]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// What on disk is newer than the process; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
     /// Why the service is as it is, one sentence; null when all is well.
@@ -226,6 +232,29 @@ impl Relations {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What on disk is newer than the process: it does not run what is there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// `program`: what it runs; `files`: what it watches.
+    pub what: String,
+    /// One sentence.
+    pub reason: String,
+    /// Since when, RFC 3339 UTC.
+    pub since: String,
+}
+
+/// What comes of changed files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// `watching`; `settling` while files change; `suspended` after the service itself seems to have changed them too often.
+    pub state: String,
+    /// What is watched, as configured.
+    pub paths: Vec<String>,
+    /// Why it is suspended, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What happens next.

@@ -12,6 +12,7 @@ mod resources;
 pub(crate) mod scalar;
 mod section;
 mod service;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -222,7 +222,7 @@ fn notification_is_refused_where_there_is_none() {
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     let keys = "exec_start_pre exec_start_post exec_stop exec_stop_post exec_reload \
-        watch resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
+        resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
         resources.cpu_quota resources.cpu_weight resources.io_weight sandbox instances \
         remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
     for key in keys.split_whitespace() {
@@ -230,10 +230,15 @@ fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
         assert!(found.contains(" is not supported yet by this version"), "{key}: {found}");
         assert!(!found.contains("unknown"), "{key}: {found}");
     }
-    for line in ["type = 'oneshot'", "log.target = 'journal'", "log.target = 'both'"] {
+    for line in [
+        "type = 'oneshot'",
+        "log.target = 'journal'",
+        "log.target = 'both'",
+        "watch = { paths = ['a'], action = 'reload' }",
+    ] {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");
     }
-    for key in ["access", "auto_reload", "on_stop", "on_keeper_death"] {
+    for key in ["access", "on_stop", "on_keeper_death"] {
         let found = errors(&format!("[daemon]\n{key} = 1"), &[]);
         assert!(
             found.len() == 1 && found[0].contains("is not supported yet by this version"),

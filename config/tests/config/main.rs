@@ -13,3 +13,4 @@ mod resources;
 mod robust;
 mod show;
 mod values;
+mod watch;

@@ -30,6 +30,11 @@ http = "http://h/?a=${V}"
 expect_json = { "/a~1b" = { x = [1, 2.5, "$$"] }, y = false }
 expect_body = 'a$'
 headers = { X = "$$" }
+[service."a.b".watch]
+paths = ["src", "/etc/app.conf", "${V}"]
+include = ["**/*.py"]
+ignore = ["**/tests/**"]
+debounce = "1.5s"
 [service.c]
 exec = "c"
 requires = ['d']
@@ -37,6 +42,7 @@ binds_to = ['d']
 wants = 'a.b'
 after = ['a.b']
 part_of = ['d', 'a.b']
+watch.paths = ["."]
 health.exec = "d 'e f'"
 log.max_size = 5000
 [service.d]
@@ -99,6 +105,7 @@ control_socket = \"/run/u/mcpd/control.sock\"  # default
 state_dir = \"/st\"  # environment: STATE_DIRECTORY
 log_dir = \"/st/logs\"  # default
 max_parallel_starts = 0  # default
+auto_reload = false  # default
 
 [service.x]
 exec = [\"a\", \"1\"]  # {file}:2 with P

@@ -141,6 +141,8 @@ mod tests {
             crash_count: 2,
             started_at: Some("2026-11-22T10:28:00Z".into()),
             since: "2026-11-22T10:28:01Z".into(),
+            watch: None,
+            stale: None,
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             reason: None,
             waiting_on: None,

@@ -92,6 +92,8 @@ pub enum Action {
     },
     /// Something worth writing down.
     Note(Note),
+    /// Read the configuration again: its files changed.
+    Reload,
     /// The service is gone: nothing will be said of it any more.
     Removed {
         /// Which one.
@@ -291,6 +293,45 @@ pub enum NoteKind {
     Removed,
     /// Everything is to stop.
     ShuttingDown,
+    /// Files that it watches changed, and have been quiet since.
+    FilesChanged {
+        /// What follows.
+        then: Then,
+    },
+    /// Something on disk is newer than the process from now on.
+    Stale {
+        /// What.
+        what: Stale,
+    },
+    /// The files of the configuration changed, and have been quiet since.
+    ConfigChanged,
+    /// It is parked, and what its start needs has changed and been quiet since: it starts.
+    ProgramChanged,
+    /// Files changed soon after every one of the last starts: nothing follows from a change any more.
+    WatchSuspended {
+        /// So many starts or signals in a row.
+        times: u32,
+    },
+}
+
+/// What is newer than a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// The program that it runs.
+    Program,
+    /// Files that it watches.
+    Files,
+}
+
+/// What follows from a change of watched files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The process is replaced.
+    Restart,
+    /// It did not run, and starts now.
+    Start,
+    /// The process gets this signal.
+    Signal(i32),
 }
 
 /// What says that a service is up.
@@ -317,6 +358,8 @@ pub enum StopCause {
     Removed,
     /// The daemon is on its way down.
     Shutdown,
+    /// Files that it watches changed.
+    Watch,
     /// It said so itself, `STOPPING=1`: an end that nobody asked for.
     Announced,
     /// Somebody said stop to this service, without which it is not to be.
@@ -345,7 +388,8 @@ impl StopCause {
             | Self::StoppedWith(_)
             | Self::RestartedWith(_)
             | Self::Unbound(_)
-            | Self::Conflict(_) => true,
+            | Self::Conflict(_)
+            | Self::Watch => true,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
-use crate::event::{Event, ServiceId};
+use crate::event::{CONFIG_SETTLES, Event, MOST_DEBOUNCES, ServiceId};
 use crate::graph::Graph;
 use crate::health::Health;
 use crate::index::Index;
@@ -34,6 +34,8 @@ pub struct Core {
     pub(crate) held: bool,
     /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
     unsettled: Index,
+    /// The first and the last change of the configuration's files since it was read.
+    config_changed: Option<(Mono, Mono)>,
 }
 
 /// The way to [`Action::Ready`].
@@ -65,6 +67,7 @@ impl Core {
             boot: Boot::Defining,
             held: true,
             unsettled: Index::default(),
+            config_changed: None,
         }
     }
 
@@ -77,6 +80,12 @@ impl Core {
             Event::Redefine { service, to } => self.redefine(now, service, *to, out),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
             Event::Reloading => self.held = true,
+            Event::FilesChanged { service } => self.with(now, service, out, Service::files_changed),
+            Event::ProgramChanged { service } => self.with(now, service, out, Service::program_changed),
+            Event::ConfigChanged => {
+                let (first, _) = self.config_changed.unwrap_or((now, now));
+                self.config_changed = (!self.shutting_down).then_some((first, now));
+            }
             Event::Begun => {
                 self.held = false;
                 // Who is not there by now is not about to be.
@@ -134,16 +143,30 @@ impl Core {
             if at > now {
                 break;
             }
-            self.with(now, service, out, Service::timeout);
+            self.due(now, service, out);
             self.propagate(now, out);
         }
+        if self.config_settled().is_some_and(|at| at <= now) {
+            self.config_changed = None;
+            let id = self.claim_note();
+            let kind = NoteKind::ConfigChanged;
+            out.push(Action::Note(Note { id, cause: None, at: now, service: None, generation: 0, kind }));
+            out.push(Action::Reload);
+        }
         self.conclude(now, out);
+    }
+
+    /// When the files of the configuration count as quiet.
+    fn config_settled(&self) -> Option<Mono> {
+        let (first, last) = self.config_changed?;
+        Some((last + CONFIG_SETTLES).min(first + CONFIG_SETTLES.saturating_mul(MOST_DEBOUNCES)))
     }
 
     /// When [`Self::handle_timeout`] is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let boot = self.unsettled.first().map(|(at, _)| at);
+        let boot = [boot, self.config_settled()].into_iter().flatten().min();
         match (self.index.first().map(|(at, _)| at), boot) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -302,6 +325,7 @@ impl Core {
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        self.config_changed = None;
         self.hurry = again;
         let id = NoteId(self.notes);
         if !again {
@@ -375,6 +399,8 @@ fn view(service: &Service) -> View {
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
         health: health_view(service, health),
+        watch: service.watch_view(),
+        stale: service.stale(),
         reloading: child.is_some_and(|child| child.reloading.is_some()),
         next: service.next(),
     }

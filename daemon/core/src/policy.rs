@@ -25,6 +25,8 @@ pub struct Policy {
     pub watchdog: Option<Duration>,
     /// What it has to do with other services.
     pub relations: Relations,
+    /// What follows from a change of files.
+    pub watch: Option<WatchPolicy>,
 }
 
 /// `requires`, `wants`, ... of a service. The services that are named need not be known (yet).
@@ -108,6 +110,26 @@ pub enum When {
     OnWatchdog,
     /// Not at all.
     Never,
+}
+
+/// `[service.NAME.watch]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchPolicy {
+    /// A different number for different files.
+    pub edition: u64,
+    /// Files have to be quiet for this long, or to go on for [`crate::event::MOST_DEBOUNCES`] times as long.
+    pub debounce: Duration,
+    /// What follows.
+    pub action: WatchAction,
+}
+
+/// `watch.action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchAction {
+    /// A new process.
+    Restart,
+    /// This signal to the main process.
+    Signal(i32),
 }
 
 /// `[service.NAME.health]`

@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{DownReason, StopCause, WaitingFor};
+use crate::action::{DownReason, Stale, StopCause, WaitingFor};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -30,6 +30,10 @@ pub struct View {
     pub restarts_total: u64,
     /// What the health check says.
     pub health: HealthView,
+    /// What comes of changed files.
+    pub watch: WatchView,
+    /// What on disk is newer than the process, and since when.
+    pub stale: Option<(Stale, Mono)>,
     /// It says that it reloads its configuration.
     pub reloading: bool,
     /// What happens next and when.
@@ -115,6 +119,22 @@ pub enum HealthView {
     Failing(u32),
     /// At least `retries` in a row failed.
     Unhealthy(u32),
+}
+
+/// What comes of changed files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchView {
+    /// Nothing is watched.
+    None,
+    /// What the policy says.
+    Watching,
+    /// Files changed; when they count as settled.
+    Settling(Mono),
+    /// Nothing: so many starts or signals in a row had a change soon after them.
+    Suspended {
+        /// So many.
+        times: u32,
+    },
 }
 
 /// What happens next.

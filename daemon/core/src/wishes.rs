@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::action::{Action, NoteId, StopCause};
+use crate::action::{Action, NoteId, StopCause, Then};
 use crate::brain::Core;
 use crate::event::{Redefinition, RequestId, ServiceId, Verb};
 use crate::service::{Standing, Want};
@@ -59,6 +59,18 @@ impl Core {
             self.pull_in(now, id, new, false, out);
         } else if wanted {
             self.bring_up(now, id, false, out);
+        }
+    }
+
+    /// Something of a service is due. What changed on disk means for the others what a reload would.
+    pub(crate) fn due(&mut self, now: Mono, id: ServiceId, out: &mut Vec<Action>) {
+        let was_wanted = self.services.get(&id).is_some_and(|service| service.want == Want::Up);
+        let mut then = None;
+        self.with(now, id, out, |s, cx| then = s.timeout(cx));
+        match then {
+            Some(Then::Restart) => self.take_along(now, id, Along::Restart, &BTreeSet::new(), out),
+            Some(Then::Start) if !was_wanted => self.bring_up(now, id, false, out),
+            Some(Then::Start | Then::Signal(_)) | None => {}
         }
     }
 

@@ -272,6 +272,7 @@ impl Loop {
             ready: None,
             health: None,
             relations: Relations::default(),
+            watch: None,
             watchdog: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
@@ -398,6 +399,7 @@ fn people_start_the_counters_again() {
         ready: None,
         health: None,
         relations: Relations::default(),
+        watch: None,
         watchdog: None,
     };
     run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });

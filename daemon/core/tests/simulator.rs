@@ -104,6 +104,7 @@ fn worlds_reach_everything() {
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
         Note.Reloading Note.Reloaded Note.ReloadSlow Note.Wanted Note.Waiting
+        Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged Note.ConfigChanged
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Blocked Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
@@ -153,6 +154,8 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::ActsEarly, &["changes_settle_first"]);
+    noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, When};
+use mcpd_core::policy::{
+    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{
@@ -19,7 +21,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
                       fail unknown says \
-                      sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
+                      sready sreloading sstopping salive strigger sextend timeout live redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 /// The other service, `b.` in the table.
@@ -72,6 +74,11 @@ fn policy(words: &[&str]) -> Policy {
             conflicts: if has("rival") { vec![OTHER] } else { vec![] },
             ..Relations::default()
         },
+        watch: (has("watch") || has("hup")).then(|| WatchPolicy {
+            edition: 1,
+            debounce: Duration::from_millis(300),
+            action: if has("hup") { WatchAction::Signal(1) } else { WatchAction::Restart },
+        }),
     }
 }
 
@@ -104,6 +111,8 @@ impl Bench {
         if word == "timeout" {
             self.now = self.core.next_deadline().unwrap_or(self.now).max(self.now);
             self.core.handle_timeout(self.now, &mut out);
+        } else if let Some(millis) = word.strip_prefix("sleep").and_then(|rest| rest.strip_suffix("ms")) {
+            self.now = self.now + Duration::from_millis(millis.parse().unwrap());
         } else if let Some(seconds) = word.strip_prefix("sleep") {
             self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
         } else if word == "stale" {
@@ -172,6 +181,13 @@ impl Bench {
             "ok" => probed(Finding::Good),
             "fail" => probed(Finding::Bad),
             "unknown" => probed(Finding::Unknown),
+            "files" => Event::FilesChanged { service },
+            "program" => Event::ProgramChanged { service },
+            "otherfiles" => {
+                let watch = self.policy.watch.map(|watch| WatchPolicy { edition: 2, ..watch });
+                let policy = Policy { watch, ..self.policy.clone() };
+                Event::Redefine { service, to: Box::new(Redefinition { policy, restart: false }) }
+            }
             "says" => Event::Ready { service, generation },
             "sready" => said(Said::Ready),
             "sreloading" => said(Said::Reloading),
@@ -298,6 +314,7 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::RestartedWith(_) => "restarted with",
         StopCause::Unbound(_) => "unbound",
         StopCause::Conflict(_) => "conflict",
+        StopCause::Watch => "watch",
         StopCause::Announced => "announced",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
@@ -368,6 +385,7 @@ fn show(action: &Action) -> Option<String> {
         Action::Probe { probe, of: Probing::Ready, .. } => format!("ready{probe}"),
         Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
         Action::Note(_) => return None,
+        Action::Reload => "reload".to_owned(),
         Action::Removed { .. } => "removed".to_owned(),
         Action::Ready => "ready".to_owned(),
         Action::Finished => "finished".to_owned(),
@@ -408,7 +426,7 @@ struct Block {
 
 const POLICIES: &[&str] = &[
     "never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog",
-    "needs", "bound", "wants", "after", "rival", "needed", "whole", "single",
+    "needs", "bound", "wants", "after", "rival", "needed", "whole", "single", "watch", "hup",
 ];
 
 fn blocks() -> Vec<Block> {

@@ -27,6 +27,7 @@ fn a_run_begins_when_its_process_does() {
         ready: None,
         health: None,
         relations: Relations::default(),
+        watch: None,
         watchdog: None,
     };
     let service = ServiceId(0);

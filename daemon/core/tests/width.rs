@@ -35,6 +35,7 @@ fn policy(relations: Relations) -> Policy {
         ready: None,
         health: None,
         relations,
+        watch: None,
         watchdog: None,
     }
 }

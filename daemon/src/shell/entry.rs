@@ -14,6 +14,7 @@ use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
 use crate::sys;
+use crate::watch::Changes;
 
 /// Verdicts kept for a report.
 const VERDICTS: usize = 5;
@@ -45,6 +46,12 @@ pub(super) struct Entry {
     pub(super) crash_count: u64,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
+    /// Changes of watched files that nothing has followed from yet.
+    pub(super) changes: Changes,
+    /// Changes of the program, or of what else a start needs, since the last start.
+    pub(super) program_changes: Changes,
+    /// What on disk is newer than the process, in words, once something is.
+    pub(super) stale: Option<String>,
 }
 
 /// A run of the service, from the spawn until nothing is left of it.
@@ -82,6 +89,9 @@ impl Entry {
             last_crash: None,
             crash_count: 0,
             last_lines: Vec::new(),
+            changes: Changes::default(),
+            program_changes: Changes::default(),
+            stale: None,
         }
     }
 

@@ -14,6 +14,8 @@ use crate::probe::HttpCheck;
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// Where files that `include` would name may appear: directories, and globs of the files below them.
+    pub places: Vec<(PathBuf, String)>,
     /// Where each service is defined, `file:line`.
     pub origins: BTreeMap<String, String>,
     /// Things that are no errors, in sentences.
@@ -74,7 +76,7 @@ impl Source {
                 Err(why) => drop(missing.insert(name.clone(), why)),
             }
         }
-        Ok(Loaded { config: loaded.config, origins, warnings, missing, programs })
+        Ok(Loaded { config: loaded.config, places: loaded.places, origins, warnings, missing, programs })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::log::{LogEvent, Tails};
 use crate::probe::Verdict;
 use crate::spawner::Answer;
 use crate::sys;
+use crate::watch::Sign;
 
 /// Something for the loop.
 pub enum Message {
@@ -67,6 +68,8 @@ pub enum Message {
     Log(LogEvent),
     /// A configuration has been read for a reload.
     Loaded(Box<Result<Loaded, String>>),
+    /// Files changed, or cannot be watched.
+    Watch(Sign),
     /// What an earlier life of the daemon left in the crash store.
     Recalled {
         /// Whose.

@@ -13,6 +13,7 @@
 //! | `probe` | how is a check carried out? |
 //! | `notify` | who speaks for which service? |
 //! | `ready` | what has to be seen before a service counts as up? |
+//! | `watched` | which files are of interest, and what changed? |
 
 mod commands;
 mod entry;
@@ -29,8 +30,10 @@ mod report;
 mod status;
 mod take;
 mod tell;
+mod watched;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +56,7 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
+use crate::watch::{Changes, Watcher};
 use crate::workers::Workers;
 
 /// Messages taken in before time and signals get their turn.
@@ -95,6 +99,7 @@ pub struct Shell {
     workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
+    watcher: Watcher,
 
     pending: HashMap<u64, Pending>,
     requests: HashMap<RequestId, (u64, usize)>,
@@ -109,6 +114,9 @@ pub struct Shell {
     started_at: Timestamp,
     host: Arc<Host>,
     last_reload: Option<String>,
+    /// What is watched of the configuration's files, and what changed since it was read.
+    config_files: Vec<(PathBuf, Option<String>)>,
+    config_changes: Changes,
     finished: bool,
     /// After a second request to end: the end, whatever is left.
     ends_by: Option<Mono>,
@@ -138,6 +146,8 @@ pub struct Parts {
     pub systemd: Systemd,
     /// The clients' sessions.
     pub sessions: Sessions,
+    /// Watches files.
+    pub watcher: Watcher,
 }
 
 impl Shell {
@@ -158,6 +168,7 @@ impl Shell {
             workers,
             systemd,
             sessions,
+            watcher,
         } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
@@ -182,6 +193,7 @@ impl Shell {
             workers,
             systemd,
             sessions,
+            watcher,
             pending: HashMap::new(),
             requests: HashMap::new(),
             next_batch: 0,
@@ -193,6 +205,8 @@ impl Shell {
             started_at,
             host: Arc::new(report::host()),
             last_reload: None,
+            config_files: Vec::new(),
+            config_changes: Changes::default(),
             finished: false,
             ends_by: None,
         };
@@ -209,6 +223,7 @@ impl Shell {
         for spec in specs {
             self.define(&spec, &loaded);
         }
+        self.watch_config(&loaded);
         self.events.push_back(Event::Begun);
         self.recall_crashes(store);
     }

@@ -165,6 +165,8 @@ impl Shell {
         let daemon = DaemonSpec { max_parallel_starts: parallel_starts, ..self.config.daemon.clone() };
         self.config = loaded.config.clone();
         self.config.daemon = daemon;
+        self.config.daemon.auto_reload = loaded.config.daemon.auto_reload;
+        self.watch_config(loaded);
         Reloaded {
             schema: SCHEMA,
             added,
@@ -215,6 +217,7 @@ impl Shell {
     fn set_entry(&mut self, id: ServiceId, spec: &ServiceSpec, loaded: &Loaded) {
         let name = &spec.name;
         self.logs.define(id.0, name, &spec.log, spec.crash.tail_lines);
+        let old = self.entries.get(&id).map(|entry| entry.spec.clone());
         let check = http_check(asks(spec, Probing::Health));
         let ready_check = http_check(asks(spec, Probing::Ready));
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(Arc::new(spec.clone()), None));
@@ -236,6 +239,9 @@ impl Shell {
         for (what, why) in wrong {
             let why = format!("its {what} check cannot be carried out: {why}");
             self.tell_own(Level::Error, Some(name), &format!("{what}_unusable"), why, json!({}));
+        }
+        if old.is_none_or(|old| old.watch != spec.watch) {
+            self.watch_files(id, spec);
         }
         self.watch(id);
     }

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_core::verdict::ParkReason;
-use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View};
+use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View, WatchView};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument};
+use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, Stale, State, StatusDocument, Watch};
 
 use super::Shell;
 use super::entry::Entry;
@@ -137,6 +137,12 @@ impl Shell {
             crash_count: entry.crash_count,
             started_at: view.started.map(wall),
             since: wall(view.since),
+            watch: watch(view, entry),
+            stale: view.stale.map(|(what, since)| Stale {
+                what: words::stale(what).into(),
+                reason: words::stale_reason(what, entry.stale.as_deref()),
+                since: wall(since),
+            }),
             command: entry.command(),
             reason,
             waiting_on,
@@ -150,6 +156,18 @@ impl Shell {
             log_tail: Vec::new(),
         }
     }
+}
+
+fn watch(view: &View, entry: &Entry) -> Option<Watch> {
+    let spec = entry.spec.watch.as_ref()?;
+    let (state, reason) = match view.watch {
+        WatchView::None => return None,
+        WatchView::Watching => ("watching", None),
+        WatchView::Settling(_) => ("settling", None),
+        WatchView::Suspended { times } => ("suspended", Some(words::watch_suspended(times, ""))),
+    };
+    let paths = spec.paths.iter().map(|path| path.display().to_string()).collect();
+    Some(Watch { state: state.into(), paths, reason })
 }
 
 /// The state's name, and why it is so when that needs saying.

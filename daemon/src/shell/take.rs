@@ -57,6 +57,7 @@ impl Shell {
             Message::Collect => self.collect(),
             Message::Log(event) => self.log_event(event),
             Message::Loaded(loaded) => self.loaded(*loaded),
+            Message::Watch(sign) => self.watch_sign(sign),
             Message::Recalled { service, count, newest } => {
                 if let Some(entry) = self.entries.get_mut(&service) {
                     entry.crash_count += count;
@@ -147,7 +148,7 @@ impl Shell {
                 let mut run_id = String::new();
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
-                    entry.program = Some(started.program);
+                    entry.program = Some(started.program.clone());
                     entry.run = Some(Run {
                         key,
                         generation,
@@ -163,6 +164,7 @@ impl Shell {
                 self.children.adopt(key, spawned.process, &run_id);
                 self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
+                self.watch_program(service, &started.program, started.seen);
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }

@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind, UpBy};
+use mcpd_core::action::{Note, NoteKind, Then, UpBy};
 use mcpd_core::{Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -147,6 +147,34 @@ impl Shell {
                 (Level::Info, "redefined", "its configuration changed".into())
             }
             NoteKind::Removed => (Level::Info, "removed", "removed from the configuration".into()),
+            NoteKind::FilesChanged { then } => {
+                let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
+                let what = match then {
+                    Then::Restart => "restarting".to_owned(),
+                    Then::Start => "starting".to_owned(),
+                    Then::Signal(signal) => format!("sending {}", words::signal(*signal)),
+                };
+                put("then", json!(words::then(*then)));
+                (Level::Info, "files_changed", format!("{what}: {changed}"))
+            }
+            NoteKind::Stale { what } => {
+                let changed = entry.and_then(|entry| entry.stale.clone());
+                put("what", words::stale(*what).into());
+                put("changed", json!(changed));
+                (Level::Warn, "stale", words::stale_reason(*what, changed.as_deref()))
+            }
+            NoteKind::ConfigChanged => {
+                (Level::Info, "config_changed", format!("reloading: {}", self.config_changes.words()))
+            }
+            NoteKind::ProgramChanged => {
+                let changed = entry.map_or_else(String::new, |entry| entry.program_changes.words());
+                (Level::Info, "program_changed", format!("no longer parked, starting: {changed}"))
+            }
+            NoteKind::WatchSuspended { times } => {
+                let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
+                put("times", (*times).into());
+                (Level::Error, "watch_suspended", words::watch_suspended(*times, &changed))
+            }
             NoteKind::ShuttingDown => (Level::Info, "shutting_down", "stopping everything".into()),
         };
         let event = Event {

@@ -83,6 +83,15 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         facts.push(Fact::new("see", format!("mcpctl crashes show {}", crash.id)));
     }
     facts.extend(relations(&status.relations));
+    facts.extend(
+        status.stale.as_ref().map(|stale| {
+            Fact::styled("stale", format!("{} ({})", stale.reason, clock.ago(&stale.since)), WARN)
+        }),
+    );
+    facts.extend(status.watch.as_ref().map(|watch| match &watch.reason {
+        Some(reason) => Fact::styled("watch", reason, WARN),
+        None => Fact::new("watch", watch.paths.join(", ")),
+    }));
     facts.push(Fact::new("command", command(&status.command)));
     facts.extend(status.working_directory.as_ref().map(|path| Fact::new("runs in", path)));
     facts.extend(status.config.as_ref().map(|config| Fact::new("config", config)));
@@ -146,6 +155,7 @@ pub(crate) fn command(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use mcpd_proto::log::Stream;
+    use mcpd_proto::status::{Stale, Watch};
 
     use super::super::tests::{crash, up, without_process};
     use super::*;
@@ -221,6 +231,33 @@ Last output:
         assert!(text.starts_with("● web\n  state:    up since 2026-11-22 10:28:01 (1h ago)\n"), "{text}");
         assert!(text.contains("  health:   healthy: 200 after 4 ms\n  pid:      4711 (start 3"), "{text}");
         assert!(!text.contains("Last output"), "{text}");
+    }
+
+    #[test]
+    fn a_process_older_than_its_program_says_so() {
+        let stale = Stale {
+            what: "program".into(),
+            reason: "/a/b changed on disk".into(),
+            since: "2026-11-22T11:27:00Z".into(),
+        };
+        let text = render(&ServiceStatus { stale: Some(stale), ..up("web") }, &terminal());
+        assert!(text.contains("  stale:    /a/b changed on disk (3m ago)\n"), "{text}");
+    }
+
+    #[test]
+    fn what_it_watches_or_why_not() {
+        let watch = |reason: Option<&str>| Watch {
+            state: "watching".into(),
+            paths: vec!["/a/src".into(), "/a/b.toml".into()],
+            reason: reason.map(str::to_owned),
+        };
+        let text = render(&ServiceStatus { watch: Some(watch(None)), ..up("web") }, &terminal());
+        assert!(text.contains("  watch:    /a/src, /a/b.toml\n"), "{text}");
+        let text = render(
+            &ServiceStatus { watch: Some(watch(Some("watch suspended: x"))), ..up("web") },
+            &terminal(),
+        );
+        assert!(text.contains("  watch:    watch suspended: x\n"), "{text}");
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Service {
         self.want = Want::Up;
         self.attempt = 0;
         self.program_missing = false;
+        self.watched.lift();
     }
 
     pub(super) fn asked_to_start(&mut self, cx: &mut Cx<'_>, request: RequestId) {
@@ -140,6 +141,7 @@ impl Service {
                     | StopCause::Changed
                     | StopCause::RestartedWith(_)
                     | StopCause::Unbound(_)
+                    | StopCause::Watch
                     | StopCause::Announced => stopping.cause = cause,
                     StopCause::Asked
                     | StopCause::Removed
@@ -156,6 +158,7 @@ impl Service {
     pub(super) fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Reset));
         self.attempt = 0;
+        self.watched.lift();
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten; what time does not mend is none of them.

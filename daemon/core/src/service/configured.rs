@@ -15,6 +15,9 @@ impl Service {
     pub(crate) fn redefine(&mut self, cx: &mut Cx<'_>, to: Redefinition) {
         let Redefinition { policy, restart } = to;
         let health_changed = policy.health != self.policy.health;
+        if policy.watch != self.policy.watch {
+            self.watched = watched::Watched::default();
+        }
         let ready_changed = policy.ready != self.policy.ready;
         let watchdog_changed = policy.watchdog != self.policy.watchdog;
         self.policy = policy;
@@ -34,7 +37,7 @@ impl Service {
         self.attempt = 0;
         self.program_missing = false;
         match &mut self.actual {
-            Actual::Spawning(spawning) => spawning.outdated = true,
+            Actual::Spawning(spawning) => spawning.outdated = Some(StopCause::Changed),
             Actual::Starting(_) | Actual::Up(_) => self.leave(StopCause::Changed),
             Actual::Ending(ending) => ending.start_now = self.want == Want::Up,
             // It was wanted up and its definition was in the way, or may have been.

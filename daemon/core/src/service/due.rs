@@ -1,10 +1,19 @@
 //! What time brings.
 
 use super::*;
+use crate::action::Then;
 
 impl Service {
-    /// Does whatever is due now; afterwards [`Self::deadline`] is later than now.
-    pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) {
+    /// Does whatever is due now; afterwards [`Self::deadline`] is later than now. Says what changes on disk came to, for
+    /// those that go with this service.
+    pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) -> Option<Then> {
+        if self.watch_deadline().is_some_and(|at| at <= cx.now) {
+            return self.files_settled(cx);
+        }
+        if self.renewal_deadline().is_some_and(|at| at <= cx.now) {
+            self.renewal_due(cx);
+            return Some(Then::Start);
+        }
         match &mut self.actual {
             Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {
@@ -24,6 +33,7 @@ impl Service {
             Actual::Ending(_) => self.ending_due(cx),
             Actual::Backoff { .. } => self.start(cx),
         }
+        None
     }
 
     pub(super) fn starting_due(&mut self, cx: &mut Cx<'_>) {

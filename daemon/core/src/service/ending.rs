@@ -8,7 +8,7 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
         // What failed was the old definition's start; the new one has not been tried.
-        let start_now = (spawning.outdated && self.want == Want::Up) || self.was_to_restart();
+        let start_now = (spawning.outdated.is_some() && self.want == Want::Up) || self.was_to_restart();
         if start_now {
             self.postpone_starts();
         }

@@ -7,6 +7,7 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let outdated = spawning.outdated;
         let started = at.min(cx.now);
+        self.renewed.forget_change();
         self.note(cx, NoteKind::Started { pid });
         let child = Child {
             pid,
@@ -28,9 +29,9 @@ impl Service {
                 self.why_down
             };
             self.leave(cause);
-        } else if outdated {
+        } else if let Some(cause) = outdated {
             self.postpone_starts();
-            self.leave(StopCause::Changed);
+            self.leave(cause);
         }
         self.await_up(cx, child, started);
     }

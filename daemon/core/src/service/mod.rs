@@ -14,6 +14,8 @@
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
 //! | `due` | what does time bring? |
+//! | `renewed` | its program changed: is the process old, may a parked one start? |
+//! | `watched` | files changed: what follows? |
 
 mod along;
 mod asked;
@@ -23,7 +25,9 @@ mod ending;
 mod living;
 mod notify;
 mod ready;
+mod renewed;
 mod waiting;
+mod watched;
 
 use std::time::Duration;
 
@@ -90,8 +94,8 @@ pub(crate) enum Actual {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawning {
     asked: Mono,
-    /// A reload changed what it runs meanwhile: replace it as soon as it is there.
-    outdated: bool,
+    /// What it runs changed meanwhile: replace it for this reason as soon as it is there.
+    outdated: Option<StopCause>,
     /// Said that the answer takes long.
     slow: bool,
 }
@@ -208,6 +212,8 @@ pub(crate) struct Service {
     pub(crate) indexed: Option<Mono>,
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
     pub(crate) settles_by: Option<Mono>,
+    watched: watched::Watched,
+    renewed: renewed::Renewed,
 }
 
 impl Stopping {
@@ -251,6 +257,8 @@ impl Service {
             cause: None,
             indexed: None,
             settles_by: None,
+            watched: watched::Watched::default(),
+            renewed: renewed::Renewed::default(),
         }
     }
 
@@ -313,6 +321,10 @@ impl Service {
 
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
+        earliest([self.state_deadline(), self.watch_deadline(), self.renewal_deadline()])
+    }
+
+    fn state_deadline(&self) -> Option<Mono> {
         match &self.actual {
             Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
@@ -468,9 +480,11 @@ impl Service {
 
     fn spawn(&mut self, cx: &mut Cx<'_>) {
         self.generation += 1;
+        self.watched.begun(cx.now);
+        self.renewed.begun();
         self.note(cx, NoteKind::Spawning);
         cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
-        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: false, slow: false }));
+        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: None, slow: false }));
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
@@ -503,6 +517,7 @@ impl Service {
             | StopCause::Shutdown
             | StopCause::RestartedWith(_)
             | StopCause::Unbound(_)
+            | StopCause::Watch
             | StopCause::Announced
             | StopCause::Failure(_) => DownReason::Stopped,
         };
@@ -510,6 +525,8 @@ impl Service {
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
+        self.watched.forget_changes();
+        self.renewed.forget_change();
         self.note(cx, NoteKind::Down(why));
         self.enter(cx, Actual::Down(why));
         self.answer_down(cx);

@@ -126,7 +126,7 @@ impl Service {
                 Hope::Later => Standing::Later,
                 Hope::Never => Standing::Never,
             },
-            Actual::Spawning(spawning) if stays && !spawning.outdated => Standing::Coming,
+            Actual::Spawning(spawning) if stays && spawning.outdated.is_none() => Standing::Coming,
             Actual::Spawning(spawning) if spawning.slow => Standing::Stuck,
             Actual::Starting(_) if stays => Standing::Coming,
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => Standing::Leaving,
@@ -232,7 +232,9 @@ impl Service {
     /// What was asked for wins over what the policy says of an end that comes before the stop did.
     pub(super) fn was_to_restart(&self) -> bool {
         let restart = match self.leave.map(|leave| leave.cause) {
-            Some(StopCause::Restart | StopCause::Changed | StopCause::RestartedWith(_)) => true,
+            Some(
+                StopCause::Restart | StopCause::Changed | StopCause::RestartedWith(_) | StopCause::Watch,
+            ) => true,
             Some(
                 StopCause::Asked
                 | StopCause::Removed

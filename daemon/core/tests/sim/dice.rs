@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, When};
+use mcpd_core::policy::{
+    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+};
 use mcpd_core::time::Chance;
 use mcpd_core::{Exit, Policy, Said, ServiceId};
 
@@ -82,6 +84,15 @@ impl Dice {
             health: if self.percent(60) { Some(self.health()) } else { None },
             relations: Relations::default(),
             watchdog: if self.percent(30) { Some(self.watchdog()) } else { None },
+            watch: if self.percent(50) { Some(self.watch()) } else { None },
+        }
+    }
+
+    pub(crate) fn watch(&mut self) -> WatchPolicy {
+        WatchPolicy {
+            edition: self.below(2),
+            debounce: Duration::from_millis(self.pick(&[1, 50, 300, 2_000])),
+            action: self.pick(&[WatchAction::Restart, WatchAction::Restart, WatchAction::Signal(1)]),
         }
     }
 

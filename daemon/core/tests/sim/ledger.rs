@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::Probing;
-use mcpd_core::action::StopCause;
+use mcpd_core::action::{Probing, Stale, StopCause, Then};
+use mcpd_core::event::SOON;
 use mcpd_core::policy::{ReadyPolicy, Relations, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::{
@@ -76,6 +76,26 @@ pub(crate) struct Health {
     pub(crate) said_blind: bool,
 }
 
+/// What is known of changed files, counted independently.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Files {
+    /// The first and the last change that nothing has followed from.
+    pub(crate) changed: Option<(Mono, Mono)>,
+    /// The first of them was the service's own work, for all one can tell.
+    pub(crate) own: bool,
+    /// When the newest process was asked for or signalled for a change.
+    pub(crate) began: Option<Mono>,
+    /// So many consequences in a row were of such changes.
+    pub(crate) row: u32,
+    /// So many consequences there were since somebody acted.
+    pub(crate) all: u32,
+    pub(crate) suspended: bool,
+    /// What is newer than the process, and whether that was said.
+    pub(crate) stale: Option<(Stale, bool)>,
+    /// When the program last changed while a start was of no use or on its way.
+    pub(crate) program: Option<Mono>,
+}
+
 /// The way to being ready.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Start {
@@ -143,6 +163,9 @@ pub(crate) struct Life {
     pub(crate) killed: bool,
     /// A person sent SIGKILL with a command that is being carried out.
     pub(crate) person_signals: bool,
+    /// It is down: no process, and none wanted.
+    pub(crate) down: bool,
+    pub(crate) files: Files,
 }
 
 impl Life {
@@ -180,6 +203,8 @@ impl Life {
             deaf: false,
             killed: false,
             person_signals: false,
+            down: true,
+            files: Files::default(),
         }
     }
 
@@ -188,6 +213,9 @@ impl Life {
         let health_changed = self.policy.health != policy.health;
         let ready_changed = self.policy.ready != policy.ready;
         let watchdog_changed = self.policy.watchdog != policy.watchdog;
+        if self.policy.watch != policy.watch {
+            self.files = Files { stale: self.files.stale, program: self.files.program, ..Files::default() };
+        }
         self.policy = Rc::new(policy.clone());
         let starts = self.alive && self.stop.is_none() && self.up.is_none();
         if ready_changed && starts {
@@ -254,6 +282,8 @@ pub(crate) struct Ledger {
     pub(crate) related: bool,
     /// A person asks.
     pub(crate) person: bool,
+    /// The first and the last change of the configuration that no reload has followed.
+    pub(crate) config: Option<(Mono, Mono)>,
 }
 
 impl Ledger {
@@ -306,13 +336,35 @@ impl Ledger {
                 life.asked_down(now);
                 life.parked = false;
             }
-            Event::Begun | Event::Reloading => {}
             Event::Limit { parallel_starts } => {
                 self.most_starting = usize::try_from(*parallel_starts).unwrap();
             }
+            Event::FilesChanged { service } => {
+                let shutting_down = self.shutdowns > 0;
+                let Some(life) = self.lives.get_mut(service) else { return };
+                if !shutting_down {
+                    life.files_changed(now);
+                }
+            }
+            Event::ProgramChanged { service } => {
+                let shutting_down = self.shutdowns > 0;
+                let Some(life) = self.lives.get_mut(service).filter(|life| !life.removed) else { return };
+                if life.runs() {
+                    life.files.stale.get_or_insert((Stale::Program, false));
+                } else if !shutting_down && !life.removing && !life.alive && (!life.at_rest() || life.parked)
+                {
+                    life.files.program = Some(now);
+                }
+            }
+            Event::ConfigChanged => {
+                let (first, _) = self.config.unwrap_or((now, now));
+                self.config = (self.shutdowns == 0).then_some((first, now));
+            }
+            Event::Begun | Event::Reloading => {}
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
             Event::Shutdown => {
                 self.shutdowns += 1;
+                self.config = None;
                 for life in self.lives.values_mut() {
                     life.asked_down(now);
                     life.parked = false;
@@ -328,6 +380,7 @@ impl Ledger {
                     life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
                     life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
+                    life.files.program = None;
                 }
             }
             Event::SpawnFailed { service, generation, permanent } => {
@@ -393,6 +446,9 @@ impl Ledger {
             Verb::Start | Verb::Restart if refused => {}
             Verb::Start => {
                 life.want_up();
+                if !life.alive || life.stop.is_some() || life.leaving.is_some() || life.up.is_none() {
+                    life.lift();
+                }
                 let ends = life.stop.is_some() || life.leaving.is_some();
                 life.asked |= ends || (!life.alive && !life.owed) || life.outdated;
                 // One that is up is left alone, counters and all.
@@ -403,6 +459,7 @@ impl Ledger {
             Verb::Restart => {
                 life.want_up();
                 life.asked |= !life.owed || life.outdated;
+                life.lift();
                 life.counters_reset();
                 self.restarted(&along);
             }
@@ -413,6 +470,7 @@ impl Ledger {
             }
             Verb::Reset => {
                 life.counters_reset();
+                life.lift();
                 life.parked = false;
             }
             Verb::Signal(..) => life.person_signals = true,
@@ -453,6 +511,11 @@ impl Ledger {
                 life.killed = false;
                 life.deaf = false;
                 life.slow = false;
+                life.down = false;
+                life.files.changed = None;
+                life.files.began = Some(now);
+                life.files.stale = None;
+                life.files.program = None;
             }
             Action::RecordCrash(crash) => {
                 let Some(life) = self.lives.get_mut(&crash.service) else { return };
@@ -486,11 +549,14 @@ impl Ledger {
                 }
             }
             Action::Ready => self.ready += 1,
+            Action::Reload => self.config = None,
             Action::Finished => self.finished += 1,
             Action::Note(note) => {
                 self.notes = note.id.0;
                 let Some(service) = note.service else {
-                    self.shutdown_note = Some(note.id);
+                    if note.kind == NoteKind::ShuttingDown {
+                        self.shutdown_note = Some(note.id);
+                    }
                     return;
                 };
                 let Some(life) = self.lives.get_mut(&service) else { return };
@@ -516,6 +582,42 @@ fn up_by_living(policy: &Policy) -> bool {
 }
 
 impl Life {
+    /// Somebody acted.
+    fn lift(&mut self) {
+        self.files.row = 0;
+        self.files.all = 0;
+        self.files.suspended = false;
+    }
+
+    /// A process that nobody has asked to end.
+    fn runs(&self) -> bool {
+        self.alive && self.stop.is_none()
+    }
+
+    fn files_are_newer(&mut self) {
+        if self.runs() {
+            self.files.stale.get_or_insert((Stale::Files, false));
+        }
+    }
+
+    fn files_changed(&mut self, now: Mono) {
+        if self.policy.watch.is_none() || self.removing || self.removed || self.down {
+            return;
+        }
+        if self.files.suspended {
+            return self.files_are_newer();
+        }
+        let starting = self.owed || (self.alive && self.up.is_none() && self.stop.is_none());
+        let soon = self.files.began.is_some_and(|began| now.since(began) < SOON);
+        match &mut self.files.changed {
+            Some((_, last)) => *last = now,
+            None => {
+                self.files.changed = Some((now, now));
+                self.files.own = starting || soon;
+            }
+        }
+    }
+
     fn arm_watchdog(&mut self, now: Mono) {
         let runs = self.alive && self.stop.is_none() && self.up.is_some();
         self.watchdog = self.policy.watchdog.filter(|_| runs).map(|every| now + every);
@@ -592,7 +694,12 @@ impl Life {
             (Some(exit), None | Some(StopCause::Announced)) => {
                 let restart = matches!(
                     self.leaving,
-                    Some(StopCause::Restart | StopCause::Changed | StopCause::RestartedWith(_))
+                    Some(
+                        StopCause::Restart
+                            | StopCause::Changed
+                            | StopCause::RestartedWith(_)
+                            | StopCause::Watch
+                    )
                 );
                 // Who says that it stops and is asked to start again meanwhile may end well.
                 let meant = self.down_since.is_some() || restart || (cause.is_some() && self.asked);
@@ -640,8 +747,51 @@ impl Life {
                 self.previous = Some(wait.clone());
                 self.wait = Some(wait);
             }
+            NoteKind::Parked(_) => {
+                self.parked = true;
+                self.down = false;
+            }
+            NoteKind::Down(_) => {
+                self.down = true;
+                self.files.changed = None;
+                self.files.program = None;
+            }
+            NoteKind::WatchSuspended { .. } => {
+                self.files.suspended = true;
+                self.files.changed = None;
+                self.files_are_newer();
+            }
+            NoteKind::Stale { .. } => {
+                if let Some((_, said)) = &mut self.files.stale {
+                    *said = true;
+                }
+            }
+            NoteKind::ProgramChanged => {
+                self.asked = true;
+                self.want_up();
+                self.counters_reset();
+            }
+            NoteKind::FilesChanged { then } => {
+                self.files.changed = None;
+                self.files.all += 1;
+                self.files.row = if self.files.own { self.files.row + 1 } else { 0 };
+                match then {
+                    Then::Restart => {
+                        self.asked |= self.owed;
+                        self.outdated |= self.owed;
+                    }
+                    Then::Start => {
+                        self.asked = true;
+                        self.want_up();
+                        self.counters_reset();
+                    }
+                    Then::Signal(_) => {
+                        self.files.began = Some(now);
+                        self.files_are_newer();
+                    }
+                }
+            }
             NoteKind::Killing => self.time_is_up = true,
-            NoteKind::Parked(_) => self.parked = true,
             NoteKind::SpawnSlow => self.slow = true,
             NoteKind::StillAlive => self.deaf = true,
             NoteKind::Up { .. } => {

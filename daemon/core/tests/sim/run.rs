@@ -294,6 +294,8 @@ impl Run {
         }
         let deadline = self.subject.next_deadline(now);
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
+        invariants::stale_is_seen(&self.ledger, self.subject.views())?;
+        invariants::changes_are_not_lost(&self.ledger, self.subject.views())?;
         invariants::the_watchdog_is_watched(&self.ledger, deadline)?;
         invariants::up_is_ready(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;

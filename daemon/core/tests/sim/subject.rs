@@ -1,7 +1,7 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
 use mcpd_core::action::Probing;
-use mcpd_core::view::{StateView, View};
+use mcpd_core::view::{StateView, View, WatchView};
 use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
@@ -45,6 +45,10 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Does not wait until files are quiet.
+    ActsEarly,
+    /// Restarts a service that writes into what it watches for ever.
+    NeverSuspends,
     /// Takes no start for the last one: what cannot start is tried again.
     TriesAgain,
     /// Takes every failed start for the last one.
@@ -163,7 +167,22 @@ impl Subject {
             }
             (_, event) => relations_spoilt(flaw, event),
         };
+        if let (Flaw::NeverSuspends, Event::FilesChanged { service }) = (flaw, &event)
+            && self.core.view(*service).is_some_and(|view| view.state == StateView::Up && view.restarts == 0)
+        {
+            let reset = Event::Command { request: GHOST, service: *service, verb: Verb::Reset };
+            self.core.handle(now, reset, out);
+        }
         self.core.handle(now, event, out);
+        if flaw == Flaw::ActsEarly {
+            let settling = self.core.views().filter_map(|view| match view.watch {
+                WatchView::Settling(at) => Some(at),
+                WatchView::None | WatchView::Watching | WatchView::Suspended { .. } => None,
+            });
+            if let Some(at) = settling.min().filter(|&at| self.core.next_deadline() == Some(at)) {
+                self.core.handle_timeout(at, out);
+            }
+        }
         if flaw == Flaw::Unparks {
             let parked = self.core.views().find(|view| matches!(view.state, StateView::Parked(_)));
             if let Some(view) = parked {

@@ -75,6 +75,8 @@ struct Process {
 #[derive(Debug, Clone)]
 struct Service {
     policy: Policy,
+    /// It writes into what it watches, each time it starts.
+    writes: bool,
     process: Option<Process>,
     removing: bool,
     removed: bool,
@@ -306,6 +308,7 @@ impl World {
             | Action::Reply { .. }
             | Action::Note(_)
             | Action::Ready
+            | Action::Reload
             | Action::Finished => {}
         }
     }
@@ -346,6 +349,10 @@ impl World {
         }
         let pid = u32::try_from(generation + 100).unwrap();
         self.tell(late, Event::Spawned { service, generation, pid, at: self.now });
+        if self.services.get(&service).is_some_and(|known| known.writes) {
+            let after = late + self.dice.ms(2_500);
+            self.tell(after, Event::FilesChanged { service });
+        }
         // Whether anybody waits for it or not, and perhaps after its end.
         let says = match self.dice.below(10) {
             _ if self.calm => Some(100),
@@ -475,7 +482,9 @@ impl World {
     fn define_new(&mut self) -> Event {
         let id = ServiceId(u32::try_from(self.services.len()).unwrap() + 1);
         let policy = self.policy(id);
-        let service = Service { policy: policy.clone(), process: None, removing: false, removed: false };
+        let writes = self.dice.percent(20);
+        let service =
+            Service { policy: policy.clone(), writes, process: None, removing: false, removed: false };
         self.services.insert(id, service);
         Event::Define {
             service: id,
@@ -494,7 +503,8 @@ impl World {
             return self.define_again(id);
         }
         match self.dice.below(100) {
-            0..=57 => self.command(id),
+            0..=44 => self.command(id),
+            45..=57 => self.edit(id),
             58..=66 if !removed => Next::Tell(self.redefine(id)),
             67..=70 => self.reload(),
             71..=76 if !removed => Next::Tell(self.remove(id)),
@@ -557,6 +567,23 @@ impl World {
         }
         events.push(Event::Begun);
         Next::Reload(events)
+    }
+
+    /// Somebody changes files, one or some.
+    fn edit(&mut self, service: ServiceId) -> Next {
+        for _ in 0..self.dice.below(4) {
+            let after = self.dice.ms(3_000);
+            self.tell(after, Event::FilesChanged { service });
+        }
+        if self.dice.percent(40) {
+            let after = self.dice.ms(3_000);
+            self.tell(after, Event::ProgramChanged { service });
+        }
+        let program = self.dice.percent(30);
+        if self.dice.percent(20) {
+            return self.news(Event::ConfigChanged);
+        }
+        self.news(if program { Event::ProgramChanged { service } } else { Event::FilesChanged { service } })
     }
 
     fn redefine(&mut self, service: ServiceId) -> Event {
