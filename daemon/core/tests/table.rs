@@ -364,7 +364,7 @@ fn told(action: &Action) -> Option<String> {
         | Action::Reply { service, .. }
         | Action::Removed { service } => Some(*service),
         Action::RecordCrash(crash) => Some(crash.service),
-        Action::Note(_) | Action::Ready | Action::Finished => None,
+        Action::Note(_) | Action::Reload | Action::Ready | Action::Finished => None,
     };
     Some(if service == Some(OTHER) { format!("b.{shown}") } else { shown })
 }

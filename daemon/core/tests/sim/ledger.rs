@@ -562,10 +562,16 @@ impl Ledger {
                 let Some(life) = self.lives.get_mut(&service) else { return };
                 life.last_note = Some(note.id);
                 self.notes_of.insert(note.id, service);
+                let along = match note.kind {
+                    NoteKind::FilesChanged { then: Then::Restart } => self.running_with(service),
+                    _ => Vec::new(),
+                };
+                let Some(life) = self.lives.get_mut(&service) else { return };
                 if let NoteKind::Wanted { .. } = note.kind {
                     super::order::wanted(life, self.person);
                 }
                 life.noted(now, &note.kind);
+                self.restarted(&along);
             }
             Action::Signal { service, signal, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
@@ -777,7 +783,7 @@ impl Life {
                 self.files.row = if self.files.own { self.files.row + 1 } else { 0 };
                 match then {
                     Then::Restart => {
-                        self.asked |= self.owed;
+                        self.asked = true;
                         self.outdated |= self.owed;
                     }
                     Then::Start => {
