@@ -82,6 +82,9 @@ fn wanting_is_not_waiting_and_after_is_not_wanting() {
     let daemon = sandbox.start();
     // Not enabled, but wanted by one that is.
     all_up(&daemon, &["app", "other"]);
+    daemon.wait_event("the database runs", |event| {
+        event.event == "started" && event.service.as_deref() == Some("database")
+    });
     assert_eq!(daemon.status("database").state, State::Starting);
     assert_eq!(daemon.status("off").state, State::Down);
     let wanted = daemon.wait_event("other is wanted", |event| event.event == "wanted");
