@@ -59,6 +59,7 @@ fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
 fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
     let ServiceSpec {
         exec,
+        oneshot,
         kind,
         working_directory,
         environment,
@@ -68,6 +69,8 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         log: LogSpec { target, format, max_size: _, max_files: _ },
         name: _,
         description: _,
+        // It has been run, or is going to be.
+        exec_start_pre: _,
         enabled: _,
         stop_signal: _,
         stop_timeout: _,
@@ -78,6 +81,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         crash: _,
     } = old;
     *exec != new.exec
+        || *oneshot != new.oneshot
         || *kind != new.kind
         || *working_directory != new.working_directory
         || *environment != new.environment
@@ -128,6 +132,7 @@ mod tests {
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",
             "[service.a]\nexec = \"a\"\ntype = \"exec\"",
+            "[service.a]\nexec = \"a\"\ntype = \"oneshot\"",
         ] {
             let plan = diff(&config(BASE), &config(change));
             assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
@@ -157,6 +162,7 @@ mod tests {
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
             "ready.log = \"x\"",
+            "exec_start_pre = [[\"b\"]]",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

@@ -20,7 +20,9 @@ pub(crate) const SERVICE: Schema = Schema {
     known: &[
         "description",
         "exec",
+        "exec_start_pre",
         "type",
+        "remain_after_exit",
         "working_directory",
         "environment",
         "environment_files",
@@ -37,7 +39,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "crash",
     ],
     planned: &[
-        "exec_start_pre",
         "exec_start_post",
         "exec_stop",
         "exec_stop_post",
@@ -57,7 +58,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "resources",
         "sandbox",
         "instances",
-        "remain_after_exit",
         "on_keeper_death",
     ],
 };

@@ -10,8 +10,8 @@ use crate::load::Loaded;
 use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
-    CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, ReadySpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    CommandSpec, CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec,
+    LogTarget, OnLimit, Probe, ReadySpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
 };
 use crate::write;
 
@@ -142,6 +142,8 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         name,
         description,
         exec,
+        exec_start_pre,
+        oneshot,
         kind,
         working_directory,
         environment,
@@ -161,13 +163,21 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     let path = vec!["service".to_owned(), name.clone()];
     let mut entries: Vec<(&str, Value)> = Vec::new();
     entries.extend(description.as_ref().map(|text| ("description", text.clone().into())));
-    entries.push(("exec", exec.clone().into()));
+    match oneshot {
+        Some(oneshot) => entries.push(("exec", commands(&oneshot.exec))),
+        None => entries.push(("exec", exec.clone().into())),
+    }
+    if !exec_start_pre.is_empty() {
+        entries.push(("exec_start_pre", commands(exec_start_pre)));
+    }
     let kind = match kind {
         ServiceType::Simple => "simple",
         ServiceType::Exec => "exec",
         ServiceType::Notify => "notify",
+        ServiceType::Oneshot => "oneshot",
     };
     entries.push(("type", kind.into()));
+    entries.extend(oneshot.as_ref().map(|oneshot| ("remain_after_exit", oneshot.remain_after_exit.into())));
     entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
     let files = environment_files
         .iter()
@@ -197,6 +207,17 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     blocks.extend(health);
     blocks.extend([log, crash]);
     blocks
+}
+
+fn commands(list: &[CommandSpec]) -> Value {
+    let one = |command: &CommandSpec| {
+        let mut words = command.argv.clone();
+        if let (true, Some(program)) = (command.ignore_failure, words.first_mut()) {
+            program.insert(0, '-');
+        }
+        Value::from(words)
+    };
+    list.iter().map(one).collect()
 }
 
 fn exits(list: &[ExitMatch]) -> Value {

@@ -24,6 +24,8 @@ pub struct Job {
     pub spec: Arc<ServiceSpec>,
     /// `MCPD_RUN_ID` in the process's environment.
     pub run_id: String,
+    /// One of the service's other commands instead of `exec`.
+    pub command: Option<Vec<String>>,
     /// A health probe's program instead of the service's own.
     pub probe: Option<Vec<String>>,
 }
@@ -173,7 +175,7 @@ fn run(
     if spec.notifies() && job.probe.is_none() {
         notifying(&mut env, spec, notify.as_deref().map_err(Clone::clone)?);
     }
-    let argv = job.probe.as_ref().unwrap_or(&spec.exec);
+    let argv = job.probe.as_ref().or(job.command.as_ref()).unwrap_or(&spec.exec);
     let Some(first) = argv.first() else { return Err("exec is empty".into()) };
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let program = mcpd_config::program::find(first, spec.working_directory.as_deref(), path)
@@ -221,7 +223,7 @@ mod tests {
         let text = "[daemon]\nstate_dir = \"/s\"\n[service.a]\nexec = [\"a\"]\n";
         let loaded = mcpd_config::load_text(Path::new("/a.toml"), text, &mcpd_config::Environment::default());
         let spec = Arc::new(loaded.unwrap().config.services["a"].clone());
-        Job { key, spec, run_id: String::new(), probe: None }
+        Job { key, spec, run_id: String::new(), command: None, probe: None }
     }
 
     #[test]

@@ -36,6 +36,11 @@ log.max_size = 5000
 [service.d]
 exec = "c"
 health.tcp = "[::1]:1"
+[service.j]
+type = "oneshot"
+remain_after_exit = true
+exec = [["-a", "b"], "c d"]
+exec_start_pre = [["-e"], "f g"]
 [service.e]
 exec = "c"
 ready = { http = "http://h/", expect_status = [204], headers = { X = "y" }, timeout = 2 }

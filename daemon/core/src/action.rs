@@ -15,6 +15,15 @@ pub enum Whom {
     Group,
 }
 
+/// Which of a service's commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// One of `exec_start_pre`.
+    StartPre(usize),
+    /// `exec`: the only command, or one of a oneshot's.
+    Exec(usize),
+}
+
 /// What a probe is to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probing {
@@ -27,12 +36,14 @@ pub enum Probing {
 /// What the shell is to do, without waiting for it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Start the service's process; its output is drained from the first byte.
+    /// Start one of the service's commands; its output is drained from the first byte.
     Spawn {
         /// Which one.
         service: ServiceId,
         /// The number of this start.
         generation: u64,
+        /// Which command of it.
+        command: Command,
     },
     /// Send a signal to a process that has not ended as far as the core knows.
     Signal {
@@ -122,6 +133,8 @@ pub struct Crash {
     pub ended: Mono,
     /// What follows.
     pub decision: Decision,
+    /// Which command ended so.
+    pub command: Command,
 }
 
 /// What became of a command.
@@ -287,6 +300,8 @@ pub enum UpBy {
     Health,
     /// Nothing but that the start period is over.
     StartPeriod,
+    /// All its commands have ended well, and it remains.
+    Completion,
 }
 
 /// Why a running service is asked to end.
@@ -319,6 +334,8 @@ pub enum DownReason {
     Finished(Exit),
     /// It failed, and the policy does not restart it then.
     Failed(Failure),
+    /// All its commands have ended well: it is a oneshot and does not remain.
+    Completed,
     /// A person reset it after it was parked.
     Reset,
 }

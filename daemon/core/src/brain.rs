@@ -6,7 +6,7 @@ use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
 use crate::event::{Event, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
-use crate::service::{Actual, Cx, Service, Want};
+use crate::service::{Actual, Child, Cx, Service, Want};
 use crate::time::{Chance, Mono};
 use crate::view::{Awaited, HealthView, NextView, StateView, View};
 
@@ -301,6 +301,7 @@ fn view(service: &Service) -> View {
         restarts: service.attempt,
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
+        command: service.command,
         health: health_view(service, health),
         reloading: child.is_some_and(|child| child.reloading.is_some()),
         next: service.next(),
@@ -313,6 +314,7 @@ fn state_view(service: &Service) -> StateView {
         Actual::Spawning(_) => StateView::Spawning,
         Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
+        Actual::Exited => StateView::Exited,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
         Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
         Actual::Backoff { failure, .. } => StateView::Backoff { failure: *failure },
@@ -323,7 +325,7 @@ fn state_view(service: &Service) -> StateView {
 fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
     let Some(policy) = &service.policy.health else { return HealthView::None };
     let Some(health) = health else {
-        let awaited = service.child().is_some_and(|child| child.readiness.is_some());
+        let awaited = service.child().is_some_and(Child::is_unarmed);
         return if awaited { HealthView::Starting } else { HealthView::None };
     };
     match health.failures() {
@@ -338,8 +340,12 @@ impl Service {
     /// What happens next and when, as far as a person cares.
     fn next(&self) -> Option<(NextView, Mono)> {
         match &self.actual {
-            Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
-            Actual::Starting(child) if child.awaits() == Awaited::Ready => {
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Exited
+            | Actual::Ending(_)
+            | Actual::Parked(_) => None,
+            Actual::Starting(child) if child.awaits() != Awaited::Health => {
                 // It is asked so often that the next time is no news.
                 Some((NextView::StartTimeout, self.start_ends(child)))
             }

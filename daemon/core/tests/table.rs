@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
+use mcpd_core::action::{Command, DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId};
@@ -31,6 +31,11 @@ fn policy(words: &[&str]) -> Policy {
         When::OnFailure
     };
     Policy {
+        commands: Commands {
+            start_pre: if has("pre") { vec![false, true] } else { vec![] },
+            oneshot: has("oneshot")
+                .then(|| Oneshot { exec: vec![false, true, false], remain: has("remain") }),
+        },
         start_timeout: Duration::from_secs(if has("quick") { 10 } else { 90 }),
         stop_timeout: Duration::from_secs(20),
         stop_signal: if has("kill") { 9 } else { 15 },
@@ -217,7 +222,9 @@ impl Bench {
             StateView::Spawning => "spawning".to_owned(),
             StateView::Starting(Awaited::Health) => "starting".to_owned(),
             StateView::Starting(Awaited::Ready) => "unready".to_owned(),
+            StateView::Starting(Awaited::End) => "running".to_owned(),
             StateView::Up => "up".to_owned(),
+            StateView::Exited => "exited".to_owned(),
             StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
             StateView::Ending { .. } => "ending".to_owned(),
             StateView::Backoff { failure } => format!("backoff({})", failure.map_or("clean", failed)),
@@ -244,6 +251,7 @@ fn down(why: DownReason) -> String {
         DownReason::Finished(_) => "finished".to_owned(),
         DownReason::Failed(failure) => format!("failed {}", failed(failure)),
         DownReason::Reset => "reset".to_owned(),
+        DownReason::Completed => "completed".to_owned(),
     }
 }
 
@@ -287,13 +295,16 @@ fn follows(decision: Decision) -> String {
         What::Park(_) => "park".to_owned(),
         What::StayDown => "staydown".to_owned(),
         What::AsAsked => "asked".to_owned(),
+        What::GoOn => "goon".to_owned(),
     }
 }
 
 /// An action in the table's words; notes are left to the simulator.
 fn show(action: &Action) -> Option<String> {
     Some(match action {
-        Action::Spawn { generation, .. } => format!("spawn{generation}"),
+        Action::Spawn { generation, command: Command::Exec(0), .. } => format!("spawn{generation}"),
+        Action::Spawn { generation, command: Command::Exec(at), .. } => format!("exec{at}:{generation}"),
+        Action::Spawn { generation, command: Command::StartPre(at), .. } => format!("pre{at}:{generation}"),
         Action::Signal { signal, whom: Whom::Group, .. } => format!("sig{signal}"),
         Action::Signal { signal, whom: Whom::Main, .. } => format!("main{signal}"),
         Action::Settle { .. } => "settle".to_owned(),
@@ -343,8 +354,10 @@ struct Block {
     rows: Vec<Row>,
 }
 
-const POLICIES: &[&str] =
-    &["never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog"];
+const POLICIES: &[&str] = &[
+    "never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog",
+    "pre", "oneshot", "remain",
+];
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();

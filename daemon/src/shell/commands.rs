@@ -102,7 +102,12 @@ impl Shell {
     fn outcome(&self, name: String, verb: Verb, service: ServiceId, outcome: &CoreOutcome) -> Outcome {
         let status = self.status_of(service).map(Box::new);
         let pid = status.as_ref().and_then(|status| status.pid);
-        let running = pid.map_or_else(|| "running".to_owned(), |pid| format!("running, pid {pid}"));
+        let completed = status.as_ref().is_some_and(|status| status.pid.is_none());
+        let running = match pid {
+            Some(pid) => format!("running, pid {pid}"),
+            None if completed => "done: all its commands have ended well".to_owned(),
+            None => "running".to_owned(),
+        };
         let fail = |kind: Kind, message: String| (message.clone(), Some(ErrorObject::new(kind, message)));
         let (message, error) = match outcome {
             CoreOutcome::Done => match verb {
@@ -117,7 +122,7 @@ impl Shell {
             CoreOutcome::Already => match verb {
                 Verb::Stop => ("was already down".into(), None),
                 Verb::Start | Verb::Restart | Verb::Reset | Verb::Signal(..) => {
-                    (format!("was already {running}"), None)
+                    (format!("was already {}", if pid.is_some() { &running } else { "up" }), None)
                 }
             },
             CoreOutcome::StartFailed { failure, exit, decision, .. } => {
@@ -166,7 +171,7 @@ impl Shell {
             }
             What::Park(reason) => format!("; parked: {}", words::park_reason(reason, None)),
             What::StayDown => "; it stays down, as restart.when says".into(),
-            What::AsAsked => String::new(),
+            What::AsAsked | What::GoOn => String::new(),
         };
         let mut data = Map::new();
         data.insert("service".into(), name.into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
-use mcpd_core::action::Probing;
+use mcpd_core::action::{Command, Probing};
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
@@ -97,6 +97,17 @@ impl Entry {
             verdicts.pop_front();
         }
         verdicts.push_back(verdict);
+    }
+
+    /// Program and arguments of one of its commands; of `exec` the program as it was found.
+    pub(super) fn command_of(&self, command: Command) -> Vec<String> {
+        let several = match command {
+            Command::Exec(0) => return self.command(),
+            Command::Exec(at) => self.spec.oneshot.as_ref().and_then(|oneshot| oneshot.exec.get(at)),
+            Command::StartPre(at) => self.spec.exec_start_pre.get(at),
+        };
+        // Empty: a reload has just taken it out, and what is to be started is going to be replaced.
+        several.map(|command| command.argv.clone()).unwrap_or_default()
     }
 
     /// Program and arguments, the program as it was found.

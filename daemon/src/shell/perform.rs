@@ -1,6 +1,6 @@
 //! What does an action come to on this machine?
 
-use mcpd_core::action::Crash;
+use mcpd_core::action::{Command, Crash};
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::CrashReport;
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::{recorder, sys, words};
 impl Shell {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { service, generation } => self.spawn(service, generation),
+            Action::Spawn { service, generation, command } => self.spawn(service, generation, command),
             Action::Signal { service, generation, signal, whom } => {
                 self.signal(service, generation, signal, whom);
             }
@@ -68,7 +68,7 @@ impl Shell {
         }
     }
 
-    fn spawn(&mut self, service: ServiceId, generation: u64) {
+    fn spawn(&mut self, service: ServiceId, generation: u64, command: Command) {
         let key = self.next_key;
         self.next_key += 1;
         let Some(entry) = self.entries.get_mut(&service) else {
@@ -83,7 +83,11 @@ impl Shell {
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);
-        self.spawner.submit(Job { key, spec: entry.spec.clone(), run_id, probe: None });
+        let command = match command {
+            Command::Exec(0) => None,
+            Command::Exec(_) | Command::StartPre(_) => Some(entry.command_of(command)),
+        };
+        self.spawner.submit(Job { key, spec: entry.spec.clone(), run_id, command, probe: None });
     }
 
     fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {
@@ -128,7 +132,7 @@ impl Shell {
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
         let verdicts = entry.verdicts.iter().cloned().collect();
         let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
-        let command = entry.command();
+        let command = entry.command_of(crash.command);
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
         let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {

@@ -95,7 +95,13 @@ impl Shell {
                 self.owners.insert(key, Owner::Helper(helper));
                 self.spawning += 1;
                 let run_id = run_id_of(&self.boot, key);
-                self.spawner.submit(Job { key, spec: spec.clone(), run_id, probe: Some(argv.clone()) });
+                self.spawner.submit(Job {
+                    key,
+                    spec: spec.clone(),
+                    run_id,
+                    command: None,
+                    probe: Some(argv.clone()),
+                });
                 tokio::spawn(async move {
                     let verdict = mind(key, timeout, started, ended, &outbox).await;
                     let _ = outbox.send(report(verdict)).await;
@@ -109,7 +115,8 @@ impl Shell {
         let starts =
             service.and_then(|service| self.core.view(service)).is_some_and(|view| match view.state {
                 StateView::Starting(Awaited::Ready) => true,
-                StateView::Starting(Awaited::Health)
+                StateView::Starting(Awaited::Health | Awaited::End)
+                | StateView::Exited
                 | StateView::Down(_)
                 | StateView::Spawning
                 | StateView::Up

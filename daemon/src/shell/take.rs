@@ -1,6 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
+use mcpd_core::action::Command;
 use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
@@ -134,6 +135,7 @@ impl Shell {
         generation: u64,
         result: Result<crate::spawner::Started, String>,
     ) {
+        let main = self.core.view(service).is_some_and(|view| view.command == Command::Exec(0));
         let entry = self.entries.get_mut(&service);
         match result {
             Ok(started) => {
@@ -142,7 +144,9 @@ impl Shell {
                 let mut run_id = String::new();
                 if let Some(entry) = entry {
                     run_id = run_id_of(&self.boot, key);
-                    entry.program = Some(started.program);
+                    if main {
+                        entry.program = Some(started.program);
+                    }
                     entry.run = Some(Run {
                         key,
                         generation,

@@ -39,6 +39,7 @@ impl Shell {
                 let how = match by {
                     UpBy::Ready => "up: ready",
                     UpBy::Health => "up: healthy",
+                    UpBy::Completion => "up: all its commands have ended well,",
                     UpBy::StartPeriod => "up: not healthy yet, its start period is over",
                 };
                 (Level::Info, "up", format!("{how} after {after}"))

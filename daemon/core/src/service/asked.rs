@@ -39,14 +39,16 @@ impl Service {
         if self.refuses_start(cx, request) {
             return;
         }
-        if let Actual::Up(_) = self.actual {
+        if self.counts_as_up() {
             self.want = Want::Up;
             self.reply(cx, request, Outcome::Already);
             return;
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Start));
         self.wanted_anew();
-        if !self.started_anew(cx, request) {
+        // A start between two of its commands is one that is on its way.
+        let goes_on = matches!(&self.actual, Actual::Ending(ending) if ending.decision.what == What::GoOn);
+        if goes_on || !self.started_anew(cx, request) {
             self.supersede_stops(cx, Verb::Start);
             self.wait_for_up(request, self.generation);
         }
@@ -56,7 +58,7 @@ impl Service {
     /// may be. False, and nothing done, where a process is there or on its way.
     fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId) -> bool {
         match &mut self.actual {
-            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
+            Actual::Down(_) | Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
                 self.wait_for_up(request, self.generation);
             }
@@ -120,7 +122,9 @@ impl Service {
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => self.answer_down(cx),
-            Actual::Backoff { .. } | Actual::Parked(_) => self.go_down(cx, DownReason::Stopped),
+            Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
+                self.go_down(cx, DownReason::Stopped);
+            }
             Actual::Starting(child) | Actual::Up(child) => {
                 let child = child.clone();
                 self.stop_child(cx, child, cause);
@@ -145,13 +149,14 @@ impl Service {
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten.
-            Actual::Ending(ending) if ending.decision.what != What::AsAsked => {
+            Actual::Ending(ending) if !matches!(ending.decision.what, What::AsAsked | What::GoOn) => {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
             }
             Actual::Down(_)
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => {}
@@ -186,6 +191,7 @@ impl Service {
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Backoff { .. }
             | Actual::Parked(_) => {}
         }

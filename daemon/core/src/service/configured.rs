@@ -39,9 +39,15 @@ impl Service {
                 let child = child.clone();
                 self.stop_child(cx, child, StopCause::Changed);
             }
-            Actual::Ending(ending) => ending.start_now = self.want == Want::Up,
+            Actual::Ending(ending) => {
+                ending.start_now = self.want == Want::Up;
+                if ending.decision.what == What::GoOn {
+                    // The row of commands that it was part of is no more.
+                    ending.decision.what = What::AsAsked;
+                }
+            }
             // It was wanted up and its definition was in the way, or may have been.
-            Actual::Backoff { .. } => self.spawn(cx),
+            Actual::Backoff { .. } | Actual::Exited => self.spawn(cx),
             Actual::Parked(_) => {
                 self.want = Want::Up;
                 self.spawn(cx);
@@ -54,7 +60,7 @@ impl Service {
     pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
         let policy = self.policy.health.clone();
         let Some((child, starting)) = self.running() else { return };
-        if child.readiness.is_some() {
+        if child.is_unarmed() {
             // It is armed once it is ready.
             return;
         }

@@ -6,7 +6,7 @@ impl Service {
     /// Does whatever is due now; afterwards [`Self::deadline`] is later than now.
     pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) {
         match &mut self.actual {
-            Actual::Down(_) | Actual::Parked(_) => {}
+            Actual::Down(_) | Actual::Exited | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {
                 spawning.slow = true;
                 self.note(cx, NoteKind::SpawnSlow);

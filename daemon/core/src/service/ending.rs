@@ -36,6 +36,7 @@ impl Service {
             },
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
@@ -49,7 +50,8 @@ impl Service {
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
         let End { exit, pid, started, cause, rung, start_now } = end;
-        let failure = self.failure_of(exit, cause);
+        let passed = self.passed(exit, cause);
+        let failure = if passed { None } else { self.failure_of(exit, cause) };
         let asked = match cause {
             None | Some(StopCause::Failure(_) | StopCause::Announced) => self.want == Want::Down || start_now,
             Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
@@ -57,12 +59,14 @@ impl Service {
         };
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
+        } else if passed {
+            Decision { what: What::GoOn, attempt: 0, max: self.policy.restart.max_restarts }
         } else {
             self.policy.restart.decide(failure, exit, self.attempt, cx.chance)
         };
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
-        let by_itself = matches!(cause, None | Some(StopCause::Announced));
+        let by_itself = !passed && matches!(cause, None | Some(StopCause::Announced));
         let crash = failure.is_some() || (by_itself && always && !asked);
         let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
@@ -119,7 +123,7 @@ impl Service {
     }
 
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
-        let (service, generation) = (self.id, self.generation);
+        let (service, generation, command) = (self.id, self.generation, self.command);
         let Actual::Ending(ending) = &mut self.actual else { return };
         let Report::Draining { crash, .. } = ending.report else { return };
         match ending.failure.filter(|_| crash) {
@@ -134,6 +138,7 @@ impl Service {
                     started: ending.started,
                     ended: ending.ended,
                     decision: ending.decision,
+                    command,
                 })));
             }
             None => {
@@ -196,7 +201,7 @@ impl Service {
                 | StopCause::Shutdown,
             ) => false,
         };
-        if ended_by_itself {
+        if ended_by_itself && ending.decision.what != What::GoOn {
             // Who waited for this run to be up learns that it is not going to be.
             let generation = self.generation;
             let outcome = Outcome::StartFailed {
@@ -237,6 +242,7 @@ impl Service {
                 }
             }
             What::Park(why) => self.park(cx, why),
+            What::GoOn => self.go_on(cx),
             What::StayDown | What::AsAsked => {
                 self.want = Want::Down;
                 let why = match (ending.failure, ending.exit) {

@@ -5,12 +5,13 @@ use super::*;
 impl Service {
     pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32, at: Mono) {
         let Actual::Spawning(spawning) = &self.actual else { return };
-        let outdated = spawning.outdated;
+        let (outdated, nature) = (spawning.outdated, spawning.nature);
         let started = at.min(cx.now);
         self.note(cx, NoteKind::Started { pid });
         let child = Child {
             pid,
             started,
+            nature,
             probes: 0,
             readiness: None,
             health: None,

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `configured` | what does the configuration say of it? |
 //! | `asked` | what do people ask? |
+//! | `commands` | which command is next? |
 //! | `ready` | is the start over? |
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
@@ -14,6 +15,7 @@
 //! | `due` | what does time bring? |
 
 mod asked;
+mod commands;
 mod configured;
 mod due;
 mod ending;
@@ -23,9 +25,10 @@ mod ready;
 
 use std::time::Duration;
 
+use self::commands::Nature;
 use self::ready::Readiness;
 use crate::action::{
-    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
+    Action, Command, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
 };
 use crate::event::{
     DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, Said, ServiceId,
@@ -68,6 +71,8 @@ pub(crate) enum Actual {
     /// A process that is not ready yet; or whose health check has not succeeded yet, in its start period.
     Starting(Child),
     Up(Child),
+    /// Up without a process: a oneshot that remains.
+    Exited,
     Stopping(Stopping),
     /// The main process is dead, the run is not settled.
     Ending(Box<Ending>),
@@ -81,6 +86,7 @@ pub(crate) enum Actual {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawning {
     asked: Mono,
+    nature: Nature,
     /// A reload changed what it runs meanwhile: replace it as soon as it is there.
     outdated: bool,
     /// Said that the answer takes long.
@@ -91,6 +97,7 @@ pub(crate) struct Spawning {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) started: Mono,
+    nature: Nature,
     /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
     /// one's probe must not pass for an answer to the new one's.
     probes: u64,
@@ -179,6 +186,10 @@ pub(crate) struct Service {
     pub(crate) actual: Actual,
     pub(crate) since: Mono,
     pub(crate) generation: u64,
+    /// Which command this generation is.
+    pub(crate) command: Command,
+    /// When the first command of this start was asked for.
+    begun: Mono,
     /// Automatic restarts in a row.
     pub(crate) attempt: u32,
     pub(crate) restarts_total: u64,
@@ -226,6 +237,8 @@ impl Service {
             actual: Actual::Down(DownReason::NeverStarted),
             since: now,
             generation: 0,
+            command: Command::Exec(0),
+            begun: now,
             attempt: 0,
             restarts_total: 0,
             removing: false,
@@ -244,6 +257,7 @@ impl Service {
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => self.counts_as_up(),
@@ -259,6 +273,7 @@ impl Service {
             }
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => None,
@@ -272,6 +287,7 @@ impl Service {
             Actual::Up(child) => Some((child, false)),
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
@@ -282,7 +298,7 @@ impl Service {
     /// Nothing runs and nothing is owed.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.actual {
-            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
+            Actual::Down(_) | Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => true,
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
@@ -294,7 +310,7 @@ impl Service {
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         match &self.actual {
-            Actual::Down(_) | Actual::Parked(_) => None,
+            Actual::Down(_) | Actual::Exited | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
@@ -338,7 +354,7 @@ impl Service {
 
     /// Nothing else ends this start before.
     fn start_may_time_out(&self, child: &Child) -> bool {
-        child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
+        child.nature.passes || child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
     }
 
     /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
@@ -446,11 +462,19 @@ impl Service {
         self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Done));
     }
 
+    /// A start from its first command on.
     fn spawn(&mut self, cx: &mut Cx<'_>) {
+        self.begun = cx.now;
+        self.spawn_command(cx, self.policy.commands.first());
+    }
+
+    fn spawn_command(&mut self, cx: &mut Cx<'_>, command: Command) {
         self.generation += 1;
+        self.command = command;
         self.note(cx, NoteKind::Spawning);
-        cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
-        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, outdated: false, slow: false }));
+        cx.out.push(Action::Spawn { service: self.id, generation: self.generation, command });
+        let nature = self.policy.commands.nature(command);
+        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, nature, outdated: false, slow: false }));
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::{Probing, StopCause, UpBy};
+use mcpd_core::action::{Command, Probing, StopCause, UpBy};
 use mcpd_core::event::RECORD_LIMIT;
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::Failure;
@@ -59,7 +59,8 @@ pub(crate) fn judge(
     };
     removed_services_are_silent(life, action)?;
     match action {
-        Action::Spawn { generation, .. } => {
+        Action::Spawn { generation, command, .. } => {
+            commands_come_in_order(life, *command)?;
             no_spawn_while_an_answer_is_owed(life)?;
             one_live_process(life, truth(service))?;
             no_spawn_while_the_tree_lives(life, truth(service))?;
@@ -333,7 +334,7 @@ fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
 /// Only a start can time out that is not over before; a clock that leaps does not change that.
 fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
     let period = life.policy.health.as_ref().map(|health| health.start_period);
-    let may = life.start.unready || period >= Some(life.policy.start_timeout);
+    let may = life.passes || life.start.unready || period >= Some(life.policy.start_timeout);
     let since = life.spawned.map(|at| now.since(at));
     let asked_for_more = life.extended.is_some_and(|until| now < until);
     if may && since >= Some(life.policy.start_timeout) && life.up.is_none() && !asked_for_more {
@@ -348,7 +349,7 @@ fn probes_are_for_the_living(life: &Life, generation: u64, of: Probing) -> Check
         Probing::Health => life.policy.health.is_some(),
         Probing::Ready => matches!(life.policy.ready, Some(ReadyPolicy::Asked { .. })),
     };
-    if life.alive && life.stop.is_none() && life.generation == generation && asked {
+    if life.alive && life.stop.is_none() && life.generation == generation && asked && !life.passes {
         Ok(())
     } else {
         broken!("probes_are_for_the_living", "{life:?}")
@@ -409,6 +410,9 @@ fn health_waits_for_readiness(life: &Life, of: Probing) -> Check {
 
 /// What has to be seen has been seen, in this run, since it was last said what that is.
 fn up_means_ready(life: &Life, by: UpBy) -> Check {
+    if by == UpBy::Completion {
+        return completion_is_the_end_of_the_last(life);
+    }
     if life.start.unready == (by == UpBy::Ready) && life.start.unready == life.start.seen {
         Ok(())
     } else {
@@ -431,6 +435,32 @@ pub(crate) fn the_watchdog_is_watched(ledger: &Ledger, deadline: Option<Mono>) -
             broken!("the_watchdog_is_watched", "at {deadline:?}, due {due:?}")
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// A oneshot is up once its last command has ended well and nothing is left of it.
+fn completion_is_the_end_of_the_last(life: &Life) -> Check {
+    if life.completed && life.at_rest() {
+        Ok(())
+    } else {
+        broken!("completion_is_the_end_of_the_last", "{life:?}")
+    }
+}
+
+/// From the first on, each after one that has ended well; from the first again after anything else.
+fn commands_come_in_order(life: &Life, command: Command) -> Check {
+    let commands = &life.policy.commands;
+    let first = if commands.start_pre.is_empty() { Command::Exec(0) } else { Command::StartPre(0) };
+    let next = match life.command {
+        Command::StartPre(at) if at + 1 < commands.start_pre.len() => Command::StartPre(at + 1),
+        Command::StartPre(_) => Command::Exec(0),
+        Command::Exec(at) => Command::Exec(at + 1),
+    };
+    let passed = life.end.as_ref().is_some_and(|end| !end.unexpected && !end.report_due) && life.passes;
+    if command == first || (passed && !life.completed && command == next) {
+        Ok(())
+    } else {
+        broken!("commands_come_in_order", "{command:?} after {life:?}")
     }
 }
 
@@ -482,10 +512,8 @@ fn done_means_done(
     }
     let kept = match (asked.verb, outcome) {
         (Verb::Start, Outcome::Done | Outcome::Already) | (Verb::Restart, Outcome::Done) => {
-            life.alive
-                && life.stop.is_none()
-                && !life.start.unready
-                && (asked.verb == Verb::Start || asked.had != Some(life.generation))
+            let runs = life.alive && life.stop.is_none() && !life.start.unready && !life.passes;
+            (runs || life.completed) && (asked.verb == Verb::Start || asked.had != Some(life.generation))
         }
         (Verb::Stop, Outcome::Done | Outcome::Already) if life.down_since.is_some() => {
             life.at_rest() && !truth.alive && truth.tree == 0
@@ -599,7 +627,7 @@ pub(crate) fn deadlines_fit_the_states(
                 allowed = true;
                 false
             }
-            StateView::Down(_) | StateView::Parked(_) => false,
+            StateView::Down(_) | StateView::Exited | StateView::Parked(_) => false,
         };
         if matches!(view.state, StateView::Starting(_)) && deadline.is_none() {
             return broken!("deadlines_fit_the_states", "none while {view:?}");
@@ -641,7 +669,7 @@ pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Ch
 pub(crate) fn calm_means_as_wanted(views: impl Iterator<Item = View>) -> Check {
     for view in views {
         let fits = match view.state {
-            StateView::Up => view.wanted,
+            StateView::Up | StateView::Exited => view.wanted,
             StateView::Down(_) | StateView::Parked(_) => !view.wanted,
             StateView::Spawning
             | StateView::Starting(_)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
+use mcpd_core::action::{Command, DownReason, Probing, UpBy};
 use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::{
@@ -116,6 +116,14 @@ pub(crate) struct Life {
     pub(crate) reset: bool,
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
+    /// Which command runs, or was the last to.
+    pub(crate) command: Command,
+    /// It is meant to end.
+    pub(crate) passes: bool,
+    /// Its failure is ignored.
+    pub(crate) forgiven: bool,
+    /// The last of a oneshot's commands has ended well.
+    pub(crate) completed: bool,
     pub(crate) start: Start,
     /// Its start ends no earlier.
     pub(crate) extended: Option<Mono>,
@@ -157,6 +165,10 @@ impl Life {
             reset: true,
             last_note: None,
             health: None,
+            command: Command::Exec(0),
+            passes: false,
+            forgiven: false,
+            completed: false,
             start: Start::default(),
             extended: None,
             time_is_up: false,
@@ -236,7 +248,7 @@ impl Ledger {
                 let ready_changed = life.policy.ready != to.policy.ready;
                 let watchdog_changed = life.policy.watchdog != to.policy.watchdog;
                 life.policy = Rc::new(to.policy.clone());
-                let starts = life.alive && life.stop.is_none() && life.up.is_none();
+                let starts = life.alive && life.stop.is_none() && life.up.is_none() && !life.passes;
                 if ready_changed && starts {
                     let unready = life.policy.ready.is_some();
                     life.start = Start { unready, ..Start::default() };
@@ -244,7 +256,7 @@ impl Ledger {
                     life.up = (!unready && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
                 }
-                if health_changed && !life.start.unready {
+                if health_changed && !life.start.unready && !life.passes {
                     life.rearm(now);
                     if life.alive && life.policy.health.is_none() && life.up.is_none() {
                         life.up = Some(now);
@@ -285,8 +297,9 @@ impl Ledger {
                     life.alive = true;
                     life.rearm(*at);
                     life.spawned = Some(*at);
-                    life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
-                    life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
+                    let unready = life.policy.ready.is_some() && !life.passes;
+                    life.start = Start { unready, ..Start::default() };
+                    life.up = (!unready && !life.passes && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
                 }
             }
@@ -376,9 +389,14 @@ impl Ledger {
     /// Takes down what the core answered, after it was judged.
     pub(crate) fn done(&mut self, now: Mono, action: &Action) {
         match action {
-            Action::Spawn { service, generation } => {
+            Action::Spawn { service, generation, command } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 life.generation = *generation;
+                life.command = *command;
+                life.passes =
+                    life.policy.commands.oneshot.is_some() || matches!(command, Command::StartPre(_));
+                life.forgiven = life.forgives();
+                life.completed = false;
                 life.owed = true;
                 life.settled = false;
                 life.asked = false;
@@ -522,7 +540,46 @@ impl Life {
         }
     }
 
+    /// A command that is meant to end has ended well: what comes next?
+    fn passed(&self, exit: Option<Exit>) -> bool {
+        let well = exit.is_some_and(|exit| self.policy.success.holds(exit));
+        self.passes && self.stop.is_none() && (well || self.forgiven)
+    }
+
+    fn forgives(&self) -> bool {
+        let commands = &self.policy.commands;
+        match self.command {
+            Command::StartPre(at) => commands.start_pre.get(at) == Some(&true),
+            Command::Exec(at) => {
+                commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.exec.get(at) == Some(&true))
+            }
+        }
+    }
+
+    fn was_last(&self) -> bool {
+        let oneshot = self.policy.commands.oneshot.as_ref();
+        match (self.command, oneshot) {
+            (Command::Exec(at), Some(oneshot)) => at + 1 >= oneshot.exec.len(),
+            (Command::StartPre(_), _) | (Command::Exec(_), None) => false,
+        }
+    }
+
     fn ended(&mut self, now: Mono, exit: Option<Exit>) {
+        if self.passed(exit) {
+            self.end = Some(End {
+                at: now,
+                policy: Rc::clone(&self.policy),
+                grace: self.policy.stop_timeout,
+                report_due: false,
+                noted: false,
+                report_asked: None,
+                recorded: false,
+                forgotten: false,
+                unexpected: false,
+            });
+            self.completed = self.was_last();
+            return;
+        }
         let cause = self.stop.map(|(_, cause, _)| cause);
         let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
@@ -572,6 +629,9 @@ impl Life {
             }
             NoteKind::Killing => self.time_is_up = true,
             NoteKind::Parked(_) => self.parked = true,
+            NoteKind::Down(DownReason::Completed) | NoteKind::Up { by: UpBy::Completion, .. } => {
+                self.counters_reset();
+            }
             NoteKind::Up { .. } => {
                 self.up = Some(now);
                 self.start = Start::default();

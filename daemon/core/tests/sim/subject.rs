@@ -1,6 +1,6 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
-use mcpd_core::action::Probing;
+use mcpd_core::action::{Command, Probing};
 use mcpd_core::view::{StateView, View};
 use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
@@ -51,6 +51,8 @@ pub(crate) enum Flaw {
     TakesAnyAnswer,
     /// Asks for health before it is ready.
     ArmsEarly,
+    /// Leaves commands out.
+    SkipsCommands,
     /// Does not hear that a service is alive.
     DeafWatchdog,
     /// Takes any service for one that said that it is ready.
@@ -178,6 +180,7 @@ impl Subject {
                 (Action::Signal { signal, .. }, Flaw::KillsAtOnce) => *signal = 9,
                 (Action::Ready, Flaw::ReadyTwice) => copies = 2,
                 (Action::Probe { .. }, Flaw::ProbesTwice) => copies = 2,
+                (Action::Spawn { command, .. }, Flaw::SkipsCommands) => *command = Command::Exec(0),
                 (Action::Probe { of, .. }, Flaw::ArmsEarly) => *of = Probing::Health,
                 (Action::Note(_), Flaw::DropsNote) => {
                     self.count += 1;

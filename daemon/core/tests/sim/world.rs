@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use mcpd_core::action::Probing;
+use mcpd_core::action::{Command, Probing};
 use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
@@ -250,7 +250,9 @@ impl World {
 
     pub(crate) fn perform(&mut self, action: &Action) {
         match action {
-            Action::Spawn { service, generation } => self.spawn(*service, *generation),
+            Action::Spawn { service, generation, command } => {
+                self.spawn(*service, *generation, *command);
+            }
             Action::Signal { service, generation, signal, whom: Whom::Main | Whom::Group } => {
                 self.signal(*service, *generation, *signal);
             }
@@ -296,7 +298,10 @@ impl World {
         }
     }
 
-    fn spawn(&mut self, service: ServiceId, generation: u64) {
+    fn spawn(&mut self, service: ServiceId, generation: u64, command: Command) {
+        let commands = self.services.get(&service).map(|known| known.policy.commands.clone());
+        let oneshot = commands.is_some_and(|commands| commands.oneshot.is_some());
+        let passes = oneshot || matches!(command, Command::StartPre(_));
         let late = match self.dice.below(20) {
             0 if !self.calm => self.dice.ms(100_000),
             1 | 2 if !self.calm => self.dice.ms(2_000),
@@ -348,6 +353,16 @@ impl World {
             let after = self.dice.ms(60_000);
             let said = self.dice.said();
             self.tell(late + after, Event::Notified { service, generation, said });
+        }
+        if passes {
+            let hangs = !self.calm && self.dice.percent(10);
+            let well = self.calm || self.dice.percent(80);
+            let exit = if well { Exit::Code(0) } else { self.dice.exit() };
+            let life = self.dice.ms(2_000);
+            if !hangs {
+                self.plan(life, Plan::Dies { service, generation, exit });
+            }
+            return;
         }
         let life = match self.dice.below(20) {
             _ if self.calm => return,
@@ -519,10 +534,15 @@ impl World {
             }
             Some(_) | None => self.dice.policy(),
         };
+        let restart = self.dice.percent(50);
+        let mut policy = policy;
+        if !restart && let Some(known) = self.services.get(&service) {
+            // What a service runs changes only with a restart.
+            policy.commands = known.policy.commands.clone();
+        }
         if let Some(known) = self.services.get_mut(&service) {
             known.policy = policy.clone();
         }
-        let restart = self.dice.percent(50);
         Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) })
     }
 
