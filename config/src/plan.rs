@@ -64,6 +64,11 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         working_directory,
         environment,
         environment_files,
+        user,
+        group,
+        supplementary_groups,
+        umask,
+        resources,
         watchdog,
         ready,
         log: LogSpec { target, format, max_size: _, max_files: _ },
@@ -86,6 +91,11 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         || *working_directory != new.working_directory
         || *environment != new.environment
         || *environment_files != new.environment_files
+        || *user != new.user
+        || *group != new.group
+        || *supplementary_groups != new.supplementary_groups
+        || *umask != new.umask
+        || *resources != new.resources
         // It is told at its start.
         || *watchdog != new.watchdog
         // It has its notification socket from its start.
@@ -128,6 +138,12 @@ mod tests {
             "[service.a]\nexec = \"a\"\nworking_directory = \"/tmp\"",
             "[service.a]\nexec = \"a\"\nenvironment = { A = \"1\" }",
             "[service.a]\nexec = \"a\"\nenvironment_files = [\"e\"]",
+            "[service.a]\nexec = \"a\"\nuser = \"u\"",
+            "[service.a]\nexec = \"a\"\ngroup = 1",
+            "[service.a]\nexec = \"a\"\nsupplementary_groups = [\"g\"]",
+            "[service.a]\nexec = \"a\"\numask = \"077\"",
+            "[service.a]\nexec = \"a\"\nresources.limit_nofile = 99",
+            "[service.a]\nexec = \"a\"\nresources.nice = 1",
             "[service.a]\nexec = \"a\"\nlog.target = \"none\"",
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",

@@ -105,6 +105,22 @@ impl fmt::Display for ProgramError {
     }
 }
 
+impl ProgramError {
+    /// Whether it stays so until somebody does something about it.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::BadName { .. } | Self::NotInPath { .. } => true,
+            Self::Unfit { why, .. } => match why {
+                Unfit::Missing | Unfit::Directory | Unfit::NotAFile => true,
+                Unfit::NotExecutable | Unfit::NoInterpreter(_) => true,
+                // A disk that does not answer, for example.
+                Unfit::Unreachable(_) => false,
+            },
+        }
+    }
+}
+
 impl std::error::Error for ProgramError {}
 
 /// The file to run for `program`.

@@ -23,6 +23,8 @@ const DAEMONS_OWN: &[&str] = &[
     "MANAGERPID",
     "SYSTEMD_EXEC_PID",
 ];
+/// What a login sets for one user and is wrong for another.
+const OF_THE_LOGIN: &[&str] = &["HOME", "LOGNAME", "SHELL", "USER"];
 /// The daemon's own settings.
 const DAEMONS_PREFIX: &str = "MCPD_";
 
@@ -65,6 +67,18 @@ impl fmt::Display for EnvironmentError {
     }
 }
 
+impl EnvironmentError {
+    /// Whether it stays so until somebody does something about it.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        match self {
+            Self::Unreadable { error, .. } => matches!(error.kind(), NotFound | PermissionDenied),
+            Self::Malformed { .. } => true,
+        }
+    }
+}
+
 impl std::error::Error for EnvironmentError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -75,7 +89,8 @@ impl std::error::Error for EnvironmentError {
 }
 
 /// All variables for the service, sorted by name: what the daemon inherited, less its own business, then `environment`, then
-/// `environment_files` in their order. Later ones win. The files are read now, as at every start.
+/// `environment_files` in their order. Later ones win. The files are read now, as at every start. With a `user`, HOME,
+/// LOGNAME, SHELL and USER are not inherited: whoever starts the program looks up that user's.
 ///
 /// # Errors
 ///
@@ -85,7 +100,8 @@ pub fn service_environment(
     inherited: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(OsString, OsString)>, EnvironmentError> {
     let mut variables = Variables::default();
-    for (name, value) in inherited.filter(|(name, _)| !is_daemons_own(name)) {
+    let of_another = |name: &OsStr| spec.user.is_some() && OF_THE_LOGIN.iter().any(|own| name == *own);
+    for (name, value) in inherited.filter(|(name, _)| !is_daemons_own(name) && !of_another(name)) {
         variables.set(name, value);
     }
     for (name, value) in &spec.environment {

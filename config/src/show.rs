@@ -11,7 +11,8 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CommandSpec, CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec,
-    LogTarget, OnLimit, Probe, ReadySpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    LogTarget, OnLimit, Probe, Ranges, ReadySpec, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec,
+    ServiceType,
 };
 use crate::write;
 
@@ -148,6 +149,10 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         working_directory,
         environment,
         environment_files,
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled,
         stop_signal,
         stop_timeout,
@@ -158,6 +163,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         ready,
         health,
         log,
+        resources,
         crash,
     } = service;
     let path = vec!["service".to_owned(), name.clone()];
@@ -183,6 +189,12 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         .iter()
         .map(|file| format!("{}{}", if file.optional { "-" } else { "" }, path_text(&file.path)));
     entries.push(("environment_files", files.collect::<Vec<_>>().into()));
+    entries.extend(user.as_ref().map(|user| ("user", user.clone().into())));
+    entries.extend(group.as_ref().map(|group| ("group", group.clone().into())));
+    if !supplementary_groups.is_empty() {
+        entries.push(("supplementary_groups", supplementary_groups.clone().into()));
+    }
+    entries.extend(umask.map(|mask| ("umask", format!("{mask:04o}").into())));
     entries.push(("enabled", (*enabled).into()));
     entries.push(("stop_signal", stop_signal.to_string().into()));
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
@@ -201,11 +213,15 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         crash_block(below("crash"), *crash),
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
+    let resources =
+        (*resources != ResourcesSpec::default()).then(|| resources_block(below("resources"), resources));
     let ready = ready.as_ref().map(|ready| ready_block(below("ready"), ready));
     let mut blocks = vec![Block { path, entries, tables }, restart];
     blocks.extend(ready);
     blocks.extend(health);
-    blocks.extend([log, crash]);
+    blocks.push(log);
+    blocks.extend(resources);
+    blocks.push(crash);
     blocks
 }
 
@@ -337,6 +353,17 @@ fn log_block(path: Vec<String>, log: &LogSpec) -> Block {
         ("max_size", size::format(*max_size).into()),
         ("max_files", (*max_files).into()),
     ];
+    Block { path, entries, tables: Vec::new() }
+}
+
+/// Only what is set: the rest is as it is for mcpd itself, which no value of the file says.
+fn resources_block(path: Vec<String>, resources: &ResourcesSpec) -> Block {
+    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits } = resources;
+    let mut entries: Vec<(&str, Value)> =
+        limits.iter().map(|(limit, value)| (limit.key(), value.text(limit.unit()).into())).collect();
+    entries.extend(nice.map(|nice| ("nice", nice.into())));
+    entries.extend(oom_score_adjust.map(|score| ("oom_score_adjust", score.into())));
+    entries.extend(cpu_affinity.as_ref().map(|all| ("cpu_affinity", Ranges(all).to_string().into())));
     Block { path, entries, tables: Vec::new() }
 }
 

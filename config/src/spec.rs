@@ -7,6 +7,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod resources;
+
+pub(crate) use resources::Ranges;
+pub use resources::{Limit, LimitUnit, LimitValue, ResourcesSpec};
+
 /// A whole configuration: the daemon's own settings and the services by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -51,6 +56,14 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// Files of `NAME=value` lines, read at every start; they win over `environment`, as systemd's `EnvironmentFile=`.
     pub environment_files: Vec<EnvironmentFile>,
+    /// Whom the program runs as: a name, or a number in digits. mcpd's own user when absent.
+    pub user: Option<String>,
+    /// Its group, name or number; when absent that of `user`, without such mcpd's own.
+    pub group: Option<String>,
+    /// Groups, names or numbers, besides those that `user` is in.
+    pub supplementary_groups: Vec<String>,
+    /// What its files are not to allow, `umask(2)`; mcpd's own when absent.
+    pub umask: Option<u32>,
     /// Start with the daemon.
     pub enabled: bool,
     /// What asks the program to end.
@@ -71,6 +84,8 @@ pub struct ServiceSpec {
     pub health: Option<HealthSpec>,
     /// `[service.NAME.log]`
     pub log: LogSpec,
+    /// `[service.NAME.resources]`
+    pub resources: ResourcesSpec,
     /// `[service.NAME.crash]`
     pub crash: CrashSpec,
 }

@@ -4,7 +4,7 @@
 //!
 //! | module | minds |
 //! |---|---|
-//! | [`spawner`] | starting processes |
+//! | [`spawner`], [`setup`] | starting processes; what is set in them first |
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
@@ -27,6 +27,7 @@ pub mod probe;
 pub mod recorder;
 pub mod run;
 pub mod scribe;
+pub mod setup;
 pub mod shell;
 pub mod signals;
 pub mod spawner;

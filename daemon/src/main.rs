@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mcpd::shell::load::Source;
-use mcpd::{demo, run, sys, voice};
+use mcpd::{demo, run, setup, sys, voice};
 use mcpd_config::Environment;
 
 /// The configuration is invalid: LSB's "program is not configured".
@@ -44,6 +44,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before everything else: there a service is being started, and waits.
+    if let Some(code) = sys::exec_step() {
+        return status(code);
+    }
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Demo) => run_demo(),
@@ -91,6 +95,11 @@ fn run_daemon(config: Option<PathBuf>, check: bool) -> ExitCode {
         }
         for (name, why) in &loaded.missing {
             eprintln!("warning: service \"{name}\" would be parked: {why}");
+        }
+        for (name, spec) in &loaded.config.services {
+            if let Some(why) = sys::unknown_account(&setup::of(spec)) {
+                eprintln!("warning: service \"{name}\" would be parked: {why}");
+            }
         }
         let count = loaded.config.services.len();
         let services = if count == 1 { "1 service" } else { &format!("{count} services") };

@@ -14,7 +14,7 @@ use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{LogTarget, ReadySpec};
 
 use crate::crash::redact::is_secret_name;
-use crate::sys;
+use crate::{setup, sys};
 
 /// What to start.
 pub struct Job {
@@ -38,7 +38,16 @@ pub struct Answer {
     /// The job's.
     pub key: sys::Key,
     /// The process, or why there is none.
-    pub result: Result<Started, String>,
+    pub result: Result<Started, NotStarted>,
+}
+
+/// Why a job brought no process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted {
+    /// One sentence.
+    pub why: String,
+    /// Another try would fail as well until somebody changes something.
+    pub permanent: bool,
 }
 
 /// A process that runs.
@@ -67,7 +76,7 @@ const MOST_THREADS: usize = 64;
 /// Starting a process takes about a millisecond. One that takes this long waits for something.
 const STUCK: Duration = Duration::from_millis(500);
 
-type Start = dyn Fn(&Job) -> Result<Started, String> + Send + Sync;
+type Start = dyn Fn(&Job) -> Result<Started, NotStarted> + Send + Sync;
 
 struct Pool {
     start: Box<Start>,
@@ -98,7 +107,7 @@ impl Spawner {
     }
 
     fn with(
-        start: impl Fn(&Job) -> Result<Started, String> + Send + Sync + 'static,
+        start: impl Fn(&Job) -> Result<Started, NotStarted> + Send + Sync + 'static,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (start, answer) = (Box::new(start), Box::new(answer));
@@ -166,20 +175,24 @@ fn run(
     job: &Job,
     inherited: &[(OsString, OsString)],
     notify: &Result<PathBuf, String>,
-) -> Result<Started, String> {
+) -> Result<Started, NotStarted> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     env.push(("MCPD_SERVICE".into(), spec.name.clone().into()));
     env.push(("MCPD_RUN_ID".into(), job.run_id.clone().into()));
     if spec.notifies() && job.probe.is_none() {
-        notifying(&mut env, spec, notify.as_deref().map_err(Clone::clone)?);
+        let socket = notify.as_deref();
+        let socket = socket.map_err(|why| NotStarted { why: why.clone(), permanent: false })?;
+        notifying(&mut env, spec, socket);
     }
     let argv = job.probe.as_ref().or(job.command.as_ref()).unwrap_or(&spec.exec);
-    let Some(first) = argv.first() else { return Err("exec is empty".into()) };
+    let Some(first) = argv.first() else {
+        return Err(NotStarted { why: "exec is empty".into(), permanent: true });
+    };
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let program = mcpd_config::program::find(first, spec.working_directory.as_deref(), path)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     let waited_for = matches!(spec.ready, Some(ReadySpec::Log { .. }));
     let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0 || waited_for;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
@@ -197,9 +210,13 @@ fn run(
         stdout: output(),
         stderr: output(),
         merge_stderr: job.probe.is_some(),
+        setup: setup::of(spec),
     };
     let began = sys::monotonic_ns();
-    let spawned = sys::spawn(&plan).map_err(|error| error.message)?;
+    let spawned = sys::spawn(&plan).map_err(|error| {
+        let permanent = error.is_permanent();
+        NotStarted { why: error.message, permanent }
+    })?;
     Ok(Started { spawned, program, began, secrets })
 }
 
@@ -236,7 +253,7 @@ mod tests {
             if job.key < hang {
                 let _ = held.lock().unwrap().recv();
             }
-            Err(String::new())
+            Err(NotStarted { why: String::new(), permanent: false })
         };
         let spawner = Spawner::with(start, move |answer| {
             let _ = answers.send(answer.key);

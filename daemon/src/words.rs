@@ -119,9 +119,10 @@ pub fn down_reason(reason: DownReason) -> String {
     }
 }
 
-/// Why it is parked. `missing`: what is known of a program that cannot be found.
+/// Why it is parked, and what to do about it where that is not plain. `detail`: what is known of a program that cannot be
+/// found, or of a start that failed.
 #[must_use]
-pub fn park_reason(reason: ParkReason, missing: Option<&str>) -> String {
+pub fn park_reason(reason: ParkReason, detail: Option<&str>) -> String {
     match reason {
         ParkReason::Limit { restarts } => {
             let times = if restarts == 1 { "1 restart" } else { &format!("{restarts} restarts in a row") };
@@ -130,7 +131,11 @@ pub fn park_reason(reason: ParkReason, missing: Option<&str>) -> String {
         ParkReason::Prevented(end) => {
             format!("it {}, which restart.prevent_exit_status lists", exit(end))
         }
-        ParkReason::ProgramMissing => missing.unwrap_or("its program cannot be found or executed").to_owned(),
+        ParkReason::ProgramMissing => detail.unwrap_or("its program cannot be found or executed").to_owned(),
+        ParkReason::CannotStart => {
+            let what = detail.unwrap_or("it cannot be started as things are");
+            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
+        }
     }
 }
 

@@ -166,6 +166,7 @@ fn plan<const N: usize>(key: Key, program: &str, arguments: [&str; N]) -> SpawnP
         stdout: Output::Pipe,
         stderr: Output::Null,
         merge_stderr: false,
+        setup: Vec::new(),
     }
 }
 

@@ -263,6 +263,7 @@ mod windows {
             stdout: Output::Pipe,
             stderr: Output::Null,
             merge_stderr: false,
+            setup: Vec::new(),
         }
     }
 

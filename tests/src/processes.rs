@@ -83,7 +83,7 @@ pub fn exists(pid: u32) -> bool {
 
 /// Kills what carries the mark, by id; what it found.
 pub fn kill_marked(mark: &str) -> Vec<Process> {
-    let mut killed = Vec::new();
+    let mut killed: Vec<Process> = Vec::new();
     // One that was just starting another may slip through the first look.
     for _ in 0..100 {
         let found = marked(mark);
@@ -93,7 +93,10 @@ pub fn kill_marked(mark: &str) -> Vec<Process> {
         for process in &found {
             signal(process.pid, Signal::KILL);
         }
-        killed.extend(found.into_iter().filter(|one| !killed.contains(one)).collect::<Vec<_>>());
+        // One that is still dying at the next look may have another parent or state by then.
+        let known = |one: &Process| killed.iter().any(|other| other.pid == one.pid);
+        let new: Vec<_> = found.into_iter().filter(|one| !known(one)).collect();
+        killed.extend(new);
         std::thread::sleep(crate::wait::STEP);
     }
     killed

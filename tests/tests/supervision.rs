@@ -155,14 +155,15 @@ fn a_parked_service_starts_when_asked() {
     daemon.wait_state("a", State::Up);
 }
 
-/// "spawn failure (ENOENT, EACCES, ...)", after the load found the program.
+/// "spawn failure (ENOENT, EACCES, ...)", after the load found the program: no number of restarts brings it back, so it is
+/// parked at once with the reason.
 #[test]
-fn a_program_that_vanishes_is_a_failure_of_kind_spawn_and_may_come_back() {
+fn a_program_that_vanishes_parks_until_it_is_back_and_somebody_asks() {
     let sandbox = Sandbox::new(
         r#"
         [service.a]
         exec = ["@dir/program", "crash-on", "@dir/crash"]
-        restart = { delay = "100ms", multiplier = 1, max_restarts = 0 }
+        restart = { delay = "20ms", multiplier = 1, max_restarts = 0 }
         "#,
     );
     let program = sandbox.path("program");
@@ -172,28 +173,47 @@ fn a_program_that_vanishes_is_a_failure_of_kind_spawn_and_may_come_back() {
 
     std::fs::remove_file(&program).unwrap();
     sandbox.touch("crash");
-    let missing = daemon.wait("a failed spawn", || {
-        daemon
-            .reports("a")
-            .into_iter()
-            .find(|report| report.kind == CrashKind::Spawn)
-            .ok_or_else(|| "none".into())
-    });
+    let parked = daemon.wait_state("a", State::Parked);
+    let reason = parked.reason.unwrap();
+    assert!(reason.contains(program.to_str().unwrap()) && reason.contains("does not exist"), "{reason}");
+    assert!(reason.contains("once that is mended"), "{reason}");
+    let missing = daemon.reports("a").pop().unwrap();
+    assert_eq!(missing.kind, CrashKind::Spawn);
     assert_eq!((missing.pid, missing.exit_code, missing.signal.as_deref()), (None, None, None));
-    assert!(missing.reason.contains(program.to_str().unwrap()), "{}", missing.reason);
     assert!(missing.reason.contains("does not exist"), "{}", missing.reason);
+    assert_eq!((missing.restart.decision.as_str(), missing.restart.delay_seconds), ("park", None));
+    assert_eq!(daemon.crashes("a").len(), 2, "the crash, and one try to start it again");
 
-    // There, but not to be executed, not even by root.
+    // There, but not to be executed, not even by root. Any reload tries again.
     std::fs::write(&program, "no program").unwrap();
-    let denied = daemon.wait("EACCES", || {
-        let newest = daemon.reports("a").pop().unwrap();
-        if newest.reason.contains("not executable") { Ok(newest) } else { Err(newest.reason) }
-    });
+    let reloaded = daemon.call("daemon.reload", json!({}));
+    assert_eq!(reloaded["restarted"], json!(["a"]));
+    let denied = daemon.wait_crashes("a", 3).pop().unwrap();
     assert_eq!(denied.kind, CrashKind::Spawn);
+    assert!(denied.reason.contains("not executable"), "{}", denied.reason);
+    daemon.wait_state("a", State::Parked);
+
+    // Who asks is told.
+    let said = daemon.ctl(&["start", "a"]).expect(1);
+    assert!(said.stderr.contains("not executable") && said.stderr.contains("parked"), "{said:?}");
 
     std::fs::remove_file(&program).unwrap();
     symlink(binaries::fixture(), &program).unwrap();
+    daemon.call("daemon.reload", json!({}));
     daemon.wait_state("a", State::Up);
+}
+
+/// A definition that a reload brings with a program that is not there parks the service as well, without restarts.
+#[test]
+fn a_reload_to_a_missing_program_parks_at_once() {
+    let sandbox = Sandbox::new("[service.a]\nexec = [\"@fixture\", \"run\"]\nrestart.delay = \"10ms\"\n");
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    sandbox.configure("[service.a]\nexec = [\"no-such-program\"]\nrestart.delay = \"10ms\"\n");
+    daemon.call("daemon.reload", json!({}));
+    let parked = daemon.wait_state("a", State::Parked);
+    assert!(parked.reason.as_deref().unwrap().contains("no-such-program"), "{parked:#?}");
+    assert_eq!((parked.generation, parked.restarts, parked.crash_count), (2, 0, 1), "{parked:#?}");
 }
 
 /// "exit within microseconds of the start": no end is missed, none is counted twice.

@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
 mod ready;
+mod resources;
 pub(crate) mod scalar;
 mod section;
 mod service;

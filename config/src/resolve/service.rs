@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
+use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
 use crate::resolve::section::{Section, below, path_text};
 use crate::resolve::{commands, health, ready};
@@ -51,6 +52,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
 
     let seconds = Duration::from_secs;
     let instant = Duration::from_millis(1);
+    let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
     let kinds = [
         ("simple", ServiceType::Simple),
         ("exec", ServiceType::Exec),
@@ -76,6 +78,10 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         working_directory: service.path(cx, "working_directory"),
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
+        user,
+        group,
+        supplementary_groups,
+        umask,
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
         stop_signal: service.read(cx, "stop_signal", Signal::TERM, Scalar::signal),
         stop_timeout: service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO),
@@ -91,6 +97,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         ready: ready::resolve(cx, &service, kind),
         health: health::resolve(cx, &service),
         log: log(cx, &service),
+        resources: resources::resources(cx, &service),
         crash: crash(cx, &service),
     })
 }

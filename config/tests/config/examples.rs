@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(unix)]
+use mcpd_config::spec::Limit;
 use mcpd_config::spec::{HttpProbe, Probe, RestartWhen, ServiceSpec};
 use mcpd_config::{Loaded, Origin};
 
@@ -21,6 +23,9 @@ fn every_example_loads_without_a_warning_and_shows_itself() {
     let mut count = 0;
     for entry in std::fs::read_dir(directory()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
+        if cfg!(windows) && name == "linux.toml" {
+            continue;
+        }
         let loaded = example(&name, &[]);
         assert!(loaded.warnings.is_empty() && !loaded.config.services.is_empty(), "{name}");
         let again =
@@ -29,6 +34,19 @@ fn every_example_loads_without_a_warning_and_shows_itself() {
         count += 1;
     }
     assert!(count >= 3, "only {count} examples");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_example_for_linux_sets_every_key_of_it() {
+    let loaded = example("linux.toml", &[]);
+    let mut keys: Vec<&str> = vec!["user", "group", "supplementary_groups", "umask"];
+    keys.extend(["resources.nice", "resources.oom_score_adjust", "resources.cpu_affinity"]);
+    let limits: Vec<String> = Limit::ALL.iter().map(|limit| format!("resources.{}", limit.key())).collect();
+    for key in keys.into_iter().chain(limits.iter().map(String::as_str)) {
+        let origin = loaded.origins.get(&format!("service.api.{key}"));
+        assert!(matches!(origin, Some(Origin::File { .. })), "{key} is not in linux.toml");
+    }
 }
 
 #[test]

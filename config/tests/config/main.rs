@@ -7,6 +7,8 @@ mod environment;
 mod errors;
 mod examples;
 mod files;
+#[cfg(unix)]
+mod resources;
 mod robust;
 mod show;
 mod values;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
     CommandSpec, CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec,
-    LogTarget, OnLimit, OneshotSpec, Probe, ReadySpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
-    Signal,
+    LogTarget, OnLimit, OneshotSpec, Probe, ReadySpec, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec,
+    ServiceType, Signal,
 };
 
 #[test]
@@ -21,6 +21,10 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         working_directory: None,
         environment: [].into(),
         environment_files: vec![],
+        user: None,
+        group: None,
+        supplementary_groups: vec![],
+        umask: None,
         enabled: true,
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(10),
@@ -41,6 +45,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         ready: None,
         health: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
+        resources: ResourcesSpec::default(),
         crash: CrashSpec { tail_lines: 100, keep: 100 },
     };
     assert_eq!(service("", &[]), expected);

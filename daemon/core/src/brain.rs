@@ -79,8 +79,8 @@ impl Core {
             Event::Spawned { service, generation, pid, at } => {
                 self.with_run(now, service, generation, out, |s, cx| s.spawned(cx, pid, at));
             }
-            Event::SpawnFailed { service, generation } => {
-                self.with_run(now, service, generation, out, Service::spawn_failed);
+            Event::SpawnFailed { service, generation, permanent } => {
+                self.with_run(now, service, generation, out, |s, cx| s.spawn_failed(cx, permanent));
             }
             Event::Exited { service, generation, exit } => {
                 self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));

@@ -124,6 +124,8 @@ pub enum Event {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+        /// It would fail again until somebody changes something: no program, no such user, a refused limit.
+        permanent: bool,
     },
     /// The main process ended.
     Exited {

@@ -35,6 +35,8 @@ pub enum ParkReason {
     Prevented(Exit),
     /// Its program cannot be found or executed.
     ProgramMissing,
+    /// Starting it failed in a way that another try does not mend.
+    CannotStart,
 }
 
 /// What follows the end of a run.

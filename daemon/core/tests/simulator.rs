@@ -107,6 +107,7 @@ fn worlds_reach_everything() {
         Note.Reloading Note.Reloaded Note.ReloadSlow
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
+        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
         Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
@@ -152,6 +153,8 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
+    noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);

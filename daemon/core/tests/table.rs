@@ -15,7 +15,7 @@ use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, Reque
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
-const EVENTS: &str = "start stop restart reset signal spawned spawnfailed exit0 exit1 segv drained tree0 tree2 recorded ok \
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
                       fail unknown says \
                       sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
 
@@ -140,7 +140,8 @@ impl Bench {
             "reset" => self.command(Verb::Reset),
             "signal" => self.command(Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
-            "spawnfailed" => Event::SpawnFailed { service, generation },
+            "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
+            "cannotstart" => Event::SpawnFailed { service, generation, permanent: true },
             "exit0" => exit(Exit::Code(0)),
             "exit1" => exit(Exit::Code(1)),
             "exit78" => exit(Exit::Code(78)),
@@ -186,7 +187,8 @@ impl Bench {
         let of = |generation| {
             [
                 Event::Spawned { service, generation, pid: 7, at: self.now },
-                Event::SpawnFailed { service, generation },
+                Event::SpawnFailed { service, generation, permanent: false },
+                Event::SpawnFailed { service, generation, permanent: true },
                 Event::Exited { service, generation, exit },
                 Event::Drained { service, generation },
                 Event::TreeLeft { service, generation, left: 3 },
@@ -231,6 +233,7 @@ impl Bench {
             StateView::Parked(ParkReason::Limit { .. }) => "parked(limit)".to_owned(),
             StateView::Parked(ParkReason::Prevented(_)) => "parked(prevented)".to_owned(),
             StateView::Parked(ParkReason::ProgramMissing) => "parked(missing)".to_owned(),
+            StateView::Parked(ParkReason::CannotStart) => "parked(cannotstart)".to_owned(),
         };
         text.push(if view.wanted { '+' } else { '-' });
         if let Some(at) = self.core.next_deadline() {

@@ -42,7 +42,7 @@ pub struct Listing {
     pub crashes: Vec<CrashSummary>,
     /// Files among the ones looked at that are named like reports but are torn, empty or of another make.
     pub skipped: u64,
-    /// The newest of those, at most [`MAX_CANDIDATES`].
+    /// The newest of those, ten at most.
     pub damaged: Vec<PathBuf>,
 }
 

@@ -155,8 +155,9 @@ impl HttpCheck {
         }
         let (judged, verdict) = oneshot::channel();
         let expect = self.expect.clone();
-        start_thread("judge", move || drop(judged.send(expect.body(&body))))
-            .map_err(|error| Wrong::NotAsked(format!("no thread to read its answer: {error}")))?;
+        start_thread("judge", move || drop(judged.send(expect.body(&body)))).map_err(|error| {
+            Wrong::NotAsked(format!("no thread to read its answer: {}", words::io_error(&error)))
+        })?;
         match verdict.await {
             Ok(verdict) => verdict.map_err(Wrong::Answer),
             Err(_) => Err(Wrong::NotAsked("its answer could not be read".to_owned())),

@@ -12,6 +12,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::words;
 use crate::workers::start_thread;
 
 /// Look-ups under way at once; each is a thread that waits in the system's resolver. A further name is not asked for.
@@ -71,8 +72,9 @@ fn join_or_start(name: String, lookup: Lookup) -> Result<oneshot::Receiver<Answe
         }
         Entry::Vacant(entry) => {
             let name = entry.key().clone();
-            start_thread("resolve", move || tell(&name, lookup))
-                .map_err(|error| Failure::NotAsked(format!("no thread to ask: {error}")))?;
+            start_thread("resolve", move || tell(&name, lookup)).map_err(|error| {
+                Failure::NotAsked(format!("no thread to ask: {}", words::io_error(&error)))
+            })?;
             entry.insert(vec![waiter]);
         }
     }

@@ -90,7 +90,7 @@ impl Secure {
             let _ = done.send(converse(agent, &check));
             drop(place);
         })
-        .map_err(|error| Wrong::NotAsked(format!("no thread to ask: {error}")))?;
+        .map_err(|error| Wrong::NotAsked(format!("no thread to ask: {}", words::io_error(&error))))?;
         Ok(came)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
 use mcpd_core::action::{Command, Probing};
+use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
@@ -93,6 +94,10 @@ impl Entry {
             Probing::Ready => &mut self.ready_verdicts,
             Probing::Health => &mut self.verdicts,
         };
+        if verdict.unknown {
+            // Of those in a row the newest will do: what is known must not be pushed out by what says nothing.
+            verdicts.pop_back_if(|last| last.unknown);
+        }
         if verdicts.len() == VERDICTS {
             verdicts.pop_front();
         }
@@ -108,6 +113,15 @@ impl Entry {
         };
         // Empty: a reload has just taken it out, and what is to be started is going to be replaced.
         several.map(|command| command.argv.clone()).unwrap_or_default()
+    }
+
+    /// What is known of the reason for which it is parked.
+    pub(super) fn park_detail(&self, why: ParkReason) -> Option<&str> {
+        match why {
+            ParkReason::Limit { .. } | ParkReason::Prevented(_) => None,
+            ParkReason::ProgramMissing => self.missing.as_deref(),
+            ParkReason::CannotStart => self.spawn_error.as_deref(),
+        }
     }
 
     /// Program and arguments, the program as it was found.

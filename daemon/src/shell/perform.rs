@@ -73,7 +73,7 @@ impl Shell {
         self.next_key += 1;
         let Some(entry) = self.entries.get_mut(&service) else {
             // Every spawn is answered, whatever happened to the service meanwhile.
-            self.events.push_back(Event::SpawnFailed { service, generation });
+            self.events.push_back(Event::SpawnFailed { service, generation, permanent: false });
             return;
         };
         entry.verdicts.clear();

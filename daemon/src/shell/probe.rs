@@ -22,7 +22,7 @@ use super::report::stamp;
 use super::take::run_id_of;
 use super::{Owner, Shell};
 use crate::probe::{self, HttpCheck, Verdict};
-use crate::spawner::{Job, Started};
+use crate::spawner::{Job, NotStarted, Started};
 use crate::sys;
 
 /// The end of a probe program's output that is kept for its verdict.
@@ -134,7 +134,7 @@ impl Shell {
         }
     }
 
-    pub(super) fn helper_spawned(&mut self, key: sys::Key, result: Result<Started, String>) {
+    pub(super) fn helper_spawned(&mut self, key: sys::Key, result: Result<Started, NotStarted>) {
         let Some(Owner::Helper(helper)) = self.owners.get_mut(&key) else { return };
         let started = helper.started.take();
         match result {
@@ -146,7 +146,7 @@ impl Shell {
                     self.kill_helper(key);
                 }
             }
-            Err(why) => {
+            Err(NotStarted { why, permanent: _ }) => {
                 self.owners.remove(&key);
                 if let Some(started) = started {
                     let _ = started.send(Err(why));

@@ -7,6 +7,7 @@ use mcpd_config::ServiceSpec;
 use mcpd_config::plan::{Plan, diff};
 use mcpd_core::action::Probing;
 use mcpd_core::event::Redefinition;
+use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::StateView;
 use mcpd_core::{Event, ServiceId};
 use mcpd_proto::SCHEMA;
@@ -146,8 +147,8 @@ impl Shell {
                 self.redefine(spec, loaded, true);
             } else if update.contains(name) {
                 self.redefine(spec, loaded, false);
-            } else if self.program_appeared(spec, loaded) {
-                // Its definition is the same, but what kept it down is gone.
+            } else if self.program_appeared(spec, loaded) || self.cannot_start(spec) {
+                // Its definition is the same, but what kept it down is gone, or may be.
                 self.redefine(spec, loaded, true);
                 restart.push(name.clone());
                 unchanged = unchanged.saturating_sub(1);
@@ -173,6 +174,13 @@ impl Shell {
             .get(&spec.name)
             .and_then(|id| self.entries.get(id))
             .is_some_and(|entry| entry.missing.is_some() && !loaded.missing.contains_key(&spec.name))
+    }
+
+    /// It is parked because starting it failed, for a reason that only a try can tell to be gone.
+    fn cannot_start(&self, spec: &ServiceSpec) -> bool {
+        let view = self.names.get(&spec.name).and_then(|id| self.core.view(*id));
+        let parked = StateView::Parked(ParkReason::CannotStart);
+        spec.enabled && view.is_some_and(|view| view.state == parked)
     }
 
     /// A service that is new, or that was being removed and is wanted again.

@@ -209,7 +209,7 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
         }
         StateView::Parked(why) => {
-            let reason = words::park_reason(why, entry.missing.as_deref());
+            let reason = words::park_reason(why, entry.park_detail(why));
             let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
             let last = last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
             (State::Parked, Some(reason + &last))

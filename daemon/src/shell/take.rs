@@ -13,6 +13,7 @@ use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
 use crate::scribe::Level;
+use crate::spawner::{Answer, NotStarted, Started};
 use crate::sys;
 
 /// Lines kept of a failed run for whoever waits for a start.
@@ -111,8 +112,8 @@ impl Shell {
         }
     }
 
-    fn spawned(&mut self, answer: crate::spawner::Answer) {
-        let crate::spawner::Answer { key, result } = answer;
+    fn spawned(&mut self, answer: Answer) {
+        let Answer { key, result } = answer;
         self.spawning -= 1;
         match self.owners.get_mut(&key) {
             Some(Owner::Service { service, generation }) => {
@@ -133,7 +134,7 @@ impl Shell {
         key: sys::Key,
         service: ServiceId,
         generation: u64,
-        result: Result<crate::spawner::Started, String>,
+        result: Result<Started, NotStarted>,
     ) {
         let main = self.core.view(service).is_some_and(|view| view.command == Command::Exec(0));
         let entry = self.entries.get_mut(&service);
@@ -165,13 +166,13 @@ impl Shell {
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }
-            Err(why) => {
+            Err(NotStarted { why, permanent }) => {
                 self.owners.remove(&key);
                 if let Some(entry) = entry {
                     entry.spawn_error = Some(why);
                     entry.last_lines.clear();
                 }
-                self.events.push_back(Event::SpawnFailed { service, generation });
+                self.events.push_back(Event::SpawnFailed { service, generation, permanent });
             }
         }
     }

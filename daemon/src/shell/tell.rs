@@ -16,7 +16,6 @@ impl Shell {
     pub(super) fn tell(&self, note: &Note) {
         let entry = note.service.and_then(|id| self.entries.get(&id));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
-        let missing = entry.and_then(|entry| entry.missing.as_deref());
         let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
         let mut data = Map::new();
         if note.generation > 0 {
@@ -111,7 +110,8 @@ impl Shell {
                 (Level::Info, "backoff", format!("restart {attempt} in a row, {when} after it ended"))
             }
             NoteKind::Parked(why) => {
-                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, missing)))
+                let detail = entry.and_then(|entry| entry.park_detail(*why));
+                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail)))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),

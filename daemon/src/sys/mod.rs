@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -28,9 +30,10 @@ use windows as platform;
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, host_name, is_pipe,
-    is_root, is_shortage, make_private_dir, monotonic_ns, os_release, private, raise_open_files_limit,
-    remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, exec_step, host_name,
+    is_pipe, is_root, is_shortage, make_private_dir, monotonic_ns, os_release, private,
+    raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    unknown_account,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
@@ -69,6 +72,41 @@ pub struct SpawnPlan {
     pub stderr: Output,
     /// Sends stderr where stdout goes, in the order of writing (for probes).
     pub merge_stderr: bool,
+    /// What is set in the process before the program runs, in this order; after it the working directory is entered.
+    pub setup: Vec<Setup>,
+}
+
+/// One thing that is set in a process before its program runs. On Windows there is none of them: a plan that asks for
+/// one is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Setup {
+    /// A limit of `setrlimit(2)`.
+    Limit {
+        /// As that page names it, without RLIMIT_ and in lower case.
+        name: String,
+        /// The soft limit, in that page's unit; `None`: infinity.
+        soft: Option<u64>,
+        /// The hard limit.
+        hard: Option<u64>,
+    },
+    /// `setpriority(2)`: -20 to 19.
+    Nice(i32),
+    /// `/proc/PID/oom_score_adj`: -1000 to 1000.
+    OomScoreAdjust(i32),
+    /// `sched_setaffinity(2)`: the processors by number. It is an error if one of them cannot be used.
+    CpuAffinity(Vec<u32>),
+    /// Whom it runs as, by names or numbers. With a user also USER, LOGNAME, HOME and SHELL, as far as the plan's
+    /// environment does not have them.
+    Identity {
+        /// The user.
+        user: Option<String>,
+        /// The group; without it the user's own.
+        group: Option<String>,
+        /// Groups besides those that the user is in.
+        supplementary_groups: Vec<String>,
+    },
+    /// `umask(2)`
+    Umask(u32),
 }
 
 /// A program that was started: its process, to be given to [`Children::adopt`], and the read ends of its output.
@@ -83,10 +121,24 @@ pub struct Spawned {
 }
 
 /// What could not be done when starting a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpawnStep {
     /// The pipes for its output, or the null device.
     Pipes,
+    /// The step between the process and its program: see [`exec_step`].
+    Setup,
+    /// A limit.
+    Limits,
+    /// The nice value.
+    Nice,
+    /// What happens to it when memory runs out.
+    OomScoreAdjust,
+    /// Its processors.
+    CpuAffinity,
+    /// Its groups.
+    Group,
+    /// Its user.
+    User,
     /// Its working directory.
     WorkingDirectory,
     /// A process to run it in.
@@ -96,7 +148,7 @@ pub enum SpawnStep {
 }
 
 /// Why a program was not started.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct SpawnError {
     /// What could not be done.
@@ -105,6 +157,15 @@ pub struct SpawnError {
     pub errno: i32,
     /// One sentence that names what was tried and what is wrong with it.
     pub message: String,
+}
+
+impl SpawnError {
+    /// Whether another try would fail as well until somebody changes something: no program, no such user, a refused
+    /// limit. What is not known to be so counts as something that passes.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        platform::is_permanent(self.errno)
+    }
 }
 
 /// How a process ended and what it had used.

@@ -1,10 +1,12 @@
 //! Linux: processes by `posix_spawn`, reaped by the loop's thread, descendants found through `/proc`.
 //!
-//! Where to go next: [`spawn`](spawn::spawn) starts, `explain.rs` turns an errno of exec into its cause, `children.rs`
+//! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and its
+//! program, `explain.rs` turns an errno of exec into its cause, `children.rs`
 //! reaps and signals, `descendants.rs` finds what a dead leader left behind, `proc_files.rs` reads `/proc`.
 
 mod children;
 mod descendants;
+mod exec_step;
 mod explain;
 mod files;
 mod limits;
@@ -13,6 +15,8 @@ mod proc_files;
 mod spawn;
 
 pub use children::Children;
+pub use exec_step::{exec_step, unknown_account};
+pub(super) use explain::is_permanent;
 pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,

@@ -18,6 +18,7 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use notify::{Barrier, NotifySocket};
+pub(super) use spawn::is_permanent;
 pub use spawn::{Process, spawn};
 
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
@@ -31,6 +32,16 @@ use windows_sys::Win32::System::SystemInformation::{
 
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
+
+/// No plan names an account on Windows.
+pub fn unknown_account(_: &[crate::sys::Setup]) -> Option<String> {
+    None
+}
+
+/// There is no exec step on Windows.
+pub fn exec_step() -> Option<i32> {
+    None
+}
 
 /// Nanoseconds of the system-wide monotonic clock: the same for every process until the machine restarts. It is the
 /// clock of the standard library's `Instant` too, so that deadlines and timers agree.

@@ -148,8 +148,13 @@ impl Service {
         self.attempt = 0;
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
-            // It was decided with the failures that are now forgotten.
-            Actual::Ending(ending) if !matches!(ending.decision.what, What::AsAsked | What::GoOn) => {
+            // It was decided with the failures that are now forgotten; what time does not mend is none of them.
+            Actual::Ending(ending)
+                if !matches!(
+                    ending.decision.what,
+                    What::AsAsked | What::GoOn | What::Park(ParkReason::CannotStart)
+                ) =>
+            {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
             }
             Actual::Down(_)

@@ -4,7 +4,7 @@
 use super::*;
 
 impl Service {
-    pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn spawn_failed(&mut self, cx: &mut Cx<'_>, permanent: bool) {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
         // What failed was the old definition's start; the new one has not been tried.
@@ -13,7 +13,10 @@ impl Service {
             self.postpone_starts();
         }
         self.note(cx, NoteKind::SpawnFailed);
-        self.end_run(cx, End { exit: None, pid: None, started, cause: None, rung: None, start_now });
+        self.end_run(
+            cx,
+            End { exit: None, pid: None, started, cause: None, rung: None, start_now, permanent },
+        );
     }
 
     pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
@@ -25,6 +28,7 @@ impl Service {
                 cause: None,
                 rung: None,
                 start_now: false,
+                permanent: false,
             },
             Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
                 exit: Some(exit),
@@ -33,6 +37,7 @@ impl Service {
                 cause: Some(*cause),
                 rung: Some(*rung),
                 start_now: *start_now,
+                permanent: false,
             },
             Actual::Down(_)
             | Actual::Spawning(_)
@@ -49,7 +54,7 @@ impl Service {
 
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
-        let End { exit, pid, started, cause, rung, start_now } = end;
+        let End { exit, pid, started, cause, rung, start_now, permanent } = end;
         let passed = self.passed(exit, cause);
         let failure = if passed { None } else { self.failure_of(exit, cause) };
         let asked = match cause {
@@ -61,6 +66,10 @@ impl Service {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
         } else if passed {
             Decision { what: What::GoOn, attempt: 0, max: self.policy.restart.max_restarts }
+        } else if permanent {
+            // Whatever `restart.when` says: a reason to look at is of more use than the same failure again.
+            let what = What::Park(ParkReason::CannotStart);
+            Decision { what, attempt: 0, max: self.policy.restart.max_restarts }
         } else {
             self.policy.restart.decide(failure, exit, self.attempt, cx.chance)
         };
@@ -264,4 +273,6 @@ pub(super) struct End {
     cause: Option<StopCause>,
     rung: Option<Rung>,
     start_now: bool,
+    /// Nothing that time or another try could mend.
+    permanent: bool,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpd_core::action::{Command, Probing, StopCause, UpBy};
 use mcpd_core::event::RECORD_LIMIT;
 use mcpd_core::policy::ReadyPolicy;
-use mcpd_core::verdict::Failure;
+use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{NextView, StateView, View};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
@@ -94,11 +94,13 @@ pub(crate) fn judge(
         }
         Action::Note(note) => match &note.kind {
             NoteKind::Backoff { delay, attempt } => {
+                what_time_does_not_mend_is_not_retried(life)?;
                 attempts_are_counted(life, *attempt)?;
                 restarts_in_a_row_are_limited(life, *attempt)?;
                 backoff_is_what_the_policy_says(life, *delay, *attempt)?;
                 backoff_never_shrinks(life, *delay)
             }
+            NoteKind::Parked(ParkReason::CannotStart) => only_what_time_does_not_mend_is_parked_so(life),
             NoteKind::CountersReset => counters_start_again_after_a_stable_run(life, now),
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
@@ -258,6 +260,20 @@ fn crash_is_reported_before_the_next_spawn(life: &Life, now: Mono) -> Check {
 }
 
 // ---- backoff
+
+fn what_time_does_not_mend_is_not_retried(life: &Life) -> Check {
+    match &life.end {
+        Some(end) if end.permanent => broken!("what_time_does_not_mend_is_not_retried", "{life:?}"),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn only_what_time_does_not_mend_is_parked_so(life: &Life) -> Check {
+    match &life.end {
+        Some(end) if end.permanent => Ok(()),
+        end => broken!("only_what_time_does_not_mend_is_parked_so", "{end:?}"),
+    }
+}
 
 fn attempts_are_counted(life: &Life, attempt: u32) -> Check {
     if attempt == life.attempts + 1 {

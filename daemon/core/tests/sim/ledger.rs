@@ -47,6 +47,8 @@ pub(crate) struct End {
     pub(crate) forgotten: bool,
     /// Nobody asked for this end.
     pub(crate) unexpected: bool,
+    /// There was no process, and another try would not mend that.
+    pub(crate) permanent: bool,
 }
 
 /// An announced restart.
@@ -303,11 +305,14 @@ impl Ledger {
                     life.arm_watchdog(now);
                 }
             }
-            Event::SpawnFailed { service, generation } => {
+            Event::SpawnFailed { service, generation, permanent } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
                     life.ended(now, None);
+                    if let Some(end) = &mut life.end {
+                        end.permanent = *permanent;
+                    }
                 }
             }
             Event::Exited { service, generation, exit } => {
@@ -575,6 +580,7 @@ impl Life {
                 report_asked: None,
                 recorded: false,
                 forgotten: false,
+                permanent: false,
                 unexpected: false,
             });
             self.completed = self.was_last();
@@ -604,6 +610,7 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
+            permanent: false,
         });
     }
 

@@ -281,6 +281,9 @@ impl Run {
         match action {
             Action::Note(note) => {
                 self.seen.insert(format!("Note.{}", name(&note.kind)));
+                if let NoteKind::Parked(why) = &note.kind {
+                    self.seen.insert(format!("Parked.{}", name(why)));
+                }
                 if let NoteKind::Up { by, .. } = note.kind {
                     self.seen.insert(format!("UpBy.{by:?}"));
                 }

@@ -45,6 +45,10 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Takes no start for the last one: what cannot start is tried again.
+    TriesAgain,
+    /// Takes every failed start for the last one.
+    GivesUp,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Takes every answer for a good one.
@@ -90,6 +94,9 @@ impl Subject {
                 Flaw::CountsUnknown,
                 Event::Probed { service, generation, probe, finding: Finding::Unknown },
             ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
+            (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
+                Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
+            }
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown

@@ -308,7 +308,8 @@ impl World {
             _ => self.dice.ms(10),
         };
         if !self.calm && self.dice.percent(12) {
-            return self.tell(late, Event::SpawnFailed { service, generation });
+            let permanent = self.dice.percent(40);
+            return self.tell(late, Event::SpawnFailed { service, generation, permanent });
         }
         let told = self.now + late;
         let endpoint = match self.dice.below(10) {

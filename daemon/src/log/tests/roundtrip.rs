@@ -20,6 +20,17 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     prop::collection::vec((any::<bool>(), prop_oneof![20 => small, 1 => large]), 1..40)
 }
 
+/// Pieces, and the size at which their file is rotated. Where nearly every line is a file of its own they are few: a disk
+/// that has to make thousands of files in a moment, beside other work, is one that is too slow.
+fn case() -> impl Strategy<Value = (Vec<Piece>, u64)> {
+    (pieces(), 1..5000_u64).prop_map(|(mut pieces, max_size)| {
+        if max_size < 200 {
+            pieces.truncate(6);
+        }
+        (pieces, max_size)
+    })
+}
+
 fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last().is_some_and(|&last| last != b'\n') {
         bytes.push(b'\n');
@@ -45,7 +56,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_streams_come_back_through_records(pieces in pieces(), max_size in 1..5000_u64, json in any::<bool>()) {
+    fn both_streams_come_back_through_records((pieces, max_size) in case(), json in any::<bool>()) {
         let format = if json { LogFormat::Json } else { LogFormat::Text };
         let lab = Lab::new();
         let [out, err] = play(&lab, &pieces, format, max_size);
@@ -60,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn raw_is_the_bytes_as_they_came(pieces in pieces(), max_size in 1..5000_u64) {
+    fn raw_is_the_bytes_as_they_came((pieces, max_size) in case()) {
         let lab = Lab::new();
         let pieces: Vec<_> = pieces.into_iter().map(|(_, data)| (false, data)).collect();
         let [out, _] = play(&lab, &pieces, LogFormat::Raw, max_size);

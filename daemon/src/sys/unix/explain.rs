@@ -17,6 +17,24 @@ use crate::sys::{SpawnError, SpawnPlan, SpawnStep};
 /// As much of a file as the kernel looks at to find its `#!` line (BINPRM_BUF_SIZE).
 const FIRST_LINE_LIMIT_BYTES: u64 = 256;
 
+/// Whether a failure to start stays one until somebody acts, by its errno.
+pub(in crate::sys) fn is_permanent(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ENOENT
+            | libc::EACCES
+            | libc::ENOEXEC
+            | libc::EPERM
+            | libc::EINVAL
+            | libc::ENOTDIR
+            | libc::EISDIR
+            | libc::ELOOP
+            | libc::ENAMETOOLONG
+            | libc::E2BIG
+            | libc::ELIBBAD
+    )
+}
+
 /// The error of a working directory that cannot be opened.
 pub(super) fn directory_failure(path: &Path, error: &io::Error) -> SpawnError {
     let errno = error.raw_os_error().unwrap_or(libc::EIO);

@@ -27,6 +27,13 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
 }
 
 /// Gives a just-started child the limit that the daemon itself was given.
+/// The soft and the hard limit of open files that the daemon was given, when it has another one by now.
+pub(super) fn inherited() -> Option<(Option<u64>, Option<u64>)> {
+    INHERITED.get().map(|limit| (limit.current, limit.maximum))
+}
+
+/// Gives a just-started child the limit that the daemon itself was given. Children that go through the exec step have it
+/// before their program runs.
 ///
 /// The child runs already: in its first microseconds it may still see the higher limit. A child that has changed its
 /// user (a set-user-id program) keeps it, for an unprivileged daemon may not touch it any more; a dead one needs none.

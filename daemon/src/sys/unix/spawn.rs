@@ -4,9 +4,9 @@
 //! call returns once the program runs or has failed to. Nothing leaks into the program: every descriptor of the daemon
 //! is close-on-exec, signal mask and dispositions are the system's defaults (a Rust program ignores SIGPIPE, and an
 //! ignored signal stays ignored over exec). Each program leads a session and a process group of its own, so that it has
-//! no terminal and its whole group can be signalled.
+//! no terminal and its whole group can be signalled. What else has to be set is done by the [exec step](super::exec_step).
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use super::exec_step::Handover;
 use super::{LogPipe, explain, limits, proc_files};
 use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
 
@@ -47,7 +48,6 @@ impl Process {
 /// The program does not run; the error names the step that failed and the cause.
 pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     let words = Words::of(plan)?;
-    let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
     let null = null_device().map_err(|error| pipes_error("cannot open /dev/null", &error))?;
     let stdout = output(plan.stdout)?;
     let stderr = if plan.merge_stderr { None } else { output(plan.stderr)? };
@@ -64,29 +64,31 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     actions.dup2(null, libc::STDIN_FILENO).map_err(no_memory)?;
     actions.dup2(stdout_target, libc::STDOUT_FILENO).map_err(no_memory)?;
     actions.dup2(stderr_target, libc::STDERR_FILENO).map_err(no_memory)?;
-    if let Some(directory) = &directory {
-        actions.change_directory(directory.as_raw_fd()).map_err(no_memory)?;
-    }
     let attributes = Attributes::new().map_err(no_memory)?;
 
     let began = super::monotonic_ns();
-    let mut pid: libc::pid_t = 0;
-    // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
-    // to NUL-terminated strings that `words` owns, each ended by a null pointer; the child only reads them.
-    let errno = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            words.program.as_ptr(),
-            actions.0.as_ptr(),
-            attributes.0.as_ptr(),
-            pointers(&words.argv).as_ptr(),
-            pointers(&words.env).as_ptr(),
-        )
+    let pid = if plan.setup.is_empty() {
+        let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
+        if let Some(directory) = &directory {
+            actions.change_directory(directory.as_raw_fd()).map_err(no_memory)?;
+        }
+        actions.close_the_rest().map_err(no_memory)?;
+        let pid = start(&words.program, &words.argv, &words.env, &actions, &attributes)
+            .map_err(|errno| explain::failure(plan, directory.as_ref(), errno))?;
+        limits::restore_in(pid);
+        pid
+    } else {
+        let handover = Handover::prepare(plan, &words)?;
+        for fd in handover.descriptors() {
+            // A descriptor that is copied onto itself only stays open over exec.
+            actions.dup2(fd, fd).map_err(no_memory)?;
+        }
+        let pid = start(OWN_PROGRAM, &handover.argv, &handover.env, &actions, &attributes)
+            .map_err(|errno| process_error(plan, &io::Error::from_raw_os_error(errno)))?;
+        // A step that has failed ends by itself, and is reaped as an orphan.
+        handover.outcome()?;
+        pid
     };
-    if errno != 0 {
-        return Err(explain::failure(plan, directory.as_ref(), errno));
-    }
-    limits::restore_in(pid);
     Ok(Spawned {
         process: Process { pid, began, rss_floor_bytes: proc_files::own_peak_rss_bytes() },
         stdout: stdout.map(|pipe| pipe.read),
@@ -94,15 +96,42 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     })
 }
 
+/// The program that this process runs. The name leads to that one also when another file has taken its place, or none.
+const OWN_PROGRAM: &CStr = c"/proc/self/exe";
+
+/// Calls `posix_spawn`; the new process, or the errno.
+fn start(
+    program: &CStr,
+    argv: &[CString],
+    env: &[CString],
+    actions: &FileActions,
+    attributes: &Attributes,
+) -> Result<libc::pid_t, i32> {
+    let mut pid: libc::pid_t = 0;
+    // SAFETY: `actions` and `attributes` are initialised and outlive the call; `argv` and `envp` are arrays of pointers
+    // to NUL-terminated strings that the caller owns, each ended by a null pointer; the child only reads them.
+    let errno = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            program.as_ptr(),
+            actions.0.as_ptr(),
+            attributes.0.as_ptr(),
+            pointers(argv).as_ptr(),
+            pointers(env).as_ptr(),
+        )
+    };
+    if errno == 0 { Ok(pid) } else { Err(errno) }
+}
+
 /// The words of a plan as C strings.
-struct Words {
-    program: CString,
-    argv: Vec<CString>,
-    env: Vec<CString>,
+pub(super) struct Words {
+    pub(super) program: CString,
+    pub(super) argv: Vec<CString>,
+    pub(super) env: Vec<CString>,
 }
 
 impl Words {
-    fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
+    pub(super) fn of(plan: &SpawnPlan) -> Result<Self, SpawnError> {
         let word = |word: &OsStr, what: &str| {
             CString::new(word.as_bytes()).map_err(|_| SpawnError {
                 step: SpawnStep::Exec,
@@ -128,8 +157,11 @@ impl Words {
     }
 }
 
+/// What the exec functions take for arguments and environment.
+pub(super) type Pointers = Vec<*mut libc::c_char>;
+
 /// A null-terminated array of pointers to `words`, valid as long as they are.
-fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
+pub(super) fn pointers(words: &[CString]) -> Pointers {
     words.iter().map(|word| word.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
 }
 
@@ -216,6 +248,17 @@ impl FileActions {
     fn dup2(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
         // SAFETY: `new` has initialised the object.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(self.0.as_mut_ptr(), from, to) })
+    }
+
+    /// Everything but the standard streams is closed on exec anyway; done before it, an exec that hangs holds no end of
+    /// another spawn's pipe open.
+    fn close_the_rest(&mut self) -> io::Result<()> {
+        // SAFETY: `new` has initialised the object.
+        #[cfg(target_env = "gnu")]
+        check(unsafe {
+            libc::posix_spawn_file_actions_addclosefrom_np(self.0.as_mut_ptr(), libc::STDERR_FILENO + 1)
+        })?;
+        Ok(())
     }
 
     fn change_directory(&mut self, to: RawFd) -> io::Result<()> {

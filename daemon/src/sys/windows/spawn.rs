@@ -19,8 +19,8 @@ use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BAD_EXE_FORMAT, ERROR_COMMITMENT_LIMIT, ERROR_DIRECTORY,
     ERROR_ELEVATION_REQUIRED, ERROR_EXE_MACHINE_TYPE_MISMATCH, ERROR_FILE_NOT_FOUND,
     ERROR_FILENAME_EXCED_RANGE, ERROR_GEN_FAILURE, ERROR_INVALID_PARAMETER, ERROR_NO_SYSTEM_RESOURCES,
-    ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_ENOUGH_QUOTA, ERROR_PATH_NOT_FOUND, ERROR_SHARING_VIOLATION,
-    INVALID_HANDLE_VALUE,
+    ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_ENOUGH_QUOTA, ERROR_NOT_SUPPORTED, ERROR_PATH_NOT_FOUND,
+    ERROR_SHARING_VIOLATION, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_INBOUND,
@@ -63,6 +63,12 @@ impl Process {
 ///
 /// The program does not run; the error names the step that failed and the cause.
 pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
+    if !plan.setup.is_empty() {
+        let errno = ERROR_NOT_SUPPORTED.cast_signed();
+        let message =
+            format!("cannot start {}: Windows has none of {:?}", plan.program.display(), plan.setup);
+        return Err(SpawnError { step: SpawnStep::Setup, errno, message });
+    }
     if let Some(directory) = &plan.working_directory {
         check_directory(directory)?;
     }
@@ -226,6 +232,23 @@ fn pipes_error(error: &io::Error) -> SpawnError {
 fn process_error(plan: &SpawnPlan, what: &str, error: &io::Error) -> SpawnError {
     let message = format!("cannot start {}: {what}: {error}", plan.program.display());
     SpawnError { step: SpawnStep::Process, errno: errno(error), message }
+}
+
+/// Whether a failure to start stays one until somebody acts, by its number.
+pub(in crate::sys) fn is_permanent(errno: i32) -> bool {
+    matches!(
+        errno.cast_unsigned(),
+        ERROR_FILE_NOT_FOUND
+            | ERROR_PATH_NOT_FOUND
+            | ERROR_ACCESS_DENIED
+            | ERROR_BAD_EXE_FORMAT
+            | ERROR_EXE_MACHINE_TYPE_MISMATCH
+            | ERROR_ELEVATION_REQUIRED
+            | ERROR_FILENAME_EXCED_RANGE
+            | ERROR_DIRECTORY
+            | ERROR_INVALID_PARAMETER
+            | ERROR_NOT_SUPPORTED
+    )
 }
 
 /// The cause of a CreateProcess that failed.
