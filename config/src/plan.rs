@@ -76,6 +76,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
         description: _,
         // It has been run, or is going to be.
         exec_start_pre: _,
+        exec_reload: _,
         enabled: _,
         stop_signal: _,
         stop_timeout: _,
@@ -179,6 +180,7 @@ mod tests {
             "health.tcp = \"h:1\"",
             "ready.log = \"x\"",
             "exec_start_pre = [[\"b\"]]",
+            "exec_reload = [[\"b\"]]",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

@@ -144,6 +144,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         description,
         exec,
         exec_start_pre,
+        exec_reload,
         oneshot,
         kind,
         working_directory,
@@ -173,8 +174,10 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         Some(oneshot) => entries.push(("exec", commands(&oneshot.exec))),
         None => entries.push(("exec", exec.clone().into())),
     }
-    if !exec_start_pre.is_empty() {
-        entries.push(("exec_start_pre", commands(exec_start_pre)));
+    for (key, list) in [("exec_start_pre", exec_start_pre), ("exec_reload", exec_reload)] {
+        if !list.is_empty() {
+            entries.push((key, commands(list)));
+        }
     }
     let kind = match kind {
         ServiceType::Simple => "simple",

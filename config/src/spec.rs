@@ -46,6 +46,8 @@ pub struct ServiceSpec {
     pub exec: Vec<String>,
     /// `exec_start_pre`: these run before `exec`, one after the other.
     pub exec_start_pre: Vec<CommandSpec>,
+    /// `exec_reload`: what `mcpctl reload` runs beside the process, one after the other.
+    pub exec_reload: Vec<CommandSpec>,
     /// `type = "oneshot"`: what `exec` is then.
     pub oneshot: Option<OneshotSpec>,
     /// When the service counts as started.

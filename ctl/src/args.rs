@@ -98,6 +98,13 @@ Examples:
   mcpctl restart web
   mcpctl restart web db --timeout 1m")]
     Restart(Names),
+    /// Let services read their configuration again, by their exec_reload
+    #[command(after_help = "\
+The process stays. A service without exec_reload is refused: see mcpctl signal. mcpd's own: mcpctl daemon reload.
+
+Examples:
+  mcpctl reload web")]
+    Reload(Names),
     /// Forget restarts and failures, so that a parked service may start again
     #[command(after_help = "Examples:\n  mcpctl reset web")]
     Reset(Names),
@@ -164,7 +171,7 @@ Examples:
     },
 }
 
-/// `start`, `stop`, `restart`, `reset`
+/// `start`, `stop`, `restart`, `reload`, `reset`
 #[derive(Debug, Args)]
 pub(crate) struct Names {
     /// Services; none is touched when one does not exist

@@ -60,6 +60,7 @@ pub fn verb(verb: Verb) -> String {
         Verb::Stop => "stop".into(),
         Verb::Restart => "restart".into(),
         Verb::Reset => "reset".into(),
+        Verb::Reload => "reload".into(),
         Verb::Signal(number, _) => format!("signal {}", signal(number)),
     }
 }

@@ -40,6 +40,10 @@ pub enum Kind {
     StartFailed,
     /// The service is not running and the verb needs it to.
     NotRunning,
+    /// The service has no `exec_reload`.
+    NoReload,
+    /// A command of `exec_reload` has failed; the service runs on.
+    ReloadFailed,
     /// Another command took over: a stop during a start, say.
     Superseded,
     /// The configuration has errors; `data.diagnostics` is the text that `--check` prints.
@@ -78,6 +82,8 @@ impl ErrorObject {
             | Kind::DamagedCrash
             | Kind::StartFailed
             | Kind::NotRunning
+            | Kind::NoReload
+            | Kind::ReloadFailed
             | Kind::Superseded
             | Kind::ConfigInvalid
             | Kind::ShuttingDown

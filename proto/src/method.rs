@@ -8,7 +8,7 @@
 //! | `daemon.shutdown` | none | `{}`, once every service is down |
 //! | `service.list` | none | [`crate::status::StatusDocument`] |
 //! | `service.status` | [`NameParams`] | [`crate::status::ServiceStatus`], with `log_tail` |
-//! | `service.start` `service.stop` `service.restart` `service.reset` | [`NamesParams`] | [`Outcomes`]: one per name, when all are done |
+//! | `service.start` `service.stop` `service.restart` `service.reset` `service.reload` | [`NamesParams`] | [`Outcomes`]: one per name, when all are done |
 //! | `service.signal` | [`SignalParams`] | [`Outcomes`] |
 //! | `crash.list` | [`CrashListParams`] | [`crate::crash::CrashList`] |
 //! | `crash.get` | [`IdParams`] | [`crate::crash::CrashReport`] |

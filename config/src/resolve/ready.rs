@@ -16,7 +16,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, service: &Section<'_>, kind: Service
     let ready = service.section(cx, "ready", &schema::READY);
     let notifies = kind == ServiceType::Notify;
     if kind == ServiceType::Oneshot {
-        for key in ["ready", "health", "watchdog"] {
+        for key in ["ready", "health", "watchdog", "exec_reload"] {
             service.refuse(
                 cx,
                 key,

@@ -73,6 +73,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         description: service.optional(cx, "description", Scalar::string),
         exec,
         exec_start_pre: commands::list(cx, &service, "exec_start_pre"),
+        exec_reload: commands::list(cx, &service, "exec_reload"),
         oneshot,
         kind,
         working_directory: service.path(cx, "working_directory"),

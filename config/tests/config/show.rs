@@ -46,6 +46,7 @@ exec = "c"
 ready = { http = "http://h/", expect_status = [204], headers = { X = "y" }, timeout = 2 }
 [service.f]
 exec = "c"
+exec_reload = [["-k", "-HUP", "$$MAINPID"]]
 ready.log = 'up on [0-9]+ \w'
 [service.g]
 exec = "c"

@@ -16,6 +16,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         description: None,
         exec: vec!["x".to_owned()],
         exec_start_pre: vec![],
+        exec_reload: vec![],
         oneshot: None,
         kind: ServiceType::Simple,
         working_directory: None,

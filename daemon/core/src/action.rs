@@ -22,6 +22,8 @@ pub enum Command {
     StartPre(usize),
     /// `exec`: the only command, or one of a oneshot's.
     Exec(usize),
+    /// One of `exec_reload`, beside `exec`.
+    Reload(usize),
 }
 
 /// What a probe is to find out.
@@ -80,6 +82,28 @@ pub enum Action {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+    },
+    /// Run a command beside the process, which is up.
+    Run {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which command beside this start.
+        number: u64,
+        /// What.
+        command: Command,
+        /// How long it may take; the runner sees to it.
+        timeout: Duration,
+    },
+    /// Nobody waits for a command beside the process any more: end it.
+    EndRun {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which command beside this start.
+        number: u64,
     },
     /// Ask it whether it is ready, or well.
     Probe {
@@ -166,6 +190,10 @@ pub enum Outcome {
     Removed,
     /// There is no process to do it to.
     NotRunning,
+    /// It has no `exec_reload`.
+    NoReload,
+    /// A command of `exec_reload` has failed.
+    ReloadFailed,
     /// The daemon is on its way down.
     ShuttingDown,
     /// No such service (any more).
@@ -272,6 +300,8 @@ pub enum NoteKind {
     Reloaded,
     /// It has not said so within `start_timeout`: it counts as done.
     ReloadSlow,
+    /// A command of `exec_reload` has failed. The process runs on.
+    ReloadFailed,
     /// A stable run started the counters again.
     CountersReset,
     /// The spawn has not been answered in time.

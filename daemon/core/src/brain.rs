@@ -94,6 +94,9 @@ impl Core {
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
             }
+            Event::RunEnded { service, generation, number, ok } => {
+                self.with_run(now, service, generation, out, |s, cx| s.run_ended(cx, number, ok));
+            }
             Event::Ready { service, generation } => {
                 self.with_run(now, service, generation, out, Service::said_ready);
             }
@@ -303,7 +306,7 @@ fn view(service: &Service) -> View {
         restarts_total: service.restarts_total,
         command: service.command,
         health: health_view(service, health),
-        reloading: child.is_some_and(|child| child.reloading.is_some()),
+        reloading: child.is_some_and(Child::is_reloading),
         next: service.next(),
     }
 }

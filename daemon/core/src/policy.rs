@@ -32,6 +32,8 @@ pub struct Commands {
     pub start_pre: Vec<bool>,
     /// `type = "oneshot"`: `exec` are commands that end.
     pub oneshot: Option<Oneshot>,
+    /// `exec_reload`: for each, whether its failure is ignored. They run beside the process, when somebody asks.
+    pub reload: Vec<bool>,
 }
 
 /// `type = "oneshot"`: the start is over when the last command has ended well.

@@ -103,6 +103,7 @@ fn worlds_reach_everything() {
         Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
+        Note.ReloadFailed Outcome.NoReload Outcome.ReloadFailed
         UpBy.Completion State.Exited
         Note.Reloading Note.Reloaded Note.ReloadSlow
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
@@ -161,6 +162,7 @@ fn broken_cores_are_noticed() {
     let word = ["up_means_ready", "the_watchdog_waits_its_time", "a_start_may_time_out"];
     noticed(Flaw::TakesAnyWord, &word);
     noticed(Flaw::SkipsCommands, &["commands_come_in_order"]);
+    noticed(Flaw::TrustsReloads, &["done_means_done"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
     let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
     noticed(Flaw::CountsUnknown, &unknown);

@@ -16,7 +16,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
-                      fail unknown says \
+                      fail unknown says reload ran ranbad \
                       sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
@@ -35,6 +35,7 @@ fn policy(words: &[&str]) -> Policy {
             start_pre: if has("pre") { vec![false, true] } else { vec![] },
             oneshot: has("oneshot")
                 .then(|| Oneshot { exec: vec![false, true, false], remain: has("remain") }),
+            reload: if has("reload") { vec![true, false] } else { vec![] },
         },
         start_timeout: Duration::from_secs(if has("quick") { 10 } else { 90 }),
         stop_timeout: Duration::from_secs(20),
@@ -74,6 +75,7 @@ struct Bench {
     now: Mono,
     policy: Policy,
     probe: u64,
+    run: u64,
     request: u64,
 }
 
@@ -81,7 +83,7 @@ impl Bench {
     fn new(words: &[&str]) -> Self {
         let mut core = Core::new(1);
         core.handle(Mono(0), Event::Begun, &mut Vec::new());
-        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, request: 0 }
+        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, run: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -103,6 +105,9 @@ impl Bench {
         for action in &out {
             if let Action::Probe { probe, .. } = action {
                 self.probe = *probe;
+            }
+            if let Action::Run { number, .. } = action {
+                self.run = *number;
             }
         }
         out.iter().filter_map(show).collect::<Vec<_>>().join(" ")
@@ -138,6 +143,9 @@ impl Bench {
             "stop" => self.command(Verb::Stop),
             "restart" => self.command(Verb::Restart),
             "reset" => self.command(Verb::Reset),
+            "reload" => self.command(Verb::Reload),
+            "ran" => Event::RunEnded { service, generation, number: self.run, ok: true },
+            "ranbad" => Event::RunEnded { service, generation, number: self.run, ok: false },
             "signal" => self.command(Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
@@ -195,6 +203,7 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
                 Event::Ready { service, generation },
+                Event::RunEnded { service, generation, number: self.run, ok: true },
                 Event::Notified { service, generation, said: Said::Ready },
                 Event::Notified { service, generation, said: Said::Stopping },
                 Event::Notified { service, generation, said: Said::Trigger },
@@ -288,6 +297,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Stop => "stop",
         Verb::Restart => "restart",
         Verb::Reset => "reset",
+        Verb::Reload => "reload",
         Verb::Signal(..) => "signal",
     }
 }
@@ -308,6 +318,10 @@ fn show(action: &Action) -> Option<String> {
         Action::Spawn { generation, command: Command::Exec(0), .. } => format!("spawn{generation}"),
         Action::Spawn { generation, command: Command::Exec(at), .. } => format!("exec{at}:{generation}"),
         Action::Spawn { generation, command: Command::StartPre(at), .. } => format!("pre{at}:{generation}"),
+        Action::Spawn { command: Command::Reload(_), .. } => "never".to_owned(),
+        Action::Run { number, command: Command::Reload(at), .. } => format!("reload{at}:{number}"),
+        Action::Run { .. } => "never".to_owned(),
+        Action::EndRun { number, .. } => format!("endrun{number}"),
         Action::Signal { signal, whom: Whom::Group, .. } => format!("sig{signal}"),
         Action::Signal { signal, whom: Whom::Main, .. } => format!("main{signal}"),
         Action::Settle { .. } => "settle".to_owned(),
@@ -337,6 +351,8 @@ fn answer(outcome: &Outcome) -> String {
         Outcome::Superseded { by } => format!("superseded {}", verb(*by)),
         Outcome::Removed => "removed".to_owned(),
         Outcome::NotRunning => "notrunning".to_owned(),
+        Outcome::NoReload => "noreload".to_owned(),
+        Outcome::ReloadFailed => "reloadfailed".to_owned(),
         Outcome::ShuttingDown => "shuttingdown".to_owned(),
         Outcome::Unknown => "unknown".to_owned(),
     }
@@ -359,7 +375,7 @@ struct Block {
 
 const POLICIES: &[&str] = &[
     "never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog",
-    "pre", "oneshot", "remain",
+    "pre", "oneshot", "remain", "reload",
 ];
 
 fn blocks() -> Vec<Block> {

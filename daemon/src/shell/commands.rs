@@ -114,6 +114,7 @@ impl Shell {
                 Verb::Start | Verb::Restart => (running, None),
                 Verb::Stop => ("stopped".into(), None),
                 Verb::Reset => ("reset: its failures are forgotten".into(), None),
+                Verb::Reload => ("reloaded".into(), None),
                 Verb::Signal(number, _) => {
                     let to = pid.map_or_else(String::new, |pid| format!(" to pid {pid}"));
                     (format!("sent {}{to}", words::signal(number)), None)
@@ -121,7 +122,7 @@ impl Shell {
             },
             CoreOutcome::Already => match verb {
                 Verb::Stop => ("was already down".into(), None),
-                Verb::Start | Verb::Restart | Verb::Reset | Verb::Signal(..) => {
+                Verb::Start | Verb::Restart | Verb::Reset | Verb::Reload | Verb::Signal(..) => {
                     (format!("was already {}", if pid.is_some() { &running } else { "up" }), None)
                 }
             },
@@ -143,7 +144,19 @@ impl Shell {
             CoreOutcome::Removed => {
                 fail(Kind::Superseded, "was removed from the configuration meanwhile".into())
             }
+            CoreOutcome::NotRunning if verb == Verb::Reload => {
+                fail(Kind::NotRunning, "is not up, or not any more: there is nothing to reload".into())
+            }
             CoreOutcome::NotRunning => fail(Kind::NotRunning, "is not running".into()),
+            CoreOutcome::NoReload => {
+                let hint = "it has no exec_reload: a signal or a restart may do";
+                fail(Kind::NoReload, hint.into())
+            }
+            CoreOutcome::ReloadFailed => {
+                let entry = self.entries.get(&service);
+                let why = entry.and_then(|entry| entry.beside_detail.as_deref()).unwrap_or("it did not end");
+                fail(Kind::ReloadFailed, format!("exec_reload failed: {why}; the process runs on as it was"))
+            }
             CoreOutcome::ShuttingDown => fail(Kind::ShuttingDown, "mcpd is shutting down".into()),
             CoreOutcome::Unknown => (format!("{name} is gone"), Some(self.no_such_service(&name))),
         };

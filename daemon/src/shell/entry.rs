@@ -10,6 +10,7 @@ use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
+use super::hooks::Beside;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
@@ -37,6 +38,10 @@ pub(super) struct Entry {
     /// What it last said of itself, STATUS=.
     pub(super) status_text: Option<String>,
     pub(super) run: Option<Run>,
+    /// What runs beside it.
+    pub(super) beside: Option<Beside>,
+    /// How the last command beside it ended.
+    pub(super) beside_detail: Option<String>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
     /// Where the program was found at the last start.
@@ -77,6 +82,8 @@ impl Entry {
             ready_verdicts: VecDeque::new(),
             status_text: None,
             run: None,
+            beside: None,
+            beside_detail: None,
             spawn_error: None,
             program: None,
             last_crash: None,
@@ -110,6 +117,7 @@ impl Entry {
             Command::Exec(0) => return self.command(),
             Command::Exec(at) => self.spec.oneshot.as_ref().and_then(|oneshot| oneshot.exec.get(at)),
             Command::StartPre(at) => self.spec.exec_start_pre.get(at),
+            Command::Reload(at) => self.spec.exec_reload.get(at),
         };
         // Empty: a reload has just taken it out, and what is to be started is going to be replaced.
         several.map(|command| command.argv.clone()).unwrap_or_default()

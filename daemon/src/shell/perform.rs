@@ -35,6 +35,10 @@ impl Shell {
                     self.owners.remove(&run.key);
                 }
             }
+            Action::Run { service, generation, number, command, timeout } => {
+                self.run_beside(service, generation, number, command, timeout);
+            }
+            Action::EndRun { service, generation, number } => self.end_run(service, generation, number),
             Action::Probe { service, generation, probe, of } => {
                 self.probe(service, generation, probe, of);
             }
@@ -85,9 +89,16 @@ impl Shell {
         let run_id = run_id_of(&self.boot, key);
         let command = match command {
             Command::Exec(0) => None,
-            Command::Exec(_) | Command::StartPre(_) => Some(entry.command_of(command)),
+            Command::Exec(_) | Command::StartPre(_) | Command::Reload(_) => Some(entry.command_of(command)),
         };
-        self.spawner.submit(Job { key, spec: entry.spec.clone(), run_id, command, probe: None });
+        self.spawner.submit(Job {
+            key,
+            spec: entry.spec.clone(),
+            run_id,
+            command,
+            probe: None,
+            variables: Vec::new(),
+        });
     }
 
     fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {

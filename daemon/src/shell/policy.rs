@@ -10,6 +10,7 @@ pub(super) fn policy(spec: &ServiceSpec) -> Policy {
     Policy {
         commands: Commands {
             start_pre: spec.exec_start_pre.iter().map(|command| command.ignore_failure).collect(),
+            reload: spec.exec_reload.iter().map(|command| command.ignore_failure).collect(),
             oneshot: spec.oneshot.as_ref().map(|oneshot| Oneshot {
                 exec: oneshot.exec.iter().map(|command| command.ignore_failure).collect(),
                 remain: oneshot.remain_after_exit,

@@ -91,6 +91,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         Failure::Watchdog => reason::watchdog(spec.watchdog.filter(|_| !triggered), status_text.as_deref()),
         Failure::StartTimeout => {
             let awaited = match crash.command {
+                Command::Reload(_) => None,
                 Command::Exec(_) if spec.oneshot.is_none() => spec.ready.as_ref().map(awaited),
                 Command::Exec(_) | Command::StartPre(_) => Some("the end of this command".to_owned()),
             };
@@ -101,7 +102,7 @@ pub(super) fn report(case: Case) -> CrashReport {
     };
     let phase = match crash.command {
         Command::StartPre(_) => Some("exec_start_pre".to_owned()),
-        Command::Exec(_) => None,
+        Command::Exec(_) | Command::Reload(_) => None,
     };
     let reason = match &phase {
         Some(phase) => reason::of_phase(phase, &reason),

@@ -163,6 +163,7 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
         StateView::Starting(Awaited::End) => {
             let (what, of) = match view.command {
                 Command::StartPre(at) => ("exec_start_pre", (at, entry.spec.exec_start_pre.len())),
+                Command::Reload(at) => ("exec_reload", (at, entry.spec.exec_reload.len())),
                 Command::Exec(at) => {
                     ("exec", (at, entry.spec.oneshot.as_ref().map_or(1, |oneshot| oneshot.exec.len())))
                 }

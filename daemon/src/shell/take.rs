@@ -36,6 +36,9 @@ impl Shell {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
+            Message::RunEnded { service, generation, number, verdict } => {
+                self.ran_beside(service, generation, number, verdict);
+            }
             Message::Notified(datagram) => self.notified(datagram),
             Message::SaidReady { service, generation } => self.said_ready(service, generation),
             Message::Probed { service, generation, probe, of, verdict } => {

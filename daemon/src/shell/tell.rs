@@ -116,6 +116,10 @@ impl Shell {
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
             NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
+            NoteKind::ReloadFailed => {
+                let why = entry.and_then(|entry| entry.beside_detail.as_deref()).unwrap_or("it did not end");
+                (Level::Error, "reload_failed", format!("exec_reload failed: {why}"))
+            }
             NoteKind::ReloadSlow => (
                 Level::Warn,
                 "reload_slow",

@@ -9,6 +9,7 @@ impl Service {
             Verb::Restart => self.asked_to_restart(cx, request),
             Verb::Stop => self.asked_to_stop(cx, request),
             Verb::Reset => self.asked_to_reset(cx, request),
+            Verb::Reload => self.asked_to_reload(cx, request),
             Verb::Signal(signal, whom) => self.asked_to_signal(cx, request, signal, whom),
         }
     }

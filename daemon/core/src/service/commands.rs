@@ -11,7 +11,7 @@ impl Commands {
     }
 
     /// What follows a command that has ended well; `None`: it was the last.
-    fn after(&self, command: Command) -> Option<Command> {
+    pub(super) fn after(&self, command: Command) -> Option<Command> {
         match command {
             Command::StartPre(at) if at + 1 < self.start_pre.len() => Some(Command::StartPre(at + 1)),
             Command::StartPre(_) => Some(Command::Exec(0)),
@@ -19,6 +19,7 @@ impl Commands {
                 let more = self.oneshot.as_ref().is_some_and(|oneshot| at + 1 < oneshot.exec.len());
                 more.then_some(Command::Exec(at + 1))
             }
+            Command::Reload(at) => (at + 1 < self.reload.len()).then_some(Command::Reload(at + 1)),
         }
     }
 
@@ -27,6 +28,7 @@ impl Commands {
             (Command::StartPre(at), _) => (self.start_pre.get(at), true),
             (Command::Exec(at), Some(oneshot)) => (oneshot.exec.get(at), true),
             (Command::Exec(_), None) => (None, false),
+            (Command::Reload(at), _) => (self.reload.get(at), true),
         };
         Nature { passes, forgiven: list.copied().unwrap_or(false) }
     }
@@ -38,7 +40,7 @@ pub(crate) struct Nature {
     /// It is meant to end, and the start goes on then.
     pub(crate) passes: bool,
     /// Its failure is ignored.
-    forgiven: bool,
+    pub(super) forgiven: bool,
 }
 
 impl Child {

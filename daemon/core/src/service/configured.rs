@@ -57,7 +57,7 @@ impl Service {
         }
     }
 
-    pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
+    pub(super) fn rearm_health(&mut self, cx: &mut Cx<'_>) {
         let policy = self.policy.health.clone();
         let Some((child, starting)) = self.running() else { return };
         if child.is_unarmed() {

@@ -43,6 +43,7 @@ impl Service {
     pub(super) fn up_due(&mut self, cx: &mut Cx<'_>) {
         self.reset_if_stable(cx);
         self.notify_due(cx);
+        self.beside_due(cx);
         let Actual::Up(child) = &self.actual else { return };
         let patience = self.patience_ends(child);
         if patience.is_some_and(|at| at <= cx.now) {

@@ -221,7 +221,7 @@ impl Service {
             };
             self.answer(cx, |goal| match goal {
                 Goal::Up { generation: wanted } => (wanted <= generation).then(|| outcome.clone()),
-                Goal::Down => None,
+                Goal::Down | Goal::Reloaded { .. } => None,
             });
         }
         if self.want == Want::Down {

@@ -18,6 +18,8 @@ impl Service {
             watchdog: None,
             extended: None,
             reloading: None,
+            runs: 0,
+            beside: None,
         };
         if self.want == Want::Down {
             let cause = if self.removing {

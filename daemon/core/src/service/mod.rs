@@ -9,6 +9,7 @@
 //! | `asked` | what do people ask? |
 //! | `commands` | which command is next? |
 //! | `ready` | is the start over? |
+//! | `hooks` | what runs beside it? |
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
@@ -19,6 +20,7 @@ mod commands;
 mod configured;
 mod due;
 mod ending;
+mod hooks;
 mod living;
 mod notify;
 mod ready;
@@ -26,6 +28,7 @@ mod ready;
 use std::time::Duration;
 
 use self::commands::Nature;
+use self::hooks::Beside;
 use self::ready::Readiness;
 use crate::action::{
     Action, Command, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
@@ -111,6 +114,10 @@ pub(crate) struct Child {
     extended: Option<Mono>,
     /// It says that it reloads, and is believed until then.
     pub(crate) reloading: Option<Mono>,
+    /// Commands beside this run so far.
+    runs: u64,
+    /// The one that runs.
+    beside: Option<Beside>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -176,6 +183,10 @@ enum Goal {
         generation: u64,
     },
     Down,
+    /// A whole reload that begins no earlier than it was asked for; `next`: not the one that runs, but the next.
+    Reloaded {
+        next: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -323,7 +334,9 @@ impl Service {
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
                 let patience = self.patience_ends(child);
-                earliest([probe, self.counts_until(child), patience, child.watchdog, child.reloading])
+                let beside = child.beside.as_ref().map(Beside::deadline);
+                let counts = self.counts_until(child);
+                earliest([probe, counts, patience, child.watchdog, child.reloading, beside])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -370,7 +383,7 @@ impl Service {
         let generation = self.generation;
         let waited_for = self.waiters.iter().any(|waiter| match waiter.goal {
             Goal::Up { generation: wanted } => wanted <= generation,
-            Goal::Down => false,
+            Goal::Down | Goal::Reloaded { .. } => false,
         });
         let patience = if self.trusted_when_up() { SETTLE } else { self.policy.start_timeout };
         waited_for.then(|| child.started + patience)
@@ -405,7 +418,8 @@ impl Service {
         self.note(cx, kind);
     }
 
-    fn enter(&mut self, cx: &Cx<'_>, actual: Actual) {
+    fn enter(&mut self, cx: &mut Cx<'_>, mut actual: Actual) {
+        self.leave_beside(cx, &mut actual);
         self.since = cx.now;
         self.actual = actual;
     }
@@ -445,7 +459,7 @@ impl Service {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
             Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::Done),
-            Goal::Down => None,
+            Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
 
@@ -454,7 +468,7 @@ impl Service {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
             Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::NotUpInTime),
-            Goal::Down => None,
+            Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
 

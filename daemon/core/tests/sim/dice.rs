@@ -90,9 +90,10 @@ impl Dice {
             let count = 1 + self.below(most);
             (0..count).map(|_| self.percent(30)).collect::<Vec<_>>()
         };
-        let (start_pre, exec) = (some(2), some(3));
+        let (start_pre, exec, reload) = (some(2), some(3), some(2));
         Commands {
             start_pre: if self.percent(20) { start_pre } else { vec![] },
+            reload: if self.percent(50) { reload } else { vec![] },
             oneshot: self.percent(15).then(|| Oneshot { exec, remain: self.percent(50) }),
         }
     }

@@ -78,6 +78,11 @@ pub(crate) fn judge(
             trees_are_signalled_after_the_end(life, *generation)?;
             sigkill_waits_for_stop_timeout(ledger, life, now, *signal)
         }
+        Action::Run { generation, number, .. } => commands_beside_are_for_the_up(life, *generation, *number),
+        Action::EndRun { generation, number, .. } => {
+            let runs = life.generation == *generation && life.beside == Some(*number);
+            if runs { Ok(()) } else { broken!("what_runs_beside_is_ended_once", "{life:?}") }
+        }
         Action::Settle { generation, .. } => {
             let ends = life.generation == *generation && !life.alive && !life.owed && !life.settled;
             if ends { Ok(()) } else { broken!("settle_follows_an_end", "{life:?}") }
@@ -134,6 +139,8 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         | Action::SignalTree { service, .. }
         | Action::Forget { service, .. }
         | Action::Probe { service, .. }
+        | Action::Run { service, .. }
+        | Action::EndRun { service, .. }
         | Action::Reply { service, .. }
         | Action::Removed { service } => Some(*service),
         Action::RecordCrash(crash) => Some(crash.service),
@@ -413,6 +420,18 @@ fn blindness_is_said_once(life: &Life, begins: bool) -> Check {
     }
 }
 
+// ---- commands beside the process
+
+/// One at a time, while it is up.
+fn commands_beside_are_for_the_up(life: &Life, generation: u64, number: u64) -> Check {
+    let up = life.alive && life.stop.is_none() && life.up.is_some() && life.generation == generation;
+    if up && life.beside.is_none() && number == life.runs + 1 {
+        Ok(())
+    } else {
+        broken!("commands_beside_are_for_the_up", "{number}: {life:?}")
+    }
+}
+
 // ---- readiness
 
 /// The health check is armed only once the service is ready, and readiness is asked for only before.
@@ -471,6 +490,7 @@ fn commands_come_in_order(life: &Life, command: Command) -> Check {
         Command::StartPre(at) if at + 1 < commands.start_pre.len() => Command::StartPre(at + 1),
         Command::StartPre(_) => Command::Exec(0),
         Command::Exec(at) => Command::Exec(at + 1),
+        Command::Reload(_) => return broken!("commands_come_in_order", "{life:?}"),
     };
     let passed = life.end.as_ref().is_some_and(|end| !end.unexpected && !end.report_due) && life.passes;
     if command == first || (passed && !life.completed && command == next) {
@@ -541,6 +561,13 @@ fn done_means_done(
         (_, Outcome::StartFailed { generation, .. }) => *generation == life.generation && life.at_rest(),
         (_, Outcome::ShuttingDown) => ledger.shutdowns > 0,
         (_, Outcome::Removed) => life.removing,
+        (Verb::Reload, Outcome::Done) => {
+            let forgiven = life.policy.commands.reload.last() == Some(&true);
+            life.alive && life.stop.is_none() && life.beside.is_none() && (life.ran_well || forgiven)
+        }
+        (Verb::Reload, Outcome::ReloadFailed) => life.alive && !life.ran_well,
+        (Verb::Reload, Outcome::NoReload) => life.policy.commands.reload.is_empty(),
+        (Verb::Reload, Outcome::NotRunning) => life.up.is_none() || life.stop.is_some() || !life.alive,
         (Verb::Signal(..), Outcome::Done) => life.alive,
         (Verb::Signal(..), Outcome::NotRunning) => !life.alive,
         (Verb::Reset, Outcome::Done) => true,

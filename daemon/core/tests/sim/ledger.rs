@@ -127,6 +127,11 @@ pub(crate) struct Life {
     /// The last of a oneshot's commands has ended well.
     pub(crate) completed: bool,
     pub(crate) start: Start,
+    /// The command that runs beside it, and how many there were.
+    pub(crate) beside: Option<u64>,
+    pub(crate) runs: u64,
+    /// The last of them that was heard of ended well.
+    pub(crate) ran_well: bool,
     /// Its start ends no earlier.
     pub(crate) extended: Option<Mono>,
     /// Its time to end was over.
@@ -172,6 +177,9 @@ impl Life {
             forgiven: false,
             completed: false,
             start: Start::default(),
+            beside: None,
+            runs: 0,
+            ran_well: false,
             extended: None,
             time_is_up: false,
             watchdog: None,
@@ -328,6 +336,13 @@ impl Ledger {
                     end.recorded = true;
                 }
             }
+            Event::RunEnded { service, generation, number, ok } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.beside == Some(*number) {
+                    life.beside = None;
+                    life.ran_well = *ok;
+                }
+            }
             Event::Ready { service, generation } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 let told = life.policy.ready == Some(ReadyPolicy::Told);
@@ -387,6 +402,7 @@ impl Ledger {
                 life.counters_reset();
                 life.parked = false;
             }
+            Verb::Reload => {}
             Verb::Signal(..) => life.person_signals = true,
         }
     }
@@ -411,6 +427,7 @@ impl Ledger {
                 life.wait = None;
                 life.health = None;
                 life.start = Start::default();
+                (life.beside, life.runs) = (None, 0);
                 life.extended = None;
                 life.time_is_up = false;
                 life.watchdog = None;
@@ -441,6 +458,15 @@ impl Ledger {
                         Probing::Health => health.out = Some(*probe),
                     }
                 }
+            }
+            Action::Run { service, number, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                (life.beside, life.runs) = (Some(*number), *number);
+            }
+            Action::EndRun { service, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.beside = None;
+                life.ran_well = false;
             }
             Action::Reply { request, .. } => {
                 self.pending.remove(request);
@@ -555,6 +581,7 @@ impl Life {
         let commands = &self.policy.commands;
         match self.command {
             Command::StartPre(at) => commands.start_pre.get(at) == Some(&true),
+            Command::Reload(_) => false,
             Command::Exec(at) => {
                 commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.exec.get(at) == Some(&true))
             }
@@ -565,7 +592,7 @@ impl Life {
         let oneshot = self.policy.commands.oneshot.as_ref();
         match (self.command, oneshot) {
             (Command::Exec(at), Some(oneshot)) => at + 1 >= oneshot.exec.len(),
-            (Command::StartPre(_), _) | (Command::Exec(_), None) => false,
+            (Command::StartPre(_) | Command::Reload(_), _) | (Command::Exec(_), None) => false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mcpd_core::action::{Command, Probing};
-use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, Redefinition};
+use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinition};
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
@@ -285,12 +285,26 @@ impl World {
             Action::Probe { service, generation, probe, of } => {
                 self.probe(*service, *generation, *probe, *of);
             }
+            Action::Run { service, generation, number, timeout, .. } => {
+                let (service, generation, number) = (*service, *generation, *number);
+                let alive = self.process(service, generation).is_some_and(|process| process.alive);
+                let ok = alive && (self.calm || self.dice.percent(70));
+                let late = match self.dice.below(10) {
+                    // Its end is never told, or much too late.
+                    0 if !self.calm => return,
+                    1 if !self.calm => *timeout + RUN_GRACE + self.dice.ms(2_000),
+                    2 if !self.calm => *timeout,
+                    _ => self.dice.ms(500).min(*timeout),
+                };
+                self.tell(late, Event::RunEnded { service, generation, number, ok });
+            }
             Action::Removed { service } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.removed = true;
                 }
             }
             Action::Forget { .. }
+            | Action::EndRun { .. }
             | Action::Reply { .. }
             | Action::Note(_)
             | Action::Ready
@@ -505,7 +519,8 @@ impl World {
             0..=5 => Verb::Start,
             6..=10 => Verb::Stop,
             11..=15 => Verb::Restart,
-            16 | 17 => Verb::Reset,
+            16 => Verb::Reset,
+            17 => Verb::Reload,
             18 => Verb::Signal(10, Whom::Main),
             _ => Verb::Signal(9, Whom::Group),
         };
