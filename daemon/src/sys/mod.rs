@@ -31,8 +31,8 @@ use windows as platform;
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, exec_step, host_name,
-    is_pipe, is_root, is_shortage, make_private_dir, monotonic_ns, os_release, private,
-    raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    is_pipe, is_root, is_shortage, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release,
+    private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
     unknown_account,
 };
 
