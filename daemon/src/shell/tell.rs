@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind, UpBy};
+use mcpd_core::action::{Command, Note, NoteKind, UpBy};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -31,7 +31,12 @@ impl Shell {
             }
             NoteKind::Started { pid } => {
                 put("pid", (*pid).into());
-                (Level::Info, "started", format!("started, pid {pid}"))
+                let command = note.service.and_then(|id| self.core.view(id)).map(|view| view.command);
+                let what = match command {
+                    Some(Command::StartPre(_)) => "exec_start_pre ",
+                    Some(Command::Exec(_) | Command::Reload(_)) | None => "",
+                };
+                (Level::Info, "started", format!("{what}started, pid {pid}"))
             }
             NoteKind::Up { after, by } => {
                 let after = words::span(*after);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::{Command, Probing, StopCause, UpBy};
+use mcpd_core::action::{Probing, StopCause};
 use mcpd_core::event::RECORD_LIMIT;
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::{Failure, ParkReason};
@@ -10,6 +10,10 @@ use mcpd_core::view::{NextView, StateView, View};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
 use super::ledger::{Broken, Check, Ledger, Life};
+use super::starting::{
+    commands_beside_are_for_the_up, commands_come_in_order, health_waits_for_readiness,
+    the_watchdog_waits_its_time, unready_is_no_failure, up_means_ready,
+};
 
 /// What is really there, whatever the core has been told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -418,101 +422,6 @@ fn blindness_is_said_once(life: &Life, begins: bool) -> Check {
         Some(health) if health.blind == begins && health.said_blind != begins => Ok(()),
         health => broken!("blindness_is_said_once", "{begins}: {health:?}"),
     }
-}
-
-// ---- commands beside the process
-
-/// One at a time, while it is up.
-fn commands_beside_are_for_the_up(life: &Life, generation: u64, number: u64) -> Check {
-    let up = life.alive && life.stop.is_none() && life.up.is_some() && life.generation == generation;
-    if up && life.beside.is_none() && number == life.runs + 1 {
-        Ok(())
-    } else {
-        broken!("commands_beside_are_for_the_up", "{number}: {life:?}")
-    }
-}
-
-// ---- readiness
-
-/// The health check is armed only once the service is ready, and readiness is asked for only before.
-fn health_waits_for_readiness(life: &Life, of: Probing) -> Check {
-    if life.start.unready == (of == Probing::Ready) {
-        Ok(())
-    } else {
-        broken!("health_waits_for_readiness", "{of:?}: {life:?}")
-    }
-}
-
-/// What has to be seen has been seen, in this run, since it was last said what that is.
-fn up_means_ready(life: &Life, by: UpBy) -> Check {
-    if by == UpBy::Completion {
-        return completion_is_the_end_of_the_last(life);
-    }
-    if life.start.unready == (by == UpBy::Ready) && life.start.unready == life.start.seen {
-        Ok(())
-    } else {
-        broken!("up_means_ready", "by {by:?}: {life:?}")
-    }
-}
-
-/// Only silence for as long as the policy allows, or longer where it asked for that, or its own word.
-fn the_watchdog_waits_its_time(life: &Life, now: Mono) -> Check {
-    match life.watchdog {
-        Some(due) if now >= due || life.triggered => Ok(()),
-        due => broken!("the_watchdog_waits_its_time", "now {now:?}, due {due:?}: {life:?}"),
-    }
-}
-
-/// Nobody who hangs is missed.
-pub(crate) fn the_watchdog_is_watched(ledger: &Ledger, deadline: Option<Mono>) -> Check {
-    match ledger.lives.values().filter_map(|life| life.watchdog.filter(|_| life.alive)).min() {
-        Some(due) if deadline.is_none_or(|at| at > due) => {
-            broken!("the_watchdog_is_watched", "at {deadline:?}, due {due:?}")
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// A oneshot is up once its last command has ended well and nothing is left of it.
-fn completion_is_the_end_of_the_last(life: &Life) -> Check {
-    if life.completed && life.at_rest() {
-        Ok(())
-    } else {
-        broken!("completion_is_the_end_of_the_last", "{life:?}")
-    }
-}
-
-/// From the first on, each after one that has ended well; from the first again after anything else.
-fn commands_come_in_order(life: &Life, command: Command) -> Check {
-    let commands = &life.policy.commands;
-    let first = if commands.start_pre.is_empty() { Command::Exec(0) } else { Command::StartPre(0) };
-    let next = match life.command {
-        Command::StartPre(at) if at + 1 < commands.start_pre.len() => Command::StartPre(at + 1),
-        Command::StartPre(_) => Command::Exec(0),
-        Command::Exec(at) => Command::Exec(at + 1),
-        Command::Reload(_) => return broken!("commands_come_in_order", "{life:?}"),
-    };
-    let passed = life.end.as_ref().is_some_and(|end| !end.unexpected && !end.report_due) && life.passes;
-    if command == first || (passed && !life.completed && command == next) {
-        Ok(())
-    } else {
-        broken!("commands_come_in_order", "{command:?} after {life:?}")
-    }
-}
-
-fn unready_is_no_failure(life: &Life) -> Check {
-    if life.start.unready { broken!("unready_is_no_failure", "{life:?}") } else { Ok(()) }
-}
-
-/// Nobody is told that it is up before.
-pub(crate) fn up_is_ready(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
-    for view in views {
-        let unready = ledger.lives.get(&view.service).is_some_and(|life| life.start.unready);
-        if unready && view.state == StateView::Up {
-            return broken!("up_is_ready", "{view:?}");
-        }
-    }
-    Ok(())
 }
 
 // ---- clients
