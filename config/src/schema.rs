@@ -20,7 +20,10 @@ pub(crate) const SERVICE: Schema = Schema {
     known: &[
         "description",
         "exec",
+        "exec_start_pre",
+        "exec_reload",
         "type",
+        "remain_after_exit",
         "working_directory",
         "environment",
         "environment_files",
@@ -43,11 +46,9 @@ pub(crate) const SERVICE: Schema = Schema {
         "instances",
     ],
     planned: &[
-        "exec_start_pre",
         "exec_start_post",
         "exec_stop",
         "exec_stop_post",
-        "exec_reload",
         "requires",
         "wants",
         "after",
@@ -57,7 +58,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "binds_to",
         "watch",
         "sandbox",
-        "remain_after_exit",
         "on_keeper_death",
     ],
 };

@@ -7,7 +7,7 @@ use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
 use crate::event::{Change, Event, Redefinition, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
-use crate::service::{Actual, Cx, Service, Want};
+use crate::service::{Actual, Child, Cx, Service, Want};
 use crate::time::{Chance, Mono};
 use crate::view::{Awaited, Effect, HealthView, NextView, StateView, View};
 
@@ -97,6 +97,9 @@ impl Core {
             }
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
+            }
+            Event::RunEnded { service, generation, number, ok } => {
+                self.with_run(now, service, generation, out, |s, cx| s.run_ended(cx, number, ok));
             }
             Event::Ready { service, generation } => {
                 self.with_run(now, service, generation, out, Service::said_ready);
@@ -322,8 +325,9 @@ fn view(service: &Service) -> View {
         restarts: service.attempt,
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
+        command: service.command,
         health: health_view(service, health),
-        reloading: child.is_some_and(|child| child.reloading.is_some()),
+        reloading: child.is_some_and(Child::is_reloading),
         next: service.next(),
     }
 }
@@ -334,6 +338,7 @@ fn state_view(service: &Service) -> StateView {
         Actual::Spawning(_) => StateView::Spawning,
         Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
+        Actual::Exited => StateView::Exited,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
         Actual::Ending(ending) if ending.is_inherited() => StateView::Stopping(StopCause::EarlierLife),
         Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
@@ -345,7 +350,7 @@ fn state_view(service: &Service) -> StateView {
 fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
     let Some(policy) = &service.policy.health else { return HealthView::None };
     let Some(health) = health else {
-        let awaited = service.child().is_some_and(|child| child.readiness.is_some());
+        let awaited = service.child().is_some_and(Child::is_unarmed);
         return if awaited { HealthView::Starting } else { HealthView::None };
     };
     match health.failures() {
@@ -361,8 +366,12 @@ impl Service {
     fn next(&self) -> Option<(NextView, Mono)> {
         match &self.actual {
             Actual::Ending(ending) if ending.is_inherited() => Some((NextView::Kill, ending.due())),
-            Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
-            Actual::Starting(child) if child.awaits() == Awaited::Ready => {
+            Actual::Down(_)
+            | Actual::Spawning(_)
+            | Actual::Exited
+            | Actual::Ending(_)
+            | Actual::Parked(_) => None,
+            Actual::Starting(child) if child.awaits() != Awaited::Health => {
                 // It is asked so often that the next time is no news.
                 Some((NextView::StartTimeout, self.start_ends(child)))
             }

@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{DownReason, StopCause};
+use crate::action::{Command, DownReason, StopCause};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -28,6 +28,8 @@ pub struct View {
     pub max_restarts: u32,
     /// Automatic restarts ever.
     pub restarts_total: u64,
+    /// Which command runs, or was the last to.
+    pub command: Command,
     /// What the health check says.
     pub health: HealthView,
     /// It says that it reloads its configuration.
@@ -60,6 +62,8 @@ pub enum StateView {
     Starting(Awaited),
     /// Up.
     Up,
+    /// Up, without a process: a oneshot that remains after its commands have ended well.
+    Exited,
     /// On its way down.
     Stopping(StopCause),
     /// The main process has ended; its report and its tree are being settled.
@@ -85,6 +89,8 @@ pub enum Awaited {
     Ready,
     /// The first success of its health check.
     Health,
+    /// The end of a command that is meant to end.
+    End,
 }
 
 /// What the health check says.

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
+use mcpd_core::action::{Command, DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Change, Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId};
@@ -16,7 +16,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
-                      fail unknown says \
+                      fail unknown says reload ran ranbad \
                       sready sreloading sstopping salive strigger sextend timeout live pend redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
@@ -31,6 +31,12 @@ fn policy(words: &[&str]) -> Policy {
         When::OnFailure
     };
     Policy {
+        commands: Commands {
+            start_pre: if has("pre") { vec![false, true] } else { vec![] },
+            oneshot: has("oneshot")
+                .then(|| Oneshot { exec: vec![false, true, false], remain: has("remain") }),
+            reload: if has("reload") { vec![true, false] } else { vec![] },
+        },
         start_timeout: Duration::from_secs(if has("quick") { 10 } else { 90 }),
         stop_timeout: Duration::from_secs(20),
         stop_signal: if has("kill") { 9 } else { 15 },
@@ -69,6 +75,7 @@ struct Bench {
     now: Mono,
     policy: Policy,
     probe: u64,
+    run: u64,
     request: u64,
 }
 
@@ -76,7 +83,7 @@ impl Bench {
     fn new(words: &[&str]) -> Self {
         let mut core = Core::new(1);
         core.handle(Mono(0), Event::Begun, &mut Vec::new());
-        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, request: 0 }
+        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, run: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -98,6 +105,9 @@ impl Bench {
         for action in &out {
             if let Action::Probe { probe, .. } = action {
                 self.probe = *probe;
+            }
+            if let Action::Run { number, .. } = action {
+                self.run = *number;
             }
         }
         out.iter().filter_map(show).collect::<Vec<_>>().join(" ")
@@ -138,6 +148,9 @@ impl Bench {
             "stop" => self.command(Verb::Stop),
             "restart" => self.command(Verb::Restart),
             "reset" => self.command(Verb::Reset),
+            "reload" => self.command(Verb::Reload),
+            "ran" => Event::RunEnded { service, generation, number: self.run, ok: true },
+            "ranbad" => Event::RunEnded { service, generation, number: self.run, ok: false },
             "signal" => self.command(Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
@@ -177,6 +190,12 @@ impl Bench {
                 let policy = with_health(policy(&["health"]).health);
                 Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
             }
+            // What is to run is a single command.
+            "pendone" => {
+                let (live, change) = (self.policy.clone(), Change::Definition);
+                let policy = Policy { commands: Commands::default(), ..self.policy.clone() };
+                Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
+            }
             "nohealth" => to(Change::Settings, with_health(None)),
             "health" => to(Change::Settings, with_health(policy(&["health"]).health)),
             "noready" => to(Change::Settings, with_ready(None)),
@@ -205,6 +224,7 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
                 Event::Ready { service, generation },
+                Event::RunEnded { service, generation, number: self.run, ok: true },
                 Event::Notified { service, generation, said: Said::Ready },
                 Event::Notified { service, generation, said: Said::Stopping },
                 Event::Notified { service, generation, said: Said::Trigger },
@@ -238,7 +258,9 @@ impl Bench {
             StateView::Spawning => "spawning".to_owned(),
             StateView::Starting(Awaited::Health) => "starting".to_owned(),
             StateView::Starting(Awaited::Ready) => "unready".to_owned(),
+            StateView::Starting(Awaited::End) => "running".to_owned(),
             StateView::Up => "up".to_owned(),
+            StateView::Exited => "exited".to_owned(),
             StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
             StateView::Ending { .. } => "ending".to_owned(),
             StateView::Backoff { failure } => format!("backoff({})", failure.map_or("clean", failed)),
@@ -267,6 +289,7 @@ fn down(why: DownReason) -> String {
         DownReason::Finished(_) => "finished".to_owned(),
         DownReason::Failed(failure) => format!("failed {}", failed(failure)),
         DownReason::Reset => "reset".to_owned(),
+        DownReason::Completed => "completed".to_owned(),
     }
 }
 
@@ -301,6 +324,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Stop => "stop",
         Verb::Restart => "restart",
         Verb::Reset => "reset",
+        Verb::Reload => "reload",
         Verb::Signal(..) => "signal",
     }
 }
@@ -311,13 +335,20 @@ fn follows(decision: Decision) -> String {
         What::Park(_) => "park".to_owned(),
         What::StayDown => "staydown".to_owned(),
         What::AsAsked => "asked".to_owned(),
+        What::GoOn => "goon".to_owned(),
     }
 }
 
 /// An action in the table's words; notes are left to the simulator.
 fn show(action: &Action) -> Option<String> {
     Some(match action {
-        Action::Spawn { generation, .. } => format!("spawn{generation}"),
+        Action::Spawn { generation, command: Command::Exec(0), .. } => format!("spawn{generation}"),
+        Action::Spawn { generation, command: Command::Exec(at), .. } => format!("exec{at}:{generation}"),
+        Action::Spawn { generation, command: Command::StartPre(at), .. } => format!("pre{at}:{generation}"),
+        Action::Spawn { command: Command::Reload(_), .. } => "never".to_owned(),
+        Action::Run { number, command: Command::Reload(at), .. } => format!("reload{at}:{number}"),
+        Action::Run { .. } => "never".to_owned(),
+        Action::EndRun { number, .. } => format!("endrun{number}"),
         Action::Signal { signal, whom: Whom::Group, .. } => format!("sig{signal}"),
         Action::Signal { signal, whom: Whom::Main, .. } => format!("main{signal}"),
         Action::Settle { .. } => "settle".to_owned(),
@@ -347,6 +378,8 @@ fn answer(outcome: &Outcome) -> String {
         Outcome::Superseded { by } => format!("superseded {}", verb(*by)),
         Outcome::Removed => "removed".to_owned(),
         Outcome::NotRunning => "notrunning".to_owned(),
+        Outcome::NoReload => "noreload".to_owned(),
+        Outcome::ReloadFailed => "reloadfailed".to_owned(),
         Outcome::ShuttingDown => "shuttingdown".to_owned(),
         Outcome::Unknown => "unknown".to_owned(),
     }
@@ -369,7 +402,7 @@ struct Block {
 
 const POLICIES: &[&str] = &[
     "never", "always", "limit", "health", "quick", "report", "kill", "retry", "ready", "told", "notify",
-    "watchdog",
+    "watchdog", "pre", "oneshot", "remain", "reload",
 ];
 
 fn blocks() -> Vec<Block> {

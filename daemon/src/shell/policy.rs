@@ -3,11 +3,19 @@
 use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, ReadySpec, RestartWhen};
 use mcpd_core::Policy;
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, RestartPolicy, When};
 
 pub(super) fn policy(spec: &ServiceSpec) -> Policy {
     let restart = &spec.restart;
     Policy {
+        commands: Commands {
+            start_pre: spec.exec_start_pre.iter().map(|command| command.ignore_failure).collect(),
+            reload: spec.exec_reload.iter().map(|command| command.ignore_failure).collect(),
+            oneshot: spec.oneshot.as_ref().map(|oneshot| Oneshot {
+                exec: oneshot.exec.iter().map(|command| command.ignore_failure).collect(),
+                remain: oneshot.remain_after_exit,
+            }),
+        },
         start_timeout: spec.start_timeout,
         stop_timeout: spec.stop_timeout,
         stop_signal: spec.stop_signal.number(),

@@ -47,6 +47,7 @@ impl Shell {
         let generation = run.generation;
         let starts = self.core.view(service).is_some_and(|view| match view.state {
             StateView::Spawning | StateView::Starting(Awaited::Ready | Awaited::Health) => true,
+            StateView::Starting(Awaited::End) | StateView::Exited => false,
             StateView::Down(_)
             | StateView::Up
             | StateView::Stopping(_)

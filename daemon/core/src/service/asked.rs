@@ -9,6 +9,7 @@ impl Service {
             Verb::Restart => self.asked_to_restart(cx, request),
             Verb::Stop => self.asked_to_stop(cx, request),
             Verb::Reset => self.asked_to_reset(cx, request),
+            Verb::Reload => self.asked_to_reload(cx, request),
             Verb::Signal(signal, whom) => self.asked_to_signal(cx, request, signal, whom),
         }
     }
@@ -39,14 +40,16 @@ impl Service {
         if self.refuses_start(cx, request) {
             return;
         }
-        if let Actual::Up(_) = self.actual {
+        if self.counts_as_up() {
             self.want = Want::Up;
             self.reply(cx, request, Outcome::Already);
             return;
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Start));
         self.wanted_anew();
-        if !self.started_anew(cx, request) {
+        // A start between two of its commands is one that is on its way.
+        let goes_on = matches!(&self.actual, Actual::Ending(ending) if ending.goes_on());
+        if goes_on || !self.started_anew(cx, request) {
             self.supersede_stops(cx, Verb::Start);
             self.wait_for_up(request, self.generation);
         }
@@ -56,7 +59,7 @@ impl Service {
     /// may be. False, and nothing done, where a process is there or on its way.
     fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId) -> bool {
         match &mut self.actual {
-            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
+            Actual::Down(_) | Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
                 self.wait_for_up(request, self.generation);
             }
@@ -66,6 +69,9 @@ impl Service {
             }
             Actual::Ending(ending) => {
                 ending.start_now = true;
+                if ending.break_off() {
+                    self.postpone_starts();
+                }
                 self.wait_for_up(request, self.generation + 1);
             }
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => return false,
@@ -120,7 +126,9 @@ impl Service {
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => self.answer_down(cx),
-            Actual::Backoff { .. } | Actual::Parked(_) => self.go_down(cx, DownReason::Stopped),
+            Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
+                self.go_down(cx, DownReason::Stopped);
+            }
             Actual::Starting(child) | Actual::Up(child) => {
                 let child = child.clone();
                 self.stop_child(cx, child, cause);
@@ -147,7 +155,10 @@ impl Service {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten; what time does not mend is none of them.
             Actual::Ending(ending)
-                if !matches!(ending.decision.what, What::AsAsked | What::Park(ParkReason::CannotStart)) =>
+                if !matches!(
+                    ending.decision.what,
+                    What::AsAsked | What::GoOn | What::Park(ParkReason::CannotStart)
+                ) =>
             {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
                 ending.mind_what_lacks();
@@ -156,6 +167,7 @@ impl Service {
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => {}
@@ -190,6 +202,7 @@ impl Service {
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Backoff { .. }
             | Actual::Parked(_) => {}
         }

@@ -41,6 +41,7 @@ impl Service {
             },
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
@@ -54,7 +55,8 @@ impl Service {
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
         let End { exit, pid, started, cause, rung, start_now, permanent } = end;
-        let failure = self.failure_of(exit, cause);
+        let passed = self.passed(exit, cause);
+        let failure = if passed { None } else { self.failure_of(exit, cause) };
         let asked = match cause {
             None | Some(StopCause::Failure(_) | StopCause::Announced) => self.want == Want::Down || start_now,
             Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
@@ -62,6 +64,8 @@ impl Service {
         };
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
+        } else if passed {
+            Decision { what: What::GoOn, attempt: 0, max: self.policy.restart.max_restarts }
         } else if permanent {
             // Whatever `restart.when` says: a reason to look at is of more use than the same failure again.
             let what = What::Park(ParkReason::CannotStart);
@@ -71,7 +75,7 @@ impl Service {
         };
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
-        let by_itself = matches!(cause, None | Some(StopCause::Announced));
+        let by_itself = !passed && matches!(cause, None | Some(StopCause::Announced));
         let crash = failure.is_some() || (by_itself && always && !asked);
         let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
@@ -140,7 +144,7 @@ impl Service {
     }
 
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
-        let (service, generation) = (self.id, self.generation);
+        let (service, generation, command) = (self.id, self.generation, self.command);
         let Actual::Ending(ending) = &mut self.actual else { return };
         let Report::Draining { crash, .. } = ending.report else { return };
         match ending.failure.filter(|_| crash) {
@@ -155,6 +159,7 @@ impl Service {
                     started: ending.started,
                     ended: ending.ended,
                     decision: ending.decision,
+                    command,
                 })));
             }
             None => {
@@ -217,7 +222,7 @@ impl Service {
                 | StopCause::EarlierLife,
             ) => false,
         };
-        if ended_by_itself {
+        if ended_by_itself && !ending.goes_on() {
             // Who waited for this run to be up learns that it is not going to be.
             let generation = self.generation;
             let outcome = Outcome::StartFailed {
@@ -228,7 +233,7 @@ impl Service {
             };
             self.answer(cx, |goal| match goal {
                 Goal::Up { generation: wanted } => (wanted <= generation).then(|| outcome.clone()),
-                Goal::Down => None,
+                Goal::Down | Goal::Reloaded { .. } => None,
             });
         }
         if self.want == Want::Down {
@@ -259,6 +264,7 @@ impl Service {
                 }
             }
             What::Park(why) => self.park(cx, why),
+            What::GoOn => self.go_on(cx),
             What::StayDown | What::AsAsked => {
                 self.want = Want::Down;
                 let why = match (ending.failure, ending.exit) {

@@ -5,18 +5,21 @@ use super::*;
 impl Service {
     pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32, at: Mono) {
         let Actual::Spawning(spawning) = &self.actual else { return };
-        let replace = spawning.replace;
+        let (replace, nature) = (spawning.replace, spawning.nature);
         let started = at.min(cx.now);
         self.note(cx, NoteKind::Started { pid });
         let child = Child {
             pid,
             started,
+            nature,
             probes: 0,
             readiness: None,
             health: None,
             watchdog: None,
             extended: None,
             reloading: None,
+            runs: 0,
+            beside: None,
         };
         if self.want == Want::Down {
             let cause = if self.removing {

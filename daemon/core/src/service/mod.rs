@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `configured` | what does the configuration say of it? |
 //! | `asked` | what do people ask? |
+//! | `commands` | which command is next? |
 //! | `ready` | is the start over? |
+//! | `hooks` | what runs beside it? |
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
@@ -15,9 +17,11 @@
 //! | `due` | what does time bring? |
 
 mod asked;
+mod commands;
 mod configured;
 mod due;
 mod ending;
+mod hooks;
 mod inherited;
 mod living;
 mod notify;
@@ -25,9 +29,11 @@ mod ready;
 
 use std::time::Duration;
 
+use self::commands::Nature;
+use self::hooks::Beside;
 use self::ready::Readiness;
 use crate::action::{
-    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
+    Action, Command, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
 };
 use crate::event::{
     DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, Said, ServiceId,
@@ -70,6 +76,8 @@ pub(crate) enum Actual {
     /// A process that is not ready yet; or whose health check has not succeeded yet, in its start period.
     Starting(Child),
     Up(Child),
+    /// Up without a process: a oneshot that remains.
+    Exited,
     Stopping(Stopping),
     /// The main process is dead, the run is not settled.
     Ending(Box<Ending>),
@@ -83,6 +91,7 @@ pub(crate) enum Actual {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawning {
     asked: Mono,
+    nature: Nature,
     /// A reload changed what it runs meanwhile: if nothing comes of this start, the new one is tried at once.
     outdated: bool,
     /// And what comes of it is replaced as soon as it is there.
@@ -95,6 +104,7 @@ pub(crate) struct Spawning {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) started: Mono,
+    nature: Nature,
     /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
     /// one's probe must not pass for an answer to the new one's.
     probes: u64,
@@ -108,6 +118,10 @@ pub(crate) struct Child {
     extended: Option<Mono>,
     /// It says that it reloads, and is believed until then.
     pub(crate) reloading: Option<Mono>,
+    /// Commands beside this run so far.
+    runs: u64,
+    /// The one that runs.
+    beside: Option<Beside>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -175,6 +189,10 @@ enum Goal {
         generation: u64,
     },
     Down,
+    /// A whole reload that begins no earlier than it was asked for; `next`: not the one that runs, but the next.
+    Reloaded {
+        next: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -188,6 +206,10 @@ pub(crate) struct Service {
     pub(crate) actual: Actual,
     pub(crate) since: Mono,
     pub(crate) generation: u64,
+    /// Which command this generation is.
+    pub(crate) command: Command,
+    /// When the first command of this start was asked for.
+    begun: Mono,
     /// Automatic restarts in a row.
     pub(crate) attempt: u32,
     pub(crate) restarts_total: u64,
@@ -241,6 +263,8 @@ impl Service {
             actual: Actual::Down(DownReason::NeverStarted),
             since: now,
             generation: 0,
+            command: Command::Exec(0),
+            begun: now,
             attempt: 0,
             restarts_total: 0,
             removing: false,
@@ -259,6 +283,7 @@ impl Service {
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => self.counts_as_up(),
@@ -274,6 +299,7 @@ impl Service {
             }
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => None,
@@ -287,6 +313,7 @@ impl Service {
             Actual::Up(child) => Some((child, false)),
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
@@ -294,13 +321,14 @@ impl Service {
         }
     }
 
-    /// Nothing runs and nothing is owed.
+    /// Nothing runs, nothing is owed, and it is not up.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_) => false,
         }
@@ -309,7 +337,7 @@ impl Service {
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         match &self.actual {
-            Actual::Down(_) | Actual::Parked(_) => None,
+            Actual::Down(_) | Actual::Exited | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
@@ -322,7 +350,9 @@ impl Service {
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
                 let patience = self.patience_ends(child);
-                earliest([probe, self.counts_until(child), patience, child.watchdog, child.reloading])
+                let beside = child.beside.as_ref().map(Beside::deadline);
+                let counts = self.counts_until(child);
+                earliest([probe, counts, patience, child.watchdog, child.reloading, beside])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -353,7 +383,7 @@ impl Service {
 
     /// Nothing else ends this start before.
     fn start_may_time_out(&self, child: &Child) -> bool {
-        child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
+        child.nature.passes || child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
     }
 
     /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
@@ -369,7 +399,7 @@ impl Service {
         let generation = self.generation;
         let waited_for = self.waiters.iter().any(|waiter| match waiter.goal {
             Goal::Up { generation: wanted } => wanted <= generation,
-            Goal::Down => false,
+            Goal::Down | Goal::Reloaded { .. } => false,
         });
         let patience = if self.trusted_when_up() { SETTLE } else { self.policy.start_timeout };
         waited_for.then(|| child.started + patience)
@@ -404,7 +434,8 @@ impl Service {
         self.note(cx, kind);
     }
 
-    fn enter(&mut self, cx: &Cx<'_>, actual: Actual) {
+    fn enter(&mut self, cx: &mut Cx<'_>, mut actual: Actual) {
+        self.leave_beside(cx, &mut actual);
         self.since = cx.now;
         self.actual = actual;
     }
@@ -444,7 +475,7 @@ impl Service {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
             Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::Done),
-            Goal::Down => None,
+            Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
 
@@ -453,7 +484,7 @@ impl Service {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
             Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::NotUpInTime),
-            Goal::Down => None,
+            Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
 
@@ -461,16 +492,30 @@ impl Service {
         self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Done));
     }
 
+    /// A start from its first command on.
     fn spawn(&mut self, cx: &mut Cx<'_>) {
         if let Some(next) = self.next_policy.take() {
             self.policy = next;
         }
+        self.begun = cx.now;
+        self.spawn_command(cx, self.policy.commands.first(), true);
+    }
+
+    fn spawn_command(&mut self, cx: &mut Cx<'_>, command: Command, first: bool) {
         self.generation += 1;
+        self.command = command;
         self.note(cx, NoteKind::Spawning);
-        cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
+        cx.out.push(Action::Spawn { service: self.id, generation: self.generation, command, first });
+        let nature = self.policy.commands.nature(command);
         self.enter(
             cx,
-            Actual::Spawning(Spawning { asked: cx.now, outdated: false, replace: false, slow: false }),
+            Actual::Spawning(Spawning {
+                asked: cx.now,
+                nature,
+                outdated: false,
+                replace: false,
+                slow: false,
+            }),
         );
     }
 

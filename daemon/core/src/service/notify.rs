@@ -90,6 +90,7 @@ impl Service {
             }
             Actual::Down(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::{Exit, Policy, Said};
 
@@ -51,6 +51,7 @@ impl Dice {
     pub(crate) fn policy(&mut self) -> Policy {
         let ms = Duration::from_millis;
         Policy {
+            commands: self.commands(),
             start_timeout: ms(self.pick(&[200, 500, 2_000, 10_000, 90_000])),
             stop_timeout: ms(self.pick(&[0, 200, 2_000, 10_000])),
             stop_signal: self.pick(&[15, 15, 15, 2, 9]),
@@ -81,6 +82,19 @@ impl Dice {
             ready: if self.percent(40) { Some(self.ready()) } else { None },
             health: if self.percent(60) { Some(self.health()) } else { None },
             watchdog: if self.percent(30) { Some(self.watchdog()) } else { None },
+        }
+    }
+
+    pub(crate) fn commands(&mut self) -> Commands {
+        let mut some = |most: u64| {
+            let count = 1 + self.below(most);
+            (0..count).map(|_| self.percent(30)).collect::<Vec<_>>()
+        };
+        let (start_pre, exec, reload) = (some(2), some(3), some(2));
+        Commands {
+            start_pre: if self.percent(20) { start_pre } else { vec![] },
+            reload: if self.percent(50) { reload } else { vec![] },
+            oneshot: self.percent(15).then(|| Oneshot { exec, remain: self.percent(50) }),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::Probing;
 use mcpd_core::action::StopCause;
+use mcpd_core::action::{Command, DownReason, Probing, UpBy};
 use mcpd_core::event::Change;
 use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
@@ -130,7 +130,26 @@ pub(crate) struct Life {
     pub(crate) reset: bool,
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
+    /// Which command runs, or was the last to.
+    pub(crate) command: Command,
+    /// It is meant to end.
+    pub(crate) passes: bool,
+    /// Its failure is ignored.
+    pub(crate) forgiven: bool,
+    /// The last of a oneshot's commands has ended well.
+    pub(crate) completed: bool,
+    /// Between two commands of a start that goes on.
+    pub(crate) between: bool,
+    /// Up without a process.
+    pub(crate) remains: bool,
     pub(crate) start: Start,
+    /// The command that runs beside it, and how many there were.
+    pub(crate) beside: Option<u64>,
+    pub(crate) runs: u64,
+    /// The last of them that was heard of ended well.
+    pub(crate) ran_well: bool,
+    /// The failure of the last one that was started is ignored.
+    pub(crate) run_forgiven: bool,
     /// Its start ends no earlier.
     pub(crate) extended: Option<Mono>,
     /// Its time to end was over.
@@ -174,7 +193,17 @@ impl Life {
             reset: true,
             last_note: None,
             health: None,
+            command: Command::Exec(0),
+            passes: false,
+            forgiven: false,
+            completed: false,
+            between: false,
+            remains: false,
             start: Start::default(),
+            beside: None,
+            runs: 0,
+            ran_well: false,
+            run_forgiven: false,
             extended: None,
             time_is_up: false,
             watchdog: None,
@@ -200,9 +229,12 @@ impl Life {
 
     fn effect(&self, change: Change) -> Effect {
         let waits = self.wait.is_some() || self.parked;
-        let goes_on = self.owed || (self.alive && self.stop.is_none());
+        let between = self.between && !self.settled;
+        let goes_on = self.owed || (self.alive && self.stop.is_none()) || between || self.remains;
         match change {
             Change::Settings => Effect::Live,
+            Change::Definition if self.remains => Effect::Pending,
+            Change::Replace if self.remains => Effect::Restart,
             _ if self.at_rest() && (self.parked || (waits && self.down_since.is_none())) => Effect::Start,
             _ if self.at_rest() || self.down_since.is_some() => Effect::Live,
             Change::Definition if goes_on => Effect::Pending,
@@ -251,6 +283,7 @@ impl Ledger {
                 life.removing = false;
                 life.outdated = life.owed;
                 life.replaced = true;
+                life.between = false;
                 life.foreseen = None;
                 life.policy = Rc::new((**policy).clone());
                 life.next_policy = None;
@@ -271,14 +304,14 @@ impl Ledger {
                 life.foreseen = Some(life.effect(to.change));
                 life.replaced = to.change == Change::Replace || (life.replaced && !life.at_rest());
                 // A process, or the start of one, keeps what it was started with.
-                let runs = life.owed || life.alive || !life.settled;
+                let runs = life.owed || life.alive || !life.settled || life.remains;
                 let in_force = if runs { &to.live } else { &to.policy };
                 life.next_policy = runs.then(|| Rc::new(to.policy.clone()));
                 let health_changed = life.policy.health != in_force.health;
                 let ready_changed = life.policy.ready != in_force.ready;
                 let watchdog_changed = life.policy.watchdog != in_force.watchdog;
                 life.policy = Rc::new(in_force.clone());
-                let starts = life.alive && life.stop.is_none() && life.up.is_none();
+                let starts = life.alive && life.stop.is_none() && life.up.is_none() && !life.passes;
                 if ready_changed && starts {
                     let unready = life.policy.ready.is_some();
                     life.start = Start { unready, ..Start::default() };
@@ -286,7 +319,7 @@ impl Ledger {
                     life.up = (!unready && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
                 }
-                if health_changed && !life.start.unready {
+                if health_changed && !life.start.unready && !life.passes {
                     life.rearm(now);
                     if life.alive && life.policy.health.is_none() && life.up.is_none() {
                         life.up = Some(now);
@@ -298,8 +331,10 @@ impl Ledger {
                 }
                 if to.change != Change::Settings {
                     life.counters_reset();
-                    // Only a new definition that waits behind a living process starts nothing.
-                    let waits = to.change == Change::Definition && life.alive && life.stop.is_none();
+                    // Only a new definition that waits behind what goes on starts nothing.
+                    life.between &= to.change == Change::Definition && life.down_since.is_none();
+                    let goes_on = (life.alive && life.stop.is_none()) || life.between || life.remains;
+                    let waits = to.change == Change::Definition && goes_on;
                     life.asked |= !waits;
                     life.outdated |= life.owed;
                     if life.parked {
@@ -329,10 +364,12 @@ impl Ledger {
                     life.alive = true;
                     // Had nothing come of this start, the new definition would have been tried; now it waits.
                     life.asked &= life.replaced;
+                    life.outdated &= life.replaced;
                     life.rearm(*at);
                     life.spawned = Some(*at);
-                    life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
-                    life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
+                    let unready = life.policy.ready.is_some() && !life.passes;
+                    life.start = Start { unready, ..Start::default() };
+                    life.up = (!unready && !life.passes && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
                 }
             }
@@ -357,6 +394,13 @@ impl Ledger {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if let Some(end) = &mut life.end {
                     end.recorded = true;
+                }
+            }
+            Event::RunEnded { service, generation, number, ok } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.beside == Some(*number) {
+                    life.beside = None;
+                    life.ran_well = *ok;
                 }
             }
             Event::Ready { service, generation } => {
@@ -419,6 +463,7 @@ impl Ledger {
             }
             Verb::Restart => {
                 life.want_up();
+                life.between = false;
                 life.asked |= !life.owed || life.outdated;
                 life.counters_reset();
             }
@@ -431,6 +476,7 @@ impl Ledger {
                 life.counters_reset();
                 life.parked = false;
             }
+            Verb::Reload => {}
             Verb::Signal(..) => life.person_signals = true,
         }
     }
@@ -438,12 +484,19 @@ impl Ledger {
     /// Takes down what the core answered, after it was judged.
     pub(crate) fn done(&mut self, now: Mono, action: &Action) {
         match action {
-            Action::Spawn { service, generation } => {
+            Action::Spawn { service, generation, command, first } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
-                if let Some(next) = life.next_policy.take() {
+                if let Some(next) = life.next_policy.take_if(|_| *first) {
                     life.policy = next;
                 }
                 life.generation = *generation;
+                life.command = *command;
+                life.passes =
+                    life.policy.commands.oneshot.is_some() || matches!(command, Command::StartPre(_));
+                life.forgiven = life.forgives();
+                life.completed = false;
+                life.between = false;
+                life.remains = false;
                 life.owed = true;
                 life.settled = false;
                 life.asked = false;
@@ -454,6 +507,7 @@ impl Ledger {
                 life.wait = None;
                 life.health = None;
                 life.start = Start::default();
+                (life.beside, life.runs) = (None, 0);
                 life.extended = None;
                 life.time_is_up = false;
                 life.watchdog = None;
@@ -484,6 +538,19 @@ impl Ledger {
                         Probing::Health => health.out = Some(*probe),
                     }
                 }
+            }
+            Action::Run { service, number, command, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                (life.beside, life.runs) = (Some(*number), *number);
+                life.run_forgiven = match command {
+                    Command::Reload(at) => life.policy.commands.reload.get(*at) == Some(&true),
+                    Command::StartPre(_) | Command::Exec(_) => false,
+                };
+            }
+            Action::EndRun { service, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.beside = None;
+                life.ran_well = false;
             }
             Action::Reply { request, .. } => {
                 self.pending.remove(request);
@@ -588,7 +655,51 @@ impl Life {
         }
     }
 
+    /// A command that is meant to end has ended well: what comes next?
+    fn passed(&self, exit: Option<Exit>) -> bool {
+        let well = exit.is_some_and(|exit| self.policy.success.holds(exit));
+        self.passes && self.stop.is_none() && (well || self.forgiven)
+    }
+
+    fn forgives(&self) -> bool {
+        let commands = &self.policy.commands;
+        match self.command {
+            Command::StartPre(at) => commands.start_pre.get(at) == Some(&true),
+            Command::Reload(_) => false,
+            Command::Exec(at) => {
+                commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.exec.get(at) == Some(&true))
+            }
+        }
+    }
+
+    fn was_last(&self) -> bool {
+        let oneshot = self.policy.commands.oneshot.as_ref();
+        match (self.command, oneshot) {
+            (Command::Exec(at), Some(oneshot)) => at + 1 >= oneshot.exec.len(),
+            (Command::StartPre(_) | Command::Reload(_), _) | (Command::Exec(_), None) => false,
+        }
+    }
+
     fn ended(&mut self, now: Mono, exit: Option<Exit>) {
+        if self.passed(exit) {
+            self.end = Some(End {
+                at: now,
+                policy: Rc::clone(&self.policy),
+                grace: self.policy.stop_timeout,
+                report_due: false,
+                noted: false,
+                report_asked: None,
+                recorded: false,
+                forgotten: false,
+                permanent: false,
+                unexpected: false,
+                drained: false,
+                lacks: None,
+            });
+            self.completed = self.was_last();
+            self.between = self.down_since.is_none() && !self.asked;
+            return;
+        }
         let cause = self.stop.map(|(_, cause, _)| cause);
         let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
@@ -665,6 +776,16 @@ impl Life {
             }
             NoteKind::Killing => self.time_is_up = true,
             NoteKind::Parked(_) => self.parked = true,
+            NoteKind::Up { by: UpBy::Completion, .. } => {
+                self.remains = true;
+                self.counters_reset();
+            }
+            NoteKind::Down(why) => {
+                self.remains = false;
+                if *why == DownReason::Completed {
+                    self.counters_reset();
+                }
+            }
             NoteKind::Up { .. } => {
                 self.up = Some(now);
                 self.start = Start::default();

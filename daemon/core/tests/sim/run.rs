@@ -8,6 +8,7 @@ use mcpd_core::{Action, Event, Mono, NoteKind};
 
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
+use super::starting;
 use super::subject::{Flaw, Subject};
 use super::world::{Next, World};
 
@@ -284,8 +285,8 @@ impl Run {
         self.out = actions;
         let deadline = self.subject.next_deadline(now);
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
-        invariants::the_watchdog_is_watched(&self.ledger, deadline)?;
-        invariants::up_is_ready(&self.ledger, self.subject.views())?;
+        starting::the_watchdog_is_watched(&self.ledger, deadline)?;
+        starting::up_is_ready(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;
         invariants::down_is_reached(&self.ledger, now, self.slept)
     }
