@@ -137,8 +137,6 @@ pub(crate) const RESOURCES: Schema = Schema {
         "nice",
         "oom_score_adjust",
         "cpu_affinity",
-    ],
-    planned: &[
         "memory_max",
         "memory_high",
         "memory_swap_max",
@@ -147,4 +145,5 @@ pub(crate) const RESOURCES: Schema = Schema {
         "cpu_weight",
         "io_weight",
     ],
+    planned: &[],
 };

@@ -2,6 +2,7 @@
 //!
 //! It reads nothing but what it is given; [`crate::load`] brings the texts.
 
+mod cgroup;
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;

@@ -181,6 +181,7 @@ mod tests {
             since: "2026-11-22T10:28:01Z".into(),
             cgroup: None,
             tree: Some(Tree::Session),
+            usage: None,
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             pending: Vec::new(),
             reason: None,

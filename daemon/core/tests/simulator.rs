@@ -108,7 +108,7 @@ fn worlds_reach_everything() {
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart Parked.Lacking
-        Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
+        Failure.Exit Failure.Signal Failure.Oom Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
@@ -159,6 +159,8 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
+    let oom = ["what_the_kernel_killed_is_reported_so", "crash_is_reported_before_the_next_spawn"];
+    noticed(Flaw::OverlooksOom, &oom);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time", "the_watchdog_is_watched"]);

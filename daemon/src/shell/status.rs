@@ -34,6 +34,11 @@ impl Shell {
         Some(self.service_status(self.now(), &self.core.view(id)?, self.entries.get(&id)?))
     }
 
+    /// The cgroup of its run, where whoever asks may look at what that uses.
+    pub(super) fn cgroup_of(&self, id: ServiceId) -> Option<sys::Cgroup> {
+        self.children.cgroup(self.entries.get(&id)?.run.as_ref()?.key).cloned()
+    }
+
     pub(super) fn daemon_status(&self) -> DaemonStatus {
         let dropped = self.entries.keys().map(|id| self.logs.dropped(id.0)).sum();
         DaemonStatus {
@@ -143,6 +148,7 @@ impl Shell {
             since: wall(view.since),
             tree: entry.run.as_ref().map(|_| if cgroup.is_some() { Tree::Cgroup } else { sys::TREE }),
             cgroup: cgroup.map(|cgroup| cgroup.path().display().to_string()),
+            usage: None,
             command: entry.command(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,

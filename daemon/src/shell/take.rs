@@ -47,6 +47,9 @@ impl Shell {
                 }
                 self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
+            Message::Limited { service, generation, limited } => {
+                self.limited(service, generation, limited);
+            }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),
             Message::Log(event) => self.log_event(event),
@@ -95,7 +98,8 @@ impl Shell {
             Ask::Status(names, reply) => drop(reply.send(self.status_document(&names))),
             Ask::Known(name, reply) => drop(reply.send(self.select(&[name]).map(drop))),
             Ask::ServiceStatus(name, reply) => {
-                let found = self.names.get(&name).and_then(|id| Some((*id, self.status_of(*id)?)));
+                let found = self.names.get(&name);
+                let found = found.and_then(|id| Some((*id, self.status_of(*id)?, self.cgroup_of(*id))));
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
             Ask::Find(name, reply) => {
@@ -174,6 +178,8 @@ impl Shell {
                         told_main_pid: false,
                         triggered: false,
                         exit: None,
+                        allowances: started.allowances,
+                        limiting: false,
                         tails: None,
                         began: Mono(started.began),
                         secrets: started.secrets,
@@ -183,6 +189,8 @@ impl Shell {
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
+                // A reload may have changed them meanwhile.
+                self.limit(service);
                 self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
                 let at = Mono(started.began);
@@ -219,13 +227,13 @@ impl Shell {
                 sys::Collected::Main { key, exit } => match self.owners.get(&key) {
                     Some(Owner::Service { service, generation }) => {
                         let (service, generation) = (*service, *generation);
-                        let how = core_exit(&exit);
+                        let (how, oom) = (core_exit(&exit), exit.oom);
                         if let Some(run) =
                             self.entries.get_mut(&service).and_then(|entry| entry.run(generation))
                         {
                             run.exit = Some(exit);
                         }
-                        self.events.push_back(Event::Exited { service, generation, exit: how });
+                        self.events.push_back(Event::Exited { service, generation, exit: how, oom });
                     }
                     Some(Owner::Helper(_)) => self.helper_exited(key, &exit),
                     None => {}

@@ -55,6 +55,8 @@ pub(crate) struct End {
     pub(crate) drained: bool,
     /// It was told in time that it lacks something; whether the policy then wants it parked.
     pub(crate) lacks: Option<bool>,
+    /// The kernel killed something of it, and nothing else had failed before.
+    pub(crate) oom: bool,
 }
 
 /// An announced restart.
@@ -340,17 +342,17 @@ impl Ledger {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
-                    life.ended(now, None);
+                    life.ended(now, None, false);
                     if let Some(end) = &mut life.end {
                         end.permanent = *permanent;
                     }
                 }
             }
-            Event::Exited { service, generation, exit } => {
+            Event::Exited { service, generation, exit, oom } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.alive {
                     life.alive = false;
-                    life.ended(now, Some(*exit));
+                    life.ended(now, Some(*exit), *oom);
                 }
             }
             Event::CrashRecorded { service, generation } => {
@@ -588,11 +590,12 @@ impl Life {
         }
     }
 
-    fn ended(&mut self, now: Mono, exit: Option<Exit>) {
+    fn ended(&mut self, now: Mono, exit: Option<Exit>, oom: bool) {
         let cause = self.stop.map(|(_, cause, _)| cause);
         let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
+            _ if oom => true,
             (Some(exit), None | Some(StopCause::Announced)) => {
                 // Who says that it stops and is asked to start again meanwhile may end well.
                 let meant = cause.is_some() && self.asked;
@@ -616,6 +619,7 @@ impl Life {
             permanent: false,
             drained: false,
             lacks: None,
+            oom: oom && !matches!(cause, Some(StopCause::Failure(_))),
         });
     }
 
@@ -635,6 +639,7 @@ impl Life {
             permanent: false,
             drained: false,
             lacks: None,
+            oom: false,
         });
     }
 

@@ -56,6 +56,8 @@ pub(crate) enum Flaw {
     GivesUp,
     /// Does not care for what a service says that it lacks.
     HearsNothing,
+    /// Takes a kill for want of memory for any other end.
+    OverlooksOom,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Takes every answer for a good one.
@@ -109,6 +111,9 @@ impl Subject {
             ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
             (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
                 Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
+            }
+            (Flaw::OverlooksOom, Event::Exited { service, generation, exit, .. }) => {
+                Event::Exited { service, generation, exit, oom: false }
             }
             (Flaw::HearsNothing, Event::Lacks { .. }) => return,
             (Flaw::FinishesEarly, Event::Shutdown) => {
