@@ -11,10 +11,11 @@
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
-//! | `hooks` | how is a command carried out that runs beside a service? |
+//! | `hooks`, `around` | how is a command carried out that runs beside a service, or around it? |
 //! | `notify` | who speaks for which service? |
 //! | `ready` | what has to be seen before a service counts as up? |
 
+mod around;
 mod commands;
 mod earlier;
 mod entry;
@@ -75,6 +76,8 @@ enum Owner {
     },
     /// A health probe's program.
     Helper(probe::Helper),
+    /// A command around a service.
+    Around(around::Place),
 }
 
 /// Everything the loop's task owns.

@@ -58,6 +58,10 @@ impl Service {
     /// Where nothing runs, or what runs is on its way down, a start and a restart are the same: a new process as soon as
     /// may be. False, and nothing done, where a process is there or on its way.
     fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId) -> bool {
+        if self.actual == Actual::Exited && self.leaves_exited(cx, StopCause::Restart) {
+            self.wait_for_up(request, self.generation + 1);
+            return true;
+        }
         match &mut self.actual {
             Actual::Down(_) | Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.spawn(cx);
@@ -71,6 +75,7 @@ impl Service {
                 ending.start_now = true;
                 if ending.break_off() {
                     self.postpone_starts();
+                    self.abandon_start_post(cx);
                 }
                 self.wait_for_up(request, self.generation + 1);
             }
@@ -126,9 +131,12 @@ impl Service {
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => self.answer_down(cx),
-            Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
-                self.go_down(cx, DownReason::Stopped);
+            Actual::Exited => {
+                if !self.leaves_exited(cx, cause) {
+                    self.go_down(cx, DownReason::Stopped);
+                }
             }
+            Actual::Backoff { .. } | Actual::Parked(_) => self.go_down(cx, DownReason::Stopped),
             Actual::Starting(child) | Actual::Up(child) => {
                 let child = child.clone();
                 self.stop_child(cx, child, cause);
@@ -144,7 +152,10 @@ impl Service {
                     StopCause::Failure(_) | StopCause::EarlierLife => {}
                 }
             }
-            Actual::Ending(ending) => ending.start_now = false,
+            Actual::Ending(ending) => {
+                ending.start_now = false;
+                self.abandon_start_post(cx);
+            }
         }
     }
 
@@ -160,7 +171,8 @@ impl Service {
                     What::AsAsked | What::GoOn | What::Park(ParkReason::CannotStart)
                 ) =>
             {
-                ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+                let exit = ending.blame.map_or(ending.exit, |blame| blame.exit);
+                ending.decision = self.policy.restart.decide(ending.failure, exit, 0, cx.chance);
                 ending.mind_what_lacks();
             }
             Actual::Down(_)
@@ -188,15 +200,16 @@ impl Service {
     /// Everything at once: SIGKILL to whatever lives.
     pub(crate) fn hurry(&mut self, cx: &mut Cx<'_>) {
         match &mut self.actual {
-            Actual::Stopping(stopping) => {
-                if let Rung::Asked(_) = stopping.rung {
-                    stopping.rung = Rung::Asked(cx.now);
-                }
-            }
+            Actual::Stopping(stopping) => match stopping.step {
+                Step::Ladder(Rung::Asked(_)) => stopping.step = Step::Ladder(Rung::Asked(cx.now)),
+                Step::Ladder(Rung::Killed(_)) => {}
+                Step::Beside(_) => self.abandon_beside(cx),
+            },
             Actual::Ending(ending) => {
                 if let Rung::Asked(_) = ending.rung {
                     ending.rung = Rung::Asked(cx.now);
                 }
+                self.abandon_beside(cx);
             }
             Actual::Down(_)
             | Actual::Spawning(_)

@@ -84,13 +84,14 @@ impl Service {
                     ending.start_now = up;
                     if ending.break_off() {
                         self.postpone_starts();
+                        self.abandon_start_post(cx);
                     }
                 }
             }
             // It was wanted up and its definition was in the way, or may have been.
             Actual::Backoff { .. } => self.spawn(cx),
             Actual::Exited => {
-                if change == Change::Replace {
+                if change == Change::Replace && !self.leaves_exited(cx, StopCause::Changed) {
                     self.spawn(cx);
                 }
             }
@@ -112,9 +113,8 @@ impl Service {
         }
         child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
-            let mut child = child.clone();
-            self.arm_watchdog(cx, &mut child);
-            self.enter(cx, Actual::Up(child));
+            let child = child.clone();
+            self.up_at_once(cx, child);
         }
     }
 

@@ -18,8 +18,8 @@ impl Service {
             watchdog: None,
             extended: None,
             reloading: None,
-            runs: 0,
             beside: None,
+            up_by: None,
         };
         if self.want == Want::Down {
             let cause = if self.removing {
@@ -78,7 +78,7 @@ impl Service {
             if starting {
                 self.become_up(cx, UpBy::Health);
             }
-            self.answer_up(cx);
+            self.answer_if_up(cx);
             self.reset_if_stable(cx);
         }
     }

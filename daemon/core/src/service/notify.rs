@@ -69,8 +69,8 @@ impl Service {
         let cause = StopCause::Announced;
         self.reset_if_stable(cx);
         self.note(cx, NoteKind::Stopping { why: cause });
-        let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
+        let step = Step::Ladder(Rung::Asked(cx.now + self.policy.stop_timeout));
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, step, blame: None, start_now: false }));
     }
 
     /// Each limit that runs ends that late at the earliest; none is shortened, and after SIGKILL there is none.
@@ -84,7 +84,7 @@ impl Service {
                 }
             }
             Actual::Stopping(stopping) if !cx.hurry => {
-                if let Rung::Asked(limit) = &mut stopping.rung {
+                if let Step::Ladder(Rung::Asked(limit)) = &mut stopping.step {
                     *limit = at.max(*limit);
                 }
             }
