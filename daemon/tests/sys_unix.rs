@@ -623,6 +623,32 @@ fn descendants_that_left_the_session_are_found_with_their_own_descendants() {
     assert_eq!(other.all(), "");
 }
 
+/// A command around a run, and what it leaves in its own session without a word of the run in its environment.
+#[test]
+fn what_a_part_of_a_run_leaves_is_left_by_the_run() {
+    let mut lab = Lab::new();
+    let _ = lab.start(1, &shell(1, "exit 0"));
+    assert_eq!(lab.exit_of(1).code, Some(0));
+    let script = "env -i /bin/sleep 1000 > /dev/null 2>&1 & echo $!; exec /bin/sleep 1000";
+    let plan = SpawnPlan { cgroup: lab.children.cgroup(1).cloned(), ..shell(1, script) };
+    let Spawned { process, stdout, stderr } = sys::spawn(&plan).unwrap();
+    let mut part = Started { pid: process.id(), stdout, stderr };
+    lab.children.adopt(2, process, &run_id(1));
+    lab.children.join(2, 1);
+    let child: u32 = part.line().parse().unwrap();
+    lab.collect_until("the program", |children, _| {
+        let all = children.living(1);
+        // The shell that becomes `env` and then `sleep` is its child all along.
+        all.iter().map(|one| one.pid).eq([part.pid.min(child), part.pid.max(child)])
+    });
+    lab.children.signal(2, SIGKILL, Whom::Main).unwrap();
+    assert_eq!(lab.exit_of(2).signal, Some(SIGKILL));
+    assert_eq!(lab.children.living(1).iter().map(|one| one.pid).collect::<Vec<_>>(), [child]);
+    lab.kill_leftovers(1);
+    // It went with the run.
+    assert_eq!(lab.children.leftovers(2), 0);
+}
+
 #[test]
 fn one_that_belonged_through_its_parent_is_known_after_the_parent_died() {
     let mut lab = Lab::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::action::Command;
+use mcpd_core::event::RunEnd;
 use mcpd_core::{Event, Finding, ServiceId};
 
 use super::Shell;
@@ -53,7 +54,8 @@ impl Shell {
                 entry.beside_detail = Some(verdict.detail);
             }
         }
-        self.events.push_back(Event::RunEnded { service, generation, number, ok });
+        let end = if ok { RunEnd::Well } else { RunEnd::Badly(None) };
+        self.events.push_back(Event::RunEnded { service, generation, number, end });
     }
 
     /// Nobody waits for it any more.

@@ -13,11 +13,12 @@
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
-//! | `hooks` | how is a command carried out that runs beside a service? |
+//! | `hooks`, `around` | how is a command carried out that runs beside a service, or around it? |
 //! | `notify` | who speaks for which service? |
 //! | `ready` | what has to be seen before a service counts as up? |
 //! | `watched` | which files are of interest, and what changed? |
 
+mod around;
 mod commands;
 mod earlier;
 mod entry;
@@ -81,6 +82,8 @@ enum Owner {
     },
     /// A health probe's program.
     Helper(probe::Helper),
+    /// A command around a service.
+    Around(around::Place),
 }
 
 /// Everything the loop's task owns.

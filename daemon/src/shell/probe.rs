@@ -111,7 +111,16 @@ impl Shell {
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);
         let spec = spec.clone();
-        self.spawner.submit(Job { key, spec, run_id, command: None, probe: Some(argv), variables });
+        self.spawner.submit(Job {
+            key,
+            spec,
+            run_id,
+            command: None,
+            probe: Some(argv),
+            variables,
+            part: None,
+            speaks: false,
+        });
         tokio::spawn(async move {
             let verdict = mind(key, timeout, started, ended, &outbox).await;
             let _ = outbox.send(report(verdict)).await;

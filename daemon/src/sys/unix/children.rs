@@ -69,6 +69,8 @@ struct Run {
     /// What it had left at the last look.
     leftovers: HashSet<Member>,
     cgroup: Option<Cgroup>,
+    /// What it and its descendants are, they are of that run.
+    part_of: Option<Key>,
 }
 
 impl Children {
@@ -114,8 +116,19 @@ impl Children {
                 number_reused: false,
                 leftovers: HashSet::new(),
                 cgroup,
+                part_of: None,
             },
         );
+    }
+
+    /// From now on the process of `part`, which was started with the run id of `whole` and in its cgroup, and whatever
+    /// comes of it, belongs to `whole`.
+    pub fn join(&mut self, part: Key, whole: Key) {
+        if let Some(run) = self.runs.get_mut(&part) {
+            run.part_of = Some(whole);
+            // A signal to this part is none to the whole.
+            run.cgroup = None;
+        }
     }
 
     /// Reaps all that is dead and adds it to `out`. To be called after SIGCHLD, which tells of any number of children
@@ -200,7 +213,8 @@ impl Children {
             }
             if stat.parent == own {
                 let run_id = proc_files::run_id_now(pid)?;
-                return self.runs.iter().find(|(_, run)| run.run_id == run_id).map(|(&key, _)| key);
+                let is = |run: &Run| run.run_id == run_id && run.part_of.is_none();
+                return self.runs.iter().find(|(_, run)| is(run)).map(|(&key, _)| key);
             }
             at = stat.parent;
         }
@@ -238,22 +252,26 @@ impl Children {
 
     /// `with_main`: a main process that lives is one of them, and what hangs below it is.
     fn members(&mut self, key: Key, with_main: bool) -> Vec<Member> {
-        let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
-        // A process with the leader's number: as long as its session or group has members, no other can get it.
-        if run.ended && !run.number_reused {
-            run.number_reused = proc_files::stat(run.pid).is_some();
+        let (mut leaders, mut parts) = (Vec::new(), Vec::new());
+        for (&other, run) in &mut self.runs {
+            if other != key && run.part_of != Some(key) {
+                continue;
+            }
+            // A process with the leader's number: as long as its session or group has members, no other can get it.
+            if run.ended && !run.number_reused {
+                run.number_reused = proc_files::stat(run.pid).is_some();
+            }
+            leaders.extend((!run.number_reused).then_some(run.pid));
+            parts.extend((other != key && !run.ended).then_some(run.pid));
         }
-        let estate = Estate {
-            leader: run.pid,
-            number_reused: run.number_reused,
-            run_id: &run.run_id,
-            known: &run.leftovers,
-        };
+        let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
+        let estate = Estate { leaders: &leaders, run_id: &run.run_id, known: &run.leftovers };
         let living = &self.living;
         let main = (!run.ended).then_some(run.pid);
         let mut members = descendants::living(&estate, |family| {
             let mut roots = strangers(family, living);
             roots.extend(main.filter(|_| with_main));
+            roots.extend(&parts);
             roots
         });
         if let Some(cgroup) = &run.cgroup {
@@ -282,6 +300,9 @@ impl Children {
         if !run.ended {
             self.living.remove(&run.pid);
         }
+        // A part that still lives is on its own now.
+        self.runs.retain(|_, part| part.part_of != Some(key) || !part.ended);
+        self.runs.values_mut().filter(|part| part.part_of == Some(key)).for_each(|part| part.part_of = None);
         run.cgroup
     }
 

@@ -22,11 +22,10 @@ const WALK_LIMIT: usize = 8;
 
 /// A run whose leader is dead.
 pub(super) struct Estate<'a> {
-    /// The leader's pid, which was also the number of its session and group.
-    pub(super) leader: libc::pid_t,
-    /// The leader is reaped, and its number is in use again: its session and group, which pin the number, are gone, and
-    /// the number tells nothing any more.
-    pub(super) number_reused: bool,
+    /// The pids of its leaders, which are also the numbers of their sessions and groups: of the main process and of the
+    /// commands around it. Not one that is reaped and whose number is in use again: its session and group, which pin the
+    /// number, are gone, and the number tells nothing any more.
+    pub(super) leaders: &'a [libc::pid_t],
     /// The run's id in the environment.
     pub(super) run_id: &'a [u8],
     /// Those found at the last look. One that had belonged only through its parent is recognised by this once the
@@ -108,8 +107,8 @@ impl<'a> Walk<'a> {
             Some(run_id) => run_id == self.estate.run_id,
             // It was started without it, or belongs to another user and may not be asked.
             None => {
-                !self.estate.number_reused
-                    && (stat.session == self.estate.leader || stat.group == self.estate.leader)
+                let leaders = self.estate.leaders;
+                leaders.contains(&stat.session) || leaders.contains(&stat.group)
             }
         }
     }
