@@ -114,9 +114,9 @@ struct State {
 }
 
 impl Spawner {
-    /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say things
-    /// about themselves, or why there is none, `cgroups` where runs have theirs, or why there are none; `answer` is called
-    /// on one of the threads.
+    /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say
+    /// things about themselves, or why there is none, `cgroups` where runs have theirs, or why there are none; `answer`
+    /// is called on one of the threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
@@ -286,8 +286,8 @@ fn run(
     Ok(Started { spawned, program, seen, began, secrets, cgroup, cgroup_trouble, allowances })
 }
 
-/// Whether a start failed because its own limit leaves no memory for it: then it looks as if the system had none, or the
-/// step before the program was killed. Another try would end the same way.
+/// Whether a start failed because its own limit leaves no memory for it: then it looks as if the system had none, or
+/// the step before the program was killed. Another try would end the same way.
 fn too_little_memory(error: &sys::SpawnError, cgroup: &sys::Cgroup, allowances: &[sys::Allowance]) -> bool {
     let limited = allowances.iter().any(|allowance| allowance.resource == sys::Resource::MemoryMax);
     let before = matches!(error.step, sys::SpawnStep::Process | sys::SpawnStep::Setup);

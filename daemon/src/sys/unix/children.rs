@@ -391,8 +391,8 @@ impl Reaped {
         libc::WIFSIGNALED(self.status) && libc::WTERMSIG(self.status) == libc::SIGKILL
     }
 
-    /// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now includes
-    /// whatever this process died of.
+    /// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now
+    /// includes whatever this process died of.
     fn exit(&self, rss_floor_bytes: u64, cgroup: Option<&Cgroup>) -> Exit {
         let signaled = libc::WIFSIGNALED(self.status);
         let max_rss_bytes = u64::try_from(self.usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
