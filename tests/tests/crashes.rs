@@ -131,17 +131,19 @@ fn a_leak_shows_in_the_report() {
     let sandbox = Sandbox::new(
         r#"
         [service.a]
-        exec = ["@fixture", "leak", "2000", "--max", "200"]
+        exec = ["@fixture", "leak", "2000", "--max", "210"]
         restart = { when = "never" }
         "#,
     );
     let daemon = sandbox.start();
     daemon.wait_state("a", State::Up);
     let pid = daemon.pid_of("a");
-    wait_for("200 MiB to be there", || {
+    // The kernel counts per processor and adds up now and then: its last word falls short of what it says here by less
+    // than a MiB, and the report goes by that.
+    wait_for("205 MiB to be there", || {
         let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
         let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-        pages * 4096 >= 200 * MIB
+        pages * 4096 >= 205 * MIB
     });
     processes::signal(pid, Signal::KILL);
     let report = daemon.wait_crashes("a", 1).remove(0);
