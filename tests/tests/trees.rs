@@ -113,6 +113,39 @@ fn without_cgroups_nothing_is_left_either() {
     nothing_is_left(&sandbox, daemon);
 }
 
+/// What takes long to die is not there any more when the next start comes: neither it nor what it holds. Its environment
+/// is gone long before.
+#[test]
+fn the_next_start_waits_for_what_dies_slowly() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["/bin/sh", "-c", """
+            read big < @dir/big && kill -0 $big && echo overlap >> @dir/overlap
+            setsid dd if=/dev/zero of=/dev/null bs=500M &
+            echo $! > @dir/big
+            exec sleep 1000"""]
+        restart = { delay = "1ms", jitter = 0 }
+        "#,
+    );
+    let Some(daemon) = Daemon::without_cgroups(&sandbox) else { return };
+    daemon.wait_state("a", State::Up);
+    let big = || std::fs::read_to_string(sandbox.path("big")).unwrap_or_default().trim().parse::<u32>();
+    for generation in 1..=3 {
+        daemon.wait_status("a", "up", |now| now.state == State::Up && now.generation == generation);
+        wait_for("dd to be large", || {
+            let Ok(big) = big() else { return false };
+            let statm = std::fs::read_to_string(format!("/proc/{big}/statm")).unwrap_or_default();
+            let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+            pages * 4096 >= 500 << 20
+        });
+        processes::signal(big().unwrap(), Signal::KILL);
+        processes::signal(daemon.pid_of("a"), Signal::KILL);
+    }
+    daemon.wait_status("a", "up", |now| now.state == State::Up && now.generation == 4);
+    assert!(!sandbox.path("overlap").exists(), "a start found what the last one had left");
+}
+
 fn event(daemon: &Daemon<'_>, service: &str, name: &str) -> Event {
     daemon.wait_event(&format!("{service}: {name}"), |event| {
         event.event == name && event.service.as_deref() == Some(service)

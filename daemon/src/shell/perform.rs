@@ -132,15 +132,10 @@ impl Shell {
             let _ = outbox.blocking_send(Message::Drained { service, generation, tails });
         });
         self.logs.drain(service.0, generation, done);
-        let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) else {
+        if self.entries.get_mut(&service).and_then(|entry| entry.run(generation)).is_none() {
             return;
-        };
-        let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
-        run.settling = left > 0;
-        if left > 0 {
-            run.left = self.children.living(run.key);
         }
-        self.events.push_back(Event::TreeLeft { service, generation, left });
+        self.look_at_tree(service);
         self.collect();
     }
 

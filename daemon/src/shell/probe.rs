@@ -149,11 +149,7 @@ impl Shell {
     }
 
     pub(super) fn helper_exited(&mut self, key: sys::Key, exit: &sys::Exit) {
-        // Whatever it left behind goes with it: probes come again and again.
-        if self.children.leftovers(key) > 0 {
-            self.children.signal_leftovers(key, SIGKILL);
-        }
-        self.children.forget(key);
+        self.end_helpers_tree(key);
         if let Some(Owner::Helper(mut helper)) = self.owners.remove(&key)
             && let Some(ended) = helper.ended.take()
         {

@@ -10,6 +10,7 @@ use super::entry::Run;
 use super::message::{Ask, Found, Message, Recorded};
 use super::reload::Wanted;
 use super::report::stamp;
+use super::tree::Tree;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
 use crate::scribe::Level;
@@ -177,7 +178,7 @@ impl Shell {
                         tails: None,
                         began: Mono(started.began),
                         secrets: started.secrets,
-                        settling: false,
+                        tree: Tree::default(),
                         left: Vec::new(),
                         killed: std::collections::BTreeMap::new(),
                     });
@@ -235,16 +236,6 @@ impl Shell {
         }
         if orphans {
             self.look_again();
-        }
-    }
-
-    /// Some orphan ended: what is left of the trees that are being settled?
-    fn look_again(&mut self) {
-        for (service, entry) in &mut self.entries {
-            let Some(run) = entry.run.as_mut().filter(|run| run.settling) else { continue };
-            let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
-            run.settling = left > 0;
-            self.events.push_back(Event::TreeLeft { service: *service, generation: run.generation, left });
         }
     }
 

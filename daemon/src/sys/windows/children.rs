@@ -158,8 +158,14 @@ impl Children {
 
     /// How many processes of an ended run still live. The host of its hidden console may be one: that ends by itself
     /// when the last process of the console has.
-    pub fn leftovers(&mut self, key: Key) -> usize {
-        self.runs.get(&key).map_or(0, |run| run.process.job.living())
+    /// Never `None` here: the job knows.
+    pub fn leftovers(&mut self, key: Key) -> Option<usize> {
+        Some(self.runs.get(&key).map_or(0, |run| run.process.job.living()))
+    }
+
+    /// Nobody: the job knows.
+    pub fn doubtful(&mut self, _key: Key) -> Vec<Named> {
+        Vec::new()
     }
 
     /// Everything that lives of a run, its main process included, in the order of pids.
