@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::{Health, ServiceStatus, State};
-use mcpd_tests::wait::wait_for;
+use mcpd_tests::wait::{patience, wait_for, wait_until};
 use mcpd_tests::{Sandbox, binaries, processes};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
@@ -232,6 +232,72 @@ fn tcp_and_exec_probes() {
     wait_for("the probe's processes to be gone", || {
         pids.lines().all(|pid| !processes::exists(pid.parse().unwrap()))
     });
+}
+
+/// Trap 7 of docs/traps.md, probes that leak: what a probe's program leaves behind ends with it, in a session of its own
+/// and with an environment of its own too, whether it ended by itself or its time was over.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_probe_leaves_nothing_behind() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.ends]
+        exec = ["@fixture", "run"]
+        health = { exec = ["/bin/sh", "-c", "echo . >> @dir/ends; setsid sleep 1001 & exit 0"], interval = "20ms" }
+        [service.hangs]
+        exec = ["@fixture", "run"]
+        health = { exec = ["/bin/sh", "-c", "echo . >> @dir/hangs; setsid sleep 1002 & exec sleep 1003"], interval = "20ms", timeout = "100ms", action = "report" }
+        "#,
+    );
+    let left = |what: &str| {
+        let sleeps = processes::marked(sandbox.mark()).into_iter().filter(|process| process.name == "sleep");
+        let words = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        sleeps.filter(|process| words(process.pid).windows(4).any(|word| word == what.as_bytes())).count()
+    };
+    let both = [Some(sandbox.start()), None];
+    for (round, daemon) in both.into_iter().enumerate() {
+        let Some(daemon) = daemon.or_else(|| mcpd_tests::Daemon::without_cgroups(&sandbox)) else { return };
+        for name in ["ends", "hangs"] {
+            let asked = || std::fs::read_to_string(sandbox.path(name)).unwrap_or_default().lines().count();
+            wait_for("twenty probes", || asked() >= 20 * (round + 1));
+        }
+        // Of the probe that is under way, and of the one before it that is being ended.
+        for sleep in ["1001", "1002", "1003"] {
+            wait_for("what the last probes left to be gone", || left(sleep) <= 2);
+        }
+        let _ = daemon.ctl(&["stop", "ends", "hangs"]).expect(0);
+        wait_for("no probe to be left", || ["1001", "1002", "1003"].iter().all(|sleep| left(sleep) == 0));
+    }
+}
+
+/// Trap 7 of docs/traps.md: a probe ends with the run that it asks about, not when its time is over.
+#[test]
+fn a_probe_does_not_outlive_its_run() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/probe"], interval = "10ms", timeout = "1h" }
+        [service.b]
+        exec = ["@fixture", "run"]
+        ready.exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/ready"]
+        ready.timeout = "1h"
+        restart.when = "never"
+        "#,
+    );
+    let daemon = sandbox.start();
+    let [probe, ready] = ["probe", "ready"].map(|name| {
+        wait_until(patience(), "all three processes of a probe", || {
+            let text = std::fs::read_to_string(sandbox.path(name)).unwrap_or_default();
+            let pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+            if pids.len() == 3 { Ok(pids) } else { Err(text) }
+        })
+    });
+    let _ = daemon.ctl(&["stop", "a"]).expect(0);
+    wait_for("the probe to be gone", || !probe.iter().any(|&pid| processes::lives(pid)));
+    processes::signal(daemon.pid_of("b"), Signal::KILL);
+    wait_for("the probe to be gone", || !ready.iter().any(|&pid| processes::lives(pid)));
+    daemon.wait_state("b", State::Down);
 }
 
 /// design.md section 4, `action = "report"`: said, not acted upon.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mcpd_core::action::Crash;
+use mcpd_core::view::StateView;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::{CrashReport, ProcessName};
 use serde_json::json;
@@ -104,6 +105,9 @@ impl Shell {
     }
 
     fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {
+        if self.core.view(service).is_some_and(|view| matches!(view.state, StateView::Stopping(_))) {
+            self.kill_helpers_of(service, generation);
+        }
         let Some(entry) = self.entries.get_mut(&service) else { return };
         let name = entry.name.clone();
         let Some(run) = entry.run(generation) else { return };
@@ -135,6 +139,7 @@ impl Shell {
         if self.entries.get_mut(&service).and_then(|entry| entry.run(generation)).is_none() {
             return;
         }
+        self.kill_helpers_of(service, generation);
         self.look_at_tree(service);
         self.collect();
     }
