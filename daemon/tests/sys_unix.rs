@@ -202,7 +202,8 @@ fn skipped(why: &str) {
     let _ = rustix::io::write(std::io::stderr(), line.as_bytes());
 }
 
-/// Whatever holds of a program holds of one that is started in a cgroup: this whole file again.
+/// Whatever holds of a program holds of one that is started in a cgroup: this whole file again. Trap 8 of
+/// docs/traps.md: it is there before its first instruction.
 #[test]
 fn the_same_holds_in_cgroups() {
     if cgroups().is_some() {
@@ -717,8 +718,8 @@ fn one_whose_first_thread_has_ended_is_known() {
     lab.kill_leftovers(2);
 }
 
-/// It forks a successor in a new session and ends, again and again, so that a look at its tree always races with it. On a
-/// busy machine whoever looks stands still while a hundred hops come and go.
+/// It forks a successor in a new session and ends, again and again, so that a look at its tree always races with it. On
+/// a busy machine whoever looks stands still while a hundred hops come and go.
 #[test]
 fn a_runaway_that_keeps_forking_away_is_never_lost_and_is_caught() {
     const HOPS: u64 = 1500;

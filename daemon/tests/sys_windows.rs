@@ -330,6 +330,7 @@ mod windows {
         assert_eq!(lab.exit_of(1).code, Some(0));
     }
 
+    /// Trap 16 of docs/traps.md: the supervisor does not hear it.
     fn ctrl_c_reaches_a_program_that_handles_it() {
         let mut lab = Lab::new();
         let mut started = lab.start(1, &plan(["handle"]));
@@ -365,6 +366,7 @@ mod windows {
         assert_eq!(lab.exit_of(2).code, Some(137));
     }
 
+    /// Trap 16 of docs/traps.md: what it started in its first moment is in the job.
     fn terminating_the_group_ends_the_whole_tree() {
         let mut lab = Lab::new();
         let mut started = lab.start(1, &plan(["tree", "wait"]));

@@ -55,8 +55,8 @@ fn refused(result: Result<Value, CallError>) -> mcpd_tests::proto::error::ErrorO
     }
 }
 
-/// "Only one mcpd per socket and state directory (lock; the second says who holds it)." And per directory of logs: trap 14
-/// of docs/traps.md, two writers of one file.
+/// "Only one mcpd per socket and state directory (lock; the second says who holds it)." And per directory of logs: trap
+/// 14 of docs/traps.md, two writers of one file.
 #[test]
 fn the_second_daemon_is_told_who_holds_it() {
     let sandbox = Sandbox::new(RUNS);
@@ -547,7 +547,7 @@ fn a_waiting_request_holds_nobody_up() {
 }
 
 /// "`daemon.reload` (re-reads the file; only services whose definition changed are touched)": however quickly one file
-/// follows the other, the last one is what is.
+/// follows the other, the last one is what is. Trap 24 of docs/traps.md.
 #[test]
 fn a_storm_of_reloads_ends_with_what_the_last_file_says() {
     let service = |name: &str| format!("[service.{name}]\nexec = [\"@fixture\", \"run\"]\n");

@@ -13,8 +13,8 @@ use mcpd_tests::{Daemon, Sandbox, binaries, processes};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// One of each: a plain program, a shell with children, a double fork with a session of its own, one that hears nothing,
-/// and one with a tree.
+/// One of each: a plain program, a shell with children, a double fork with a session of its own, one that hears
+/// nothing, and one with a tree.
 const EVERY_KIND: &str = r#"
     [service.plain]
     exec = ["@fixture", "record", "@dir/plain", "run"]
@@ -70,8 +70,8 @@ fn named(events: &[Event]) -> BTreeSet<u32> {
     events.iter().flat_map(|event| listed(event).iter().map(pid).collect::<Vec<_>>()).collect()
 }
 
-/// "each stops with zero processes left ... when mcpd itself is killed with SIGKILL and started again"; peers.md, pains 2
-/// and 11, trap 3 (whoever adopts the orphans).
+/// "each stops with zero processes left ... when mcpd itself is killed with SIGKILL and started again"; trap 3 of
+/// docs/traps.md: whoever adopts the orphans.
 fn nothing_runs_beside_the_next(start: Start) {
     let sandbox = Sandbox::new(EVERY_KIND);
     let Some(first) = start(&sandbox) else { return };
@@ -181,7 +181,7 @@ fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned()
 }
 
-/// "recognised by pid, start time and boot id, never by pid alone": peers.md, trap 2.
+/// "recognised by pid, start time and boot id, never by pid alone": trap 2 of docs/traps.md.
 #[test]
 fn a_number_that_means_somebody_else_now_is_left_alone() {
     let sandbox = Sandbox::new("[service.x]\nexec = [\"@fixture\", \"run\"]\n");

@@ -50,7 +50,8 @@ fn a_sick_server_is_restarted_with_its_verdicts_in_the_report() {
     daemon.wait_status("a", "healthy again", |now| now.health == Health::Healthy && now.generation >= 2);
 }
 
-/// "the hung process tree really is gone before the next start": stopped by SIGSTOP, deaf, with children.
+/// "the hung process tree really is gone before the next start": stopped by SIGSTOP, deaf, with children. Trap 5 of
+/// docs/traps.md: nothing of the old instance answers for the new one.
 #[test]
 fn a_hung_tree_is_gone_before_the_next_start() {
     let sandbox = at_address(
@@ -152,12 +153,15 @@ fn failures_that_end_in_time_change_nothing() {
     assert_eq!((end.generation, end.crash_count), (1, 0));
 }
 
-/// "expected status, JSON pointer equality, body regex; verdicts with cause"
+/// "expected status, JSON pointer equality, body regex; verdicts with cause". Trap 17 of docs/traps.md: a server that
+/// refuses is not healthy by that.
 #[test]
 fn an_answer_is_judged_by_status_json_and_body() {
     // name, how the server answers, what is expected of it, healthy?, what the verdict says
-    let table: [(&str, &[&str], &str, bool, &str); 11] = [
+    let table: [(&str, &[&str], &str, bool, &str); 13] = [
         ("any-2xx", &["--status", "204", "--body", ""], "", true, "204"),
+        ("absent", &["--status", "404"], "", false, "404"),
+        ("refused", &["--status", "401"], "", false, "401"),
         ("redirect", &["--status", "302"], "", false, "302"),
         ("status", &["--status", "404"], "expect_status = [404]", true, "404"),
         ("other-status", &["--status", "201"], "expect_status = [200]", false, "expected 200"),
@@ -234,8 +238,8 @@ fn tcp_and_exec_probes() {
     });
 }
 
-/// Trap 7 of docs/traps.md, probes that leak: what a probe's program leaves behind ends with it, in a session of its own
-/// and with an environment of its own too, whether it ended by itself or its time was over.
+/// Trap 7 of docs/traps.md, probes that leak: what a probe's program leaves behind ends with it, in a session of its
+/// own and with an environment of its own too, whether it ended by itself or its time was over.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_probe_leaves_nothing_behind() {
@@ -356,7 +360,8 @@ fn hanging_endpoints_do_not_delay_a_healthy_one() {
     assert!(threads.parse::<usize>().unwrap() <= 9, "{threads} threads");
 }
 
-/// A probe whose program cannot be started says nothing of the service: with `retries = 1`, a single failure would end it.
+/// A probe whose program cannot be started says nothing of the service: with `retries = 1`, a single failure would end
+/// it.
 #[test]
 fn a_probe_whose_program_is_gone_is_no_failure() {
     let sandbox = Sandbox::new(

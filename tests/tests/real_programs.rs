@@ -1,11 +1,11 @@
-//! Programs that the world runs, as services: they are ready when they say so, and nothing of their trees is left, however
-//! a life ends. With cgroups, where mcpd may have some, and without.
+//! Programs that the world runs, as services: they are ready when they say so, and nothing of their trees is left,
+//! however a life ends. With cgroups, where mcpd may have some, and without.
 //!
 //! Redis, PostgreSQL, nginx, gunicorn and npm are found on `PATH`, or `MCPD_TEST_REDIS`, `MCPD_TEST_POSTGRES`,
 //! `MCPD_TEST_NGINX` and `MCPD_TEST_GUNICORN` name the programs and `MCPD_TEST_LIBRARIES` a directory of libraries that
-//! they need. What would ask the network needs more: `MCPD_TEST_UVX` names `uvx`, `MCPD_TEST_NPX_CACHE` a cache of npm's
-//! that has `@modelcontextprotocol/server-everything`. What is absent is skipped, and that is said aloud; `.ci/run` brings
-//! all of it.
+//! they need. What would ask the network needs more: `MCPD_TEST_UVX` names `uvx`, `MCPD_TEST_NPX_CACHE` a cache of
+//! npm's that has `@modelcontextprotocol/server-everything`. What is absent is skipped, and that is said aloud;
+//! `.ci/run` brings all of it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
@@ -209,7 +209,7 @@ fn redis_says_that_it_is_ready() {
     for start in BOTH {
         let sandbox = Sandbox::new("");
         let address = sandbox.address();
-        sandbox.configure(&sandbox.fill(&format!(
+        sandbox.configure(&format!(
             r#"
             [service.redis]
             type = "notify"
@@ -221,7 +221,7 @@ fn redis_says_that_it_is_ready() {
             address.ip(),
             address.port(),
             libraries(),
-        )));
+        ));
         let answers = || ask(address, b"PING\r\n", 7) == b"+PONG\r\n";
         Program { sandbox: &sandbox, name: "redis", answers: &answers, processes: 1 }.whole_life(start);
     }
@@ -239,8 +239,8 @@ fn unprivileged() -> Option<(String, u32, u32)> {
     Some((name.to_owned(), fields.next().unwrap(), fields.next().unwrap()))
 }
 
-/// Its processes write their titles over their environment and have sessions of their own; the shared memory that the last
-/// of them holds keeps another server out.
+/// Its processes write their titles over their environment and have sessions of their own; the shared memory that the
+/// last of them holds keeps another server out.
 #[test]
 fn postgresql_says_that_it_is_ready_and_runs_as_its_user() {
     let Some(postgres) = program("MCPD_TEST_POSTGRES", "postgres") else { return };
@@ -267,7 +267,7 @@ fn postgresql_says_that_it_is_ready_and_runs_as_its_user() {
         }
         let made = init.stderr(fs::File::create(sandbox.path("initdb")).unwrap()).status().unwrap();
         assert!(made.success(), "{}", fs::read_to_string(sandbox.path("initdb")).unwrap());
-        sandbox.configure(&sandbox.fill(&format!(
+        sandbox.configure(&format!(
             r#"
             [service.postgres]
             type = "notify"
@@ -282,7 +282,7 @@ fn postgresql_says_that_it_is_ready_and_runs_as_its_user() {
             address.ip(),
             address.port(),
             libraries(),
-        )));
+        ));
         // It asks for encryption, which is refused or not, by a server that works.
         let answers = || matches!(&ask(address, &[0, 0, 0, 8, 4, 210, 22, 47], 1)[..], b"N" | b"S");
         Program { sandbox: &sandbox, name: "postgres", answers: &answers, processes: 5 }.whole_life(start);
@@ -309,7 +309,7 @@ fn nginx_conf(sandbox: &Sandbox, address: SocketAddr, says: &str) {
 }
 
 fn nginx(nginx: &Path, sandbox: &Sandbox, address: SocketAddr, more: &str) {
-    sandbox.configure(&sandbox.fill(&format!(
+    sandbox.configure(&format!(
         r#"
         [service.nginx]
         exec = ["{}", "-e", "stderr", "-p", "@dir", "-c", "@dir/nginx.conf"]
@@ -321,7 +321,7 @@ fn nginx(nginx: &Path, sandbox: &Sandbox, address: SocketAddr, more: &str) {
         "#,
         nginx.display(),
         libraries(),
-    )));
+    ));
 }
 
 /// When the master is killed, its workers go on and hold the port.
@@ -349,7 +349,7 @@ fn gunicorn_takes_its_workers_with_it() {
             "app.py",
             "def app(environ, start):\n    start('200 OK', [('Content-Type', 'text/plain')])\n    return [b'works']\n",
         );
-        sandbox.configure(&sandbox.fill(&format!(
+        sandbox.configure(&format!(
             r#"
             [service.gunicorn]
             type = "notify"
@@ -358,7 +358,7 @@ fn gunicorn_takes_its_workers_with_it() {
             restart = {{ delay = "10ms" }}
             "#,
             gunicorn.display(),
-        )));
+        ));
         // It says READY=1 with its socket open: who asks before a worker is there waits for one.
         let answers = || get(address, "/").ends_with("works");
         Program { sandbox: &sandbox, name: "gunicorn", answers: &answers, processes: 4 }.whole_life(start);
@@ -384,7 +384,7 @@ fn npm_run_takes_the_program_with_it() {
                 address.ip()
             ),
         );
-        sandbox.configure(&sandbox.fill(&format!(
+        sandbox.configure(&format!(
             r#"
             [service.npm]
             exec = ["{}", "run", "--no-update-notifier", "serve"]
@@ -395,7 +395,7 @@ fn npm_run_takes_the_program_with_it() {
             http = "http://{address}/"
             "#,
             npm.display(),
-        )));
+        ));
         let answers = || get(address, "/").ends_with("works");
         Program { sandbox: &sandbox, name: "npm", answers: &answers, processes: 3 }.whole_life(start);
     }
@@ -412,7 +412,7 @@ fn npx_takes_the_reference_server_with_it() {
         let sandbox = Sandbox::new("");
         // It listens on every address, so that it may be asked at any.
         let address = sandbox.address();
-        sandbox.configure(&sandbox.fill(&format!(
+        sandbox.configure(&format!(
             r#"
             [service.everything]
             exec = ["{}", "-y", "@modelcontextprotocol/server-everything", "streamableHttp"]
@@ -427,7 +427,7 @@ fn npx_takes_the_reference_server_with_it() {
             "#,
             npx.display(),
             address.port(),
-        )));
+        ));
         let answers = || get(address, "/mcp").starts_with("HTTP/1.1 400");
         Program { sandbox: &sandbox, name: "everything", answers: &answers, processes: 3 }.whole_life(start);
     }
@@ -443,7 +443,7 @@ fn uvx_takes_the_python_server_with_it() {
     for start in BOTH {
         let sandbox = Sandbox::new("");
         let address = sandbox.address();
-        sandbox.configure(&sandbox.fill(&format!(
+        sandbox.configure(&format!(
             r#"
             [service.studio]
             exec = ["{uvx}", "--offline", "--from", "mcp", "--with", "uvicorn", "python", "{}", "{}", "{}"]
@@ -456,7 +456,7 @@ fn uvx_takes_the_python_server_with_it() {
             script.display(),
             address.ip(),
             address.port(),
-        )));
+        ));
         let answers = || get(address, "/api/health").contains("healthy");
         Program { sandbox: &sandbox, name: "studio", answers: &answers, processes: 2 }.whole_life(start);
     }

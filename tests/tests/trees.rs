@@ -1,5 +1,5 @@
-//! Whatever a service starts ends with it, and what had to be killed for that is said. With cgroups, where mcpd may have
-//! some, and without.
+//! Whatever a service starts ends with it, and what had to be killed for that is said. With cgroups, where mcpd may
+//! have some, and without.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
@@ -12,8 +12,8 @@ use mcpd_tests::{Daemon, Sandbox, processes};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A shell with children of its own; `npm run`: a shell below a shell below which the program is; a parent that forks its
-/// workers beforehand; one that leaves its session; one that becomes a daemon in the way of old.
+/// A shell with children of its own; `npm run`: a shell below a shell below which the program is; a parent that forks
+/// its workers beforehand; one that leaves its session; one that becomes a daemon in the way of old.
 const SERVICES: &str = r#"
     [service.shell]
     exec = ["/bin/sh", "-c", "@fixture run & @fixture run & wait"]
@@ -64,8 +64,8 @@ fn none_lives(of: &BTreeSet<u32>, what: &str) {
     assert!(left.is_empty(), "{what}: {left:?} of {of:?}");
 }
 
-/// "npx, uvx, sh -c, npm run, gunicorn-like preforkers, a daemonising double fork: each stops with zero processes left, at
-/// stop, at restart, at mcpd's end", and when its main process dies. peers.md, pain 10.
+/// "npx, uvx, sh -c, npm run, gunicorn-like preforkers, a daemonising double fork: each stops with zero processes left,
+/// at stop, at restart, at mcpd's end", and when its main process dies.
 fn nothing_is_left(sandbox: &Sandbox, mut daemon: Daemon<'_>) {
     let all_whole =
         |generation| KINDS.map(|(service, count)| whole(sandbox, &daemon, service, count, generation));
@@ -113,8 +113,8 @@ fn without_cgroups_nothing_is_left_either() {
     nothing_is_left(&sandbox, daemon);
 }
 
-/// What takes long to die is not there any more when the next start comes: neither it nor what it holds. Its environment
-/// is gone long before.
+/// What takes long to die is not there any more when the next start comes: neither it nor what it holds. Its
+/// environment is gone long before.
 #[test]
 fn the_next_start_waits_for_what_dies_slowly() {
     let sandbox = Sandbox::new(

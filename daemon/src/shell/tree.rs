@@ -1,5 +1,5 @@
-//! What is left of the tree of a run whose main process is dead, and when is it looked at again? Whenever an orphan ends,
-//! and after a while where a look could not tell.
+//! What is left of the tree of a run whose main process is dead, and when is it looked at again? Whenever an orphan
+//! ends, and after a while where a look could not tell.
 
 use std::time::Duration;
 
