@@ -315,3 +315,30 @@ fn without_its_line_a_process_is_known_by_its_environment() {
 fn without_its_line_a_process_is_known_by_its_cgroup_too() {
     known_without_its_line(|sandbox| Some(sandbox.start()));
 }
+
+/// It forks a successor in a new session and ends, again and again: what an earlier life left is looked for until it is
+/// caught, and only then anything is started.
+#[test]
+fn a_runaway_of_an_earlier_life_is_caught() {
+    let sandbox = Sandbox::new("");
+    let hop = "#!/bin/sh\n[ -e @dir/go ] || exit\necho >> @dir/hops\nsetsid \"$0\" &\n";
+    let hop = sandbox.write("hop", hop);
+    std::fs::set_permissions(&hop, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    sandbox.touch("go");
+    sandbox.configure(
+        "[service.x]\nexec = [\"/bin/sh\", \"-c\", \"[ -e @dir/hops ] || setsid @dir/hop & exec sleep 1000\"]\n\
+         stop_timeout = \"100ms\"\n",
+    );
+    let hops = || std::fs::metadata(sandbox.path("hops")).map_or(0, |hops| hops.len());
+    let Some(first) = Daemon::without_cgroups(&sandbox) else { return };
+    wait_for("it to run", || hops() > 10);
+    first.kill_alone();
+    let second = Daemon::without_cgroups(&sandbox).unwrap();
+    second.wait_state("x", State::Up);
+    let after = hops();
+    // A program starts, asks and ends meanwhile: ten hops and more, if any is left.
+    let _ = second.ctl(&["status"]).expect(0);
+    assert_eq!(hops(), after, "it runs on");
+    assert_eq!(services(&sandbox, second.pid()), [second.pid_of("x")]);
+    sandbox.remove("go");
+}

@@ -6,6 +6,7 @@
 //! finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it, `cgroup_watch.rs`
 //! hears that it is empty.
 
+mod census;
 mod cgroup;
 mod cgroup_watch;
 mod children;

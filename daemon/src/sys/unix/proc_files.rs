@@ -6,18 +6,12 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use crate::sys::{RUN_ID_VARIABLE, SERVICE_VARIABLE};
 
 /// As much of an environment as is searched: the kernel's limit for arguments and environment is 6 MiB by default, and
 /// the daemon puts its variable among the first kilobytes.
 const ENVIRONMENT_LIMIT_BYTES: u64 = 1024 * 1024;
-/// A process in the middle of exec has no environment: for some ten microseconds, longer on a busy machine or when its
-/// file comes from a slow disk. Who can wait for it looks again after this, then after twice as long, ...
-const EXEC_FIRST_PAUSE: Duration = Duration::from_micros(50);
-/// ... up to this: 100 ms in all. A process that still has none then is not recognised.
-const EXEC_LAST_PAUSE: Duration = Duration::from_millis(51);
 /// In the kernel's flags of a process: it is on its way out (PF_EXITING).
 const EXITING: u32 = 0x4;
 /// In the kernel's flags of a process: a thread of the kernel's own (PF_KTHREAD).
@@ -88,27 +82,19 @@ pub(super) fn run_id(pid: libc::pid_t) -> Environment<Vec<u8>> {
     in_environment(pid, |bytes| variable(bytes, RUN_ID_VARIABLE).map(<[u8]>::to_vec))
 }
 
-/// The run id in a process's environment and the service's name. It waits for one that is in the middle of exec.
-pub(super) fn marks(pid: libc::pid_t) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-    let mut pause = EXEC_FIRST_PAUSE;
-    loop {
-        let marks = in_environment(pid, |bytes| {
-            let run_id = variable(bytes, RUN_ID_VARIABLE)?;
-            Some((run_id.to_vec(), variable(bytes, SERVICE_VARIABLE).map(<[u8]>::to_vec)))
-        });
-        match marks {
-            Environment::Says(marks) => return Some(marks),
-            Environment::Silent => return None,
-            Environment::Away => {
-                let ending = stat(pid).is_none_or(|stat| stat.dead || stat.exiting);
-                if ending || pause > EXEC_LAST_PAUSE {
-                    return None;
-                }
-            }
-        }
-        std::thread::sleep(pause);
-        pause *= 2;
-    }
+/// What mcpd writes into the environment of all that it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) run_id: Vec<u8>,
+    pub(super) service: Option<Vec<u8>>,
+}
+
+/// The marks in a process's environment.
+pub(super) fn marks(pid: libc::pid_t) -> Environment<Marks> {
+    in_environment(pid, |bytes| {
+        let run_id = variable(bytes, RUN_ID_VARIABLE)?.to_vec();
+        Some(Marks { run_id, service: variable(bytes, SERVICE_VARIABLE).map(<[u8]>::to_vec) })
+    })
 }
 
 fn in_environment<T>(pid: libc::pid_t, find: impl Fn(&[u8]) -> Option<T>) -> Environment<T> {
