@@ -50,6 +50,8 @@ fn replay(seed: u64) -> String {
     format!("MCPD_SIM_SEED={seed} cargo test -p mcpd-core --test simulator seeds -- --nocapture")
 }
 
+/// Traps 9 and 25 of docs/traps.md among others: commands from all sides at any step, and a machine that sleeps, so
+/// that time jumps.
 #[test]
 fn seeds() {
     if let Some(seed) = from_environment("MCPD_SIM_SEED") {

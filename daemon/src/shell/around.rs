@@ -140,17 +140,12 @@ impl Shell {
         self.owners.remove(&key);
         let Place { service, generation, .. } = place;
         let run = self.entries.get_mut(&service).and_then(|entry| entry.run(generation));
-        match run.map(|run| run.settling) {
+        match run.map(|run| run.tree.is_open()) {
             // It was a part of what is looked at.
             Some(true) => self.look_again(),
             Some(false) => {}
-            None => {
-                // The run is over, and what it left goes with it.
-                if self.children.leftovers(key) > 0 {
-                    self.children.signal_leftovers(key, SIGKILL);
-                }
-                self.children.forget(key);
-            }
+            // The run is over, and what it left goes with it.
+            None => self.end_helpers_tree(key),
         }
         let outbox = self.outbox.clone();
         let done = Box::new(move |tails| {

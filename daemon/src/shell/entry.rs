@@ -13,6 +13,7 @@ use mcpd_proto::log::LogLine;
 
 use super::around::{Around, Ran};
 use super::hooks::Beside;
+use super::tree::Tree;
 use crate::crash::lack::Lack;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
@@ -105,9 +106,9 @@ pub(super) struct Run {
     /// Shared with whoever examines them.
     pub(super) tails: Option<Arc<Tails>>,
     pub(super) secrets: Secrets,
-    /// Processes were left after the main one ended: look again whenever one of them ends.
-    pub(super) settling: bool,
-    /// Who they were at the first look.
+    /// What of it is left after the main process ended.
+    pub(super) tree: Tree,
+    /// Who was left at the first look that found somebody.
     pub(super) left: Vec<sys::Named>,
     /// Whom SIGKILL went to, by pid.
     pub(super) killed: BTreeMap<u32, String>,
@@ -135,7 +136,7 @@ impl Run {
             tails: None,
             began,
             secrets,
-            settling: false,
+            tree: Tree::default(),
             left: Vec::new(),
             killed: BTreeMap::new(),
         }

@@ -39,7 +39,7 @@ impl Shell {
         let spec = entry.spec.clone();
         entry.beside_detail = None;
         let report = move |verdict| Message::RunEnded { service, generation, number, verdict };
-        let key = self.help(&spec, argv, variables, timeout, report);
+        let key = self.help((service, generation), &spec, argv, variables, timeout, report);
         if let Some(entry) = self.entries.get_mut(&service) {
             entry.beside = Some(Beside { generation, number, key });
         }

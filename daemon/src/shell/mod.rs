@@ -39,6 +39,7 @@ mod report;
 mod status;
 mod take;
 mod tell;
+mod tree;
 mod watched;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -106,6 +107,7 @@ pub struct Shell {
     next_key: sys::Key,
     spawning: usize,
     notices: notify::Notices,
+    looks: tree::Looks,
     spawner: Spawner,
     logs: Logs,
     recorder: Recorder,
@@ -200,6 +202,7 @@ impl Shell {
             next_key: 1,
             spawning: 0,
             notices: notify::Notices::default(),
+            looks: tree::Looks::default(),
             spawner,
             logs,
             recorder,
@@ -308,6 +311,7 @@ impl Shell {
                 }
                 wish = signals.next() => self.obey(wish?),
                 () = until(deadline) => {}
+                () = until(self.looks.next) => self.look_again(),
                 () = until(tick) => self.systemd_tick(),
                 () = until(self.ends_by) => self.finished = true,
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mcpd_core::action::{Command, Crash};
+use mcpd_core::view::StateView;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::{CrashReport, ProcessName};
 use serde_json::json;
@@ -159,6 +160,9 @@ impl Shell {
     }
 
     fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {
+        if self.core.view(service).is_some_and(|view| matches!(view.state, StateView::Stopping(_))) {
+            self.kill_helpers_of(service, generation);
+        }
         let Some(entry) = self.entries.get_mut(&service) else { return };
         let name = entry.name.clone();
         let Some(run) = entry.run(generation) else { return };
@@ -192,17 +196,13 @@ impl Shell {
 
     /// What is left of the process tree, from now on until nothing is?
     fn look(&mut self, service: ServiceId, generation: u64) {
-        let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) else {
+        if self.entries.get_mut(&service).and_then(|entry| entry.run(generation)).is_none() {
             // Not one process of it was ever there.
             self.events.push_back(Event::TreeLeft { service, generation, left: 0 });
             return;
-        };
-        let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
-        run.settling = left > 0;
-        if left > 0 {
-            run.left = self.children.living(run.key);
         }
-        self.events.push_back(Event::TreeLeft { service, generation, left });
+        self.kill_helpers_of(service, generation);
+        self.look_at_tree(service);
         self.collect();
     }
 

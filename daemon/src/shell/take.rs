@@ -269,16 +269,6 @@ impl Shell {
         }
     }
 
-    /// Some orphan ended: what is left of the trees that are being settled?
-    pub(super) fn look_again(&mut self) {
-        for (service, entry) in &mut self.entries {
-            let Some(run) = entry.run.as_mut().filter(|run| run.settling) else { continue };
-            let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
-            run.settling = left > 0;
-            self.events.push_back(Event::TreeLeft { service: *service, generation: run.generation, left });
-        }
-    }
-
     /// A run has none of the cgroups that there are.
     fn cgroup_failing(&mut self, service: Option<&str>, why: &str) {
         let message = format!("it runs without a cgroup of its own: {why}");

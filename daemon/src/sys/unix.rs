@@ -8,6 +8,7 @@
 //! limits, `usage.rs` reads counters.
 
 mod allowance;
+mod census;
 mod cgroup;
 mod cgroup_watch;
 mod children;

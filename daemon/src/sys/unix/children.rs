@@ -17,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags};
 use super::Process;
 use super::cgroup::Cgroup;
 use super::cgroup_watch::CgroupWatch;
-use super::descendants::{self, Estate, Member};
+use super::descendants::{self, Estate, Look, Member};
 use super::limits;
 use super::proc_files::{self, Family};
 use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
@@ -60,6 +60,8 @@ struct Unclaimed {
 #[derive(Debug)]
 struct Run {
     pid: libc::pid_t,
+    /// When the main process started, where that is known.
+    began: Option<u64>,
     rss_floor_bytes: u64,
     run_id: Vec<u8>,
     /// The main process is reaped.
@@ -94,7 +96,7 @@ impl Children {
         for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
             earlier.number_reused = true;
         }
-        let Process { pid, began, rss_floor_bytes, start_ticks: _, cgroup } = process;
+        let Process { pid, began, rss_floor_bytes, start_ticks, cgroup } = process;
         // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
         // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
         let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
@@ -110,6 +112,7 @@ impl Children {
             key,
             Run {
                 pid,
+                began: start_ticks,
                 rss_floor_bytes,
                 run_id,
                 ended: ended.is_some(),
@@ -222,14 +225,23 @@ impl Children {
     }
 
     /// How many processes of an ended run still live: members of its cgroup, group or session, and descendants that left
-    /// them.
-    pub fn leftovers(&mut self, key: Key) -> usize {
-        self.members(key, false).len()
+    /// them. `None`: that cannot be told at this moment, for one that may belong to it is in the middle of exec or on its
+    /// way out, or they fork faster than they are looked at. Nothing tells when an exec is over: look again in a while,
+    /// and after [`Collected::Orphan`].
+    pub fn leftovers(&mut self, key: Key) -> Option<usize> {
+        let look = self.look(key, false);
+        let sure = look.doubtful.is_empty() && !look.unsettled;
+        (sure || !look.members.is_empty()).then_some(look.members.len())
+    }
+
+    /// Who may be among the [`leftovers`](Self::leftovers) and cannot be told now, in the order of pids.
+    pub fn doubtful(&mut self, key: Key) -> Vec<Named> {
+        named(self.look(key, false).doubtful.into_iter().map(|member| member.pid).collect())
     }
 
     /// Sends a signal to each of the [`leftovers`](Self::leftovers); returns how many got it.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
-        let members = self.members(key, false);
+        let members = self.look(key, false).members;
         let reached = members.into_iter().filter(|&member| descendants::signal(member, signal)).count();
         if signal == libc::SIGKILL
             && let Some(cgroup) = self.cgroup(key)
@@ -243,16 +255,13 @@ impl Children {
     /// Everything that lives of a run, its main process included, in the order of pids.
     pub fn living(&mut self, key: Key) -> Vec<Named> {
         let in_cgroup = self.cgroup(key).map(Cgroup::processes);
-        let mut pids = in_cgroup
-            .unwrap_or_else(|| self.members(key, true).into_iter().map(|member| member.pid).collect());
-        pids.sort_unstable();
-        let named = |pid: libc::pid_t| Named { pid: pid.unsigned_abs(), name: proc_files::command_name(pid) };
-        pids.into_iter().map(named).collect()
+        let members = |look: Look| look.members.into_iter().map(|member| member.pid).collect();
+        named(in_cgroup.unwrap_or_else(|| members(self.look(key, true))))
     }
 
     /// `with_main`: a main process that lives is one of them, and what hangs below it is.
-    fn members(&mut self, key: Key, with_main: bool) -> Vec<Member> {
-        let (mut leaders, mut parts) = (Vec::new(), Vec::new());
+    fn look(&mut self, key: Key, with_main: bool) -> Look {
+        let (mut leaders, mut parts, mut began) = (Vec::new(), Vec::new(), Some(u64::MAX));
         for (&other, run) in &mut self.runs {
             if other != key && run.part_of != Some(key) {
                 continue;
@@ -263,12 +272,13 @@ impl Children {
             }
             leaders.extend((!run.number_reused).then_some(run.pid));
             parts.extend((other != key && !run.ended).then_some(run.pid));
+            began = began.zip(run.began).map(|(one, other)| one.min(other));
         }
-        let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
-        let estate = Estate { leaders: &leaders, run_id: &run.run_id, known: &run.leftovers };
+        let Some(run) = self.runs.get_mut(&key) else { return Look::default() };
+        let estate = Estate { leaders: &leaders, began, run_id: &run.run_id, known: &run.leftovers };
         let living = &self.living;
         let main = (!run.ended).then_some(run.pid);
-        let mut members = descendants::living(&estate, |family| {
+        let mut look = descendants::living(&estate, |family| {
             let mut roots = strangers(family, living);
             roots.extend(main.filter(|_| with_main));
             roots.extend(&parts);
@@ -282,15 +292,19 @@ impl Children {
             if let Some(watch) = &self.watch {
                 watch.watch(cgroup);
             }
-            let seen: HashSet<libc::pid_t> = members.iter().map(|member| member.pid).collect();
+            // Nothing leaves it by itself: who is not in it is none of the run's, and what slips past a look is in it. Asked
+            // first, for it may become empty at any moment.
+            look.doubtful.clear();
+            look.unsettled = cgroup.is_populated();
+            let seen: HashSet<libc::pid_t> = look.members.iter().map(|member| member.pid).collect();
             let more = cgroup.processes().into_iter().filter(|pid| !seen.contains(pid));
             for pid in more.filter(|&pid| with_main || Some(pid) != main) {
                 let stat = proc_files::stat(pid).filter(|stat| !stat.dead);
-                members.extend(stat.map(|stat| Member { pid, started: stat.started }));
+                look.members.extend(stat.map(|stat| Member { pid, started: stat.started }));
             }
         }
-        run.leftovers = members.iter().copied().collect();
-        members
+        run.leftovers = look.members.iter().copied().collect();
+        look
     }
 
     /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan. Its cgroup,
@@ -341,6 +355,13 @@ impl Children {
         self.living.clear();
         killed
     }
+}
+
+/// Processes by number and name, in the order of pids.
+fn named(mut pids: Vec<libc::pid_t>) -> Vec<Named> {
+    pids.sort_unstable();
+    let named = |pid: libc::pid_t| Named { pid: pid.unsigned_abs(), name: proc_files::command_name(pid) };
+    pids.into_iter().map(named).collect()
 }
 
 /// The children of the daemon that it did not start.

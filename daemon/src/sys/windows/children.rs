@@ -175,8 +175,14 @@ impl Children {
 
     /// How many processes of an ended run still live. The host of its hidden console may be one: that ends by itself
     /// when the last process of the console has.
-    pub fn leftovers(&mut self, key: Key) -> usize {
-        self.whole(key).map(|run| run.process.job.living()).sum()
+    /// Never `None` here: the job knows.
+    pub fn leftovers(&mut self, key: Key) -> Option<usize> {
+        Some(self.whole(key).map(|run| run.process.job.living()).sum())
+    }
+
+    /// Nobody: the job knows.
+    pub fn doubtful(&mut self, _key: Key) -> Vec<Named> {
+        Vec::new()
     }
 
     /// Everything that lives of a run, its main process included, in the order of pids.
