@@ -410,8 +410,7 @@ fn npx_takes_the_reference_server_with_it() {
     };
     for start in BOTH {
         let sandbox = Sandbox::new("");
-        // It listens on every address, so that it may be asked at any.
-        let address = sandbox.address();
+        let address = SocketAddr::from(([127, 0, 0, 1], sandbox.port_everywhere()));
         sandbox.configure(&format!(
             r#"
             [service.everything]
