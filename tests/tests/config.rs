@@ -73,7 +73,7 @@ fn all_errors_are_told_at_once() {
             "{said}"
         );
         assert!(said.contains("on-failure"), "{said}");
-        // "Keys of design.md that this issue does not build are rejected as not yet supported, never ignored."
+        // "Keys that are designed and not built are rejected as not yet supported, never ignored."
         assert!(said.contains("not supported yet") || said.contains("not yet supported"), "{said}");
     }
     assert!(!sandbox.state_dir().exists(), "nothing was begun");

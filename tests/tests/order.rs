@@ -46,7 +46,7 @@ fn database_and_app(sandbox: &Sandbox, healthy_after: u32, app: &str) -> String 
     )
 }
 
-/// peers.md trap 21: "a database that takes twenty seconds can exhaust the budget". Waiting costs nothing of it: one
+/// Trap 11: a database that takes twenty seconds exhausts the budget. Waiting costs nothing of it: one
 /// restart is all that `app` has, and the database takes far longer than that.
 #[test]
 fn a_start_waits_until_what_it_requires_is_ready() {

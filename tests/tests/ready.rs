@@ -20,7 +20,7 @@ fn seen(file: &std::path::Path) -> usize {
     std::fs::metadata(file).map_or(0, |found| usize::try_from(found.len()).unwrap())
 }
 
-/// design.md section 4: "when does `type = "simple"` count as up"; `start` waits for it.
+/// The design: "when does `type = "simple"` count as up"; `start` waits for it.
 #[test]
 fn a_server_is_up_when_it_is_ready() {
     let sandbox = at_address(

@@ -191,7 +191,7 @@ fn the_reference_server_without_its_port_says_which() {
     );
 }
 
-/// "`config/examples/mcp-studio.toml` honours every environment variable of design.md section 4 with its default and
+/// "`config/examples/mcp-studio.toml` honours every environment variable of the design with its default and
 /// gives the same service (uvicorn, `/api/health` answering `status == "healthy"`, reports, restarts)": the shipped file
 /// itself, with a small application in the place of MCP Studio.
 #[test]

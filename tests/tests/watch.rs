@@ -151,7 +151,7 @@ fn ten_thousand_changes_are_one_restart() {
     assert!(words[0].ends_with("changed (and more than 999 others)"), "{words:?}");
 }
 
-/// peers.md 8.12: "Watching a directory you write to = loop: detect and suspend the watch".
+/// Trap 12: a service that writes into what is watched is not restarted for ever.
 #[test]
 fn a_service_that_writes_into_what_it_watches_is_suspended() {
     let sandbox = Sandbox::new(
@@ -293,7 +293,7 @@ fn script(sandbox: &Sandbox, name: &str, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// peers.md 4.15: stale code served for days.
+/// Stale code is served for days, and nobody knows.
 #[test]
 fn a_program_that_is_replaced_makes_its_process_stale() {
     let sandbox = Sandbox::new(

@@ -10,6 +10,21 @@ use super::Shell;
 use super::entry::Entry;
 use super::status::state;
 
+/// A service's relations with the numbers that `id` has for names.
+pub(super) fn relations(spec: &ServiceSpec, id: impl Fn(&str) -> Option<ServiceId>) -> Relations {
+    let spec::Relations { requires, wants, after, before, conflicts, part_of, binds_to } = &spec.relations;
+    let ids = |names: &[String]| names.iter().filter_map(|name| id(name)).collect();
+    Relations {
+        requires: ids(requires),
+        wants: ids(wants),
+        after: ids(after),
+        before: ids(before),
+        conflicts: ids(conflicts),
+        part_of: ids(part_of),
+        binds_to: ids(binds_to),
+    }
+}
+
 impl Shell {
     /// Gives every service of a configuration its number, so that they can name each other whatever comes first.
     pub(super) fn number<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
@@ -20,18 +35,7 @@ impl Shell {
 
     /// A service's relations as the core knows them. The configuration has made sure that all these services exist.
     pub(super) fn relations(&self, spec: &ServiceSpec) -> Relations {
-        let spec::Relations { requires, wants, after, before, conflicts, part_of, binds_to } =
-            &spec.relations;
-        let ids = |names: &[String]| names.iter().filter_map(|name| self.names.get(name).copied()).collect();
-        Relations {
-            requires: ids(requires),
-            wants: ids(wants),
-            after: ids(after),
-            before: ids(before),
-            conflicts: ids(conflicts),
-            part_of: ids(part_of),
-            binds_to: ids(binds_to),
-        }
+        relations(spec, |name| self.names.get(name).copied())
     }
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {
