@@ -168,6 +168,7 @@ pub fn then(then: Then) -> &'static str {
     match then {
         Then::Restart => "restart",
         Then::Start => "start",
+        Then::Reload => "reload",
         Then::Signal(_) => "signal",
     }
 }

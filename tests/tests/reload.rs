@@ -392,7 +392,8 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
     let done = daemon.call("daemon.reload", json!({ "restart": true, "plan": planned.id }));
     assert_eq!((&done["stopped"], &done["added"]), (&json!(["rival"]), &json!(["new"])), "{done}");
     assert_eq!(done["restarted"], json!(["base", "helper", "with"]), "{done}");
-    daemon.wait_status("with", "a new process", |status| status.state == State::Up && status.pid != before[1]);
+    daemon
+        .wait_status("with", "a new process", |status| status.state == State::Up && status.pid != before[1]);
     daemon.wait_state("rival", State::Down);
     for name in ["base", "helper", "new"] {
         daemon.wait_state(name, State::Up);

@@ -227,6 +227,37 @@ fn a_signal_instead_of_a_restart() {
 }
 
 #[test]
+fn a_reload_instead_of_a_restart() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "run"]
+        exec_reload = [["/bin/ls", "@dir/valid"]]
+        [service.a.watch]
+        paths = ["src"]
+        debounce = "100ms"
+        action = "reload"
+        "#,
+    );
+    fs::create_dir(sandbox.path("src")).unwrap();
+    sandbox.write("src/app.py", "1");
+    sandbox.write("valid", "");
+    let daemon = wait_up(&sandbox);
+    let pid = daemon.pid_of("a");
+    sandbox.write("src/app.py", "2");
+    daemon.wait_event("it has reloaded", |event| event.event == "reloaded");
+    let told = daemon.events();
+    assert_eq!(named(&told, "files_changed")[0].message, "reloading: src/app.py changed");
+    assert_eq!((daemon.pid_of("a"), daemon.status("a").stale.is_some()), (pid, false));
+    // One that fails leaves the process with the old files, which is said.
+    fs::remove_file(sandbox.path("valid")).unwrap();
+    sandbox.write("src/app.py", "3");
+    let status = daemon.wait_status("a", "stale", |status| status.stale.is_some());
+    assert_eq!((status.pid, status.state), (Some(pid), State::Up));
+    assert!(daemon.events().iter().any(|event| event.event == "reload_failed"));
+}
+
+#[test]
 fn a_directory_that_is_deleted_and_made_again() {
     let sandbox = sandbox("");
     let daemon = wait_up(&sandbox);

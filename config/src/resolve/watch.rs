@@ -43,7 +43,8 @@ pub(crate) fn resolve(
         }
     }
     let debounce = watch.duration(cx, "debounce", DEBOUNCE, SHORTEST);
-    let action = watch.read(cx, "action", WatchAction::Restart, action);
+    let reloads = service.entry("exec_reload").is_some();
+    let action = watch.read(cx, "action", WatchAction::Restart, |scalar| action(scalar, reloads));
     Some(WatchSpec { paths, include, ignore, debounce, action })
 }
 
@@ -59,18 +60,23 @@ fn pattern(scalar: &Scalar<'_>) -> Result<String, Problem> {
     }
 }
 
-fn action(scalar: &Scalar<'_>) -> Result<WatchAction, Problem> {
+/// `reloads`: there are commands for it.
+fn action(scalar: &Scalar<'_>, reloads: bool) -> Result<WatchAction, Problem> {
     let text = scalar.string()?;
     let Some(name) = text.strip_prefix("signal:") else {
-        let problem = scalar.choice(&[("restart", WatchAction::Restart)], &["reload"]);
-        return problem.map_err(|problem| {
-            let did_you_mean = problem.help.as_ref().is_some_and(|help| help.starts_with("did you mean"));
-            if did_you_mean || text == "reload" {
+        let choices = [("restart", WatchAction::Restart), ("reload", WatchAction::Reload)];
+        let action = scalar.choice(&choices, &[]).map_err(|problem| {
+            if problem.help.as_ref().is_some_and(|help| help.starts_with("did you mean")) {
                 problem
             } else {
-                problem.help("write \"restart\" or a signal, as \"signal:SIGHUP\"")
+                problem.help("write \"restart\", \"reload\" or a signal, as \"signal:SIGHUP\"")
             }
-        });
+        })?;
+        if action == WatchAction::Reload && !reloads {
+            let help = "set `exec_reload`, or write a signal, as \"signal:SIGHUP\"";
+            return Err(Problem::new("\"reload\" needs commands to reload by").help(help));
+        }
+        return Ok(action);
     };
     if cfg!(windows) {
         return Err(not_yet("a signal as `action` on Windows"));

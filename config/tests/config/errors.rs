@@ -273,9 +273,7 @@ fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
         assert!(found.contains(" is not supported yet by this version"), "{key}: {found}");
         assert!(!found.contains("unknown"), "{key}: {found}");
     }
-    for line in
-        ["log.target = 'journal'", "log.target = 'both'", "watch = { paths = ['a'], action = 'reload' }"]
-    {
+    for line in ["log.target = 'journal'", "log.target = 'both'"] {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");
     }
     for key in ["access", "on_stop", "on_keeper_death"] {

@@ -56,7 +56,7 @@ fn mistakes() {
         ("watch = { paths = ['a'], ignore = ['/a'] }", "would never match"),
         ("watch = { paths = ['a'], action = 'restrat' }", "did you mean \"restart\"?"),
         ("watch = { paths = ['a'], action = 'HUP' }", "signal:SIGHUP"),
-        ("watch = { paths = ['a'], action = 'reload' }", "not supported yet"),
+        ("watch = { paths = ['a'], action = 'reload' }", "\"reload\" needs commands to reload by"),
         ("watch = { paths = ['a'], debounce = 0 }", "must be at least 1ms"),
         ("watch = ['a']", "expected a table"),
     ] {

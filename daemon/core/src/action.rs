@@ -412,6 +412,8 @@ pub enum Then {
     Restart,
     /// It did not run, and starts now.
     Start,
+    /// The commands of `exec_reload` run.
+    Reload,
     /// The process gets this signal.
     Signal(i32),
 }

@@ -164,7 +164,10 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
-    noticed(Flaw::IgnoresEarlierLife, &["no_spawn_while_the_tree_lives", "finished_is_said_once_and_last"]);
+    noticed(
+        Flaw::IgnoresEarlierLife,
+        &["no_spawn_while_the_tree_lives", "removed_means_gone", "finished_is_said_once_and_last"],
+    );
     noticed(Flaw::ActsEarly, &["changes_settle_first"]);
     noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);

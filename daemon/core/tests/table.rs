@@ -87,7 +87,11 @@ fn policy(words: &[&str]) -> Policy {
         watch: (has("watch") || has("hup")).then(|| WatchPolicy {
             edition: 1,
             debounce: Duration::from_millis(300),
-            action: if has("hup") { WatchAction::Signal(1) } else { WatchAction::Restart },
+            action: match (has("hup"), has("reload")) {
+                (true, _) => WatchAction::Signal(1),
+                (false, true) => WatchAction::Reload,
+                (false, false) => WatchAction::Restart,
+            },
         }),
     }
 }

@@ -138,7 +138,9 @@ fn befalls(
         return None;
     }
     let by = actions.iter().find_map(|action| match action {
-        Action::Note(Note { service: Some(id), kind: NoteKind::Wanted { by }, .. }) if *id == after.service => {
+        Action::Note(Note { service: Some(id), kind: NoteKind::Wanted { by }, .. })
+            if *id == after.service =>
+        {
             Some(*by)
         }
         _ => None,

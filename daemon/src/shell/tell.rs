@@ -208,6 +208,7 @@ impl Shell {
                 let what = match then {
                     Then::Restart => "restarting".to_owned(),
                     Then::Start => "starting".to_owned(),
+                    Then::Reload => "reloading".to_owned(),
                     Then::Signal(signal) => format!("sending {}", words::signal(*signal)),
                 };
                 put("then", json!(words::then(*then)));

@@ -9,7 +9,9 @@
 //! | `exec_stop_post` | `Ending`, once nothing is left | is reported if nothing else has failed |
 
 use super::*;
+use crate::action::Stale;
 use crate::event::{RUN_GRACE, RunEnd};
+use crate::policy::WatchAction;
 use crate::verdict::{ServiceResult, SoFar};
 
 /// A command that runs beside the process, or after it.
@@ -259,7 +261,7 @@ impl Service {
         }
     }
 
-    fn reload(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn reload(&mut self, cx: &mut Cx<'_>) {
         for waiter in &mut self.waiters {
             if let Goal::Reloaded { next } = &mut waiter.goal {
                 *next = false;
@@ -272,6 +274,10 @@ impl Service {
 
     fn has_reloaded(&mut self, cx: &mut Cx<'_>, well: bool) {
         self.note(cx, if well { NoteKind::Reloaded } else { NoteKind::ReloadFailed });
+        let by_files = self.policy.watch.is_some_and(|watch| watch.action == WatchAction::Reload);
+        if !well && by_files {
+            self.grow_stale(cx, Stale::Files);
+        }
         let outcome = if well { Outcome::Done } else { Outcome::ReloadFailed };
         self.answer(cx, |goal| (goal == Goal::Reloaded { next: false }).then(|| outcome.clone()));
         let again = self.waiters.iter().any(|waiter| waiter.goal == Goal::Reloaded { next: true });

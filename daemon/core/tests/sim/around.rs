@@ -59,7 +59,7 @@ pub(crate) struct Begun {
 
 impl Around {
     /// None runs, as far as anybody can know.
-    fn is_free(&self, now: Mono) -> bool {
+    pub(crate) fn is_free(&self, now: Mono) -> bool {
         self.runs.is_none_or(|runs| runs.late.is_some_and(|at| now >= at + RUN_GRACE))
     }
 

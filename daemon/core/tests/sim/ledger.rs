@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcpd_core::action::{Command, DownReason, Probing, Stale, StopCause, Then, UpBy};
 use mcpd_core::event::{Change, SOON};
-use mcpd_core::policy::{ReadyPolicy, Relations, When};
+use mcpd_core::policy::{ReadyPolicy, Relations, WatchAction, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::view::Effect;
 use mcpd_core::{
@@ -1110,10 +1110,17 @@ impl Life {
                         self.want_up();
                         self.counters_reset();
                     }
+                    Then::Reload => self.files.began = Some(now),
                     Then::Signal(_) => {
                         self.files.began = Some(now);
                         self.files_are_newer();
                     }
+                }
+            }
+            NoteKind::ReloadFailed => {
+                let by_files = self.policy.watch.is_some_and(|watch| watch.action == WatchAction::Reload);
+                if by_files {
+                    self.files_are_newer();
                 }
             }
             NoteKind::Killing => self.time_is_up = true,
