@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use crate::resolve::context::Instance;
 use crate::source::{Excerpt, FileId};
 
 /// How bad it is.
@@ -37,6 +38,8 @@ pub struct Diagnostic {
     pub(crate) related: Option<Box<Related>>,
     /// File and offset, to sort by.
     pub(crate) order: (FileId, usize),
+    /// The instance of a template that it is about, if it is about one.
+    pub(crate) instance: Option<Instance>,
 }
 
 /// A second place that belongs to a diagnostic.

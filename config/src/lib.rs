@@ -9,12 +9,14 @@
 //! |---|---|
 //! | what does the text say? | `raw`, `source` |
 //! | which files belong to it? | `load`, `include`, `places` |
+//! | which tables make which service? | `assemble` |
 //! | what does it mean? | `resolve`, `schema`, `variables`, `duration`, `size` |
 //! | what is settled? | [`spec`], [`Origins`], `show` |
 //! | what is wrong? | [`Diagnostic`], [`Failed`] |
 //! | what changed? | [`plan`] |
 //! | what will be run, with which variables? | [`program`], [`service_environment`] |
 
+mod assemble;
 mod diagnostic;
 mod duration;
 mod environment;

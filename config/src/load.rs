@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::assemble::assemble;
 use crate::diagnostic::{Diagnostic, Failed, Severity};
 use crate::environment::Environment;
 use crate::include::{IncludeError, Named, follow};
@@ -77,7 +78,7 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
             Ok(paths) => {
                 for path in paths {
                     if known.insert(identity(&path)) {
-                        documents.extend(add_included(&mut cx, &path));
+                        documents.extend(add_included(&mut cx, &path, "included file"));
                     }
                 }
             }
@@ -87,7 +88,11 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
             Err(_) => {}
         }
     }
-    let config = resolve(&mut cx, &documents);
+    let services = assemble(&mut cx, &documents, &mut |cx, name, directories| {
+        drop_ins(cx, name, directories, &mut known)
+    });
+    let main = documents.iter().find(|document| document.file == MAIN);
+    let config = resolve(&mut cx, main.map(|document| &document.root), services);
     if config.services.is_empty() && cx.error_count() == 0 {
         let help = Some("a service is a table [service.NAME] with an `exec`".to_owned());
         cx.about_file(Severity::Warning, MAIN, "the configuration has no services".to_owned(), help);
@@ -105,11 +110,10 @@ fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
     // Joined to the path as it was given, so that files are shown the way the user names them.
     let here = Path::new(".");
     let directory = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
-    let tidy = |path: PathBuf| path.strip_prefix(here).unwrap_or(&path).components().collect();
     match follow(directory, pattern) {
-        Ok(Named::Matches(paths)) => Ok(paths.into_iter().map(tidy).collect()),
+        Ok(Named::Matches(paths)) => Ok(paths.iter().map(|path| tidy(path)).collect()),
         Ok(Named::File(path)) => {
-            let path = tidy(path);
+            let path = tidy(&path);
             if !path.exists() {
                 Err(Problem::new(format!("the file {} does not exist", path.display()))
                     .help("a pattern such as \"services.d/*.toml\" may match nothing"))
@@ -128,12 +132,49 @@ fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
+/// The drop-ins of a service: `NAME.d/*.toml` in these directories, in the order of their names, as systemd has it. Of
+/// equal names the one from the later directory comes later. A file that belongs to the configuration already is none.
+fn drop_ins(
+    cx: &mut Context<'_>,
+    name: &str,
+    directories: &[PathBuf],
+    known: &mut BTreeSet<PathBuf>,
+) -> Vec<Document> {
+    let mut found = Vec::new();
+    // Such a name cannot be a directory's on Windows.
+    if cfg!(windows) && name.contains(':') {
+        return Vec::new();
+    }
+    for directory in directories {
+        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        match follow(here, &format!("{name}.d/*.toml")) {
+            Ok(Named::Matches(paths)) => found.extend(paths.iter().map(|path| tidy(path))),
+            // A name has nothing in it that would make the pattern another one.
+            Ok(Named::File(_)) | Err(IncludeError::Pattern(_)) => {}
+            Err(IncludeError::Directory { path, error }) => {
+                let file = cx.sources.len();
+                cx.sources.push(Source::new(&tidy(&path), ""));
+                let message = format!("cannot list this directory of drop-ins: {error}");
+                cx.about_file(Severity::Error, file, message, None);
+            }
+        }
+    }
+    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    found.retain(|path| known.insert(identity(path)));
+    found.iter().filter_map(|path| add_included(cx, path, "drop-in")).collect()
+}
+
+/// As a person would write it.
+fn tidy(path: &Path) -> PathBuf {
+    path.strip_prefix(".").unwrap_or(path).components().collect()
+}
+
 /// The same file by whatever path.
 fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-fn add_included(cx: &mut Context<'_>, path: &Path) -> Option<Document> {
+fn add_included(cx: &mut Context<'_>, path: &Path, what: &str) -> Option<Document> {
     match read(path) {
         Ok(bytes) => {
             let file = cx.sources.len();
@@ -143,7 +184,7 @@ fn add_included(cx: &mut Context<'_>, path: &Path) -> Option<Document> {
         Err(problem) => {
             let file = cx.sources.len();
             cx.sources.push(Source::new(path, ""));
-            cx.about_file(Severity::Error, file, format!("cannot read this included file: {problem}"), None);
+            cx.about_file(Severity::Error, file, format!("cannot read this {what}: {problem}"), None);
             None
         }
     }

@@ -17,6 +17,8 @@ pub enum Origin {
         column: usize,
         /// The variables whose values went into it; those that fell back to their default are left out.
         variables: Vec<String>,
+        /// The template whose table it stands in, as `worker@`; for values of its instances.
+        template: Option<String>,
     },
     /// Nobody said anything.
     Default,
@@ -28,11 +30,14 @@ pub enum Origin {
 }
 
 impl fmt::Display for Origin {
-    /// `mcpd.toml:12`, `mcpd.toml:12 with PORT`, `default` or `environment: STATE_DIRECTORY`.
+    /// `mcpd.toml:12`, `mcpd.toml:12 of worker@`, `mcpd.toml:12 with PORT`, `default` or `environment: STATE_DIRECTORY`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { file, line, variables, .. } => {
+            Self::File { file, line, variables, template, .. } => {
                 write!(f, "{}:{line}", file.display())?;
+                if let Some(template) = template {
+                    write!(f, " of {template}")?;
+                }
                 if variables.is_empty() { Ok(()) } else { write!(f, " with {}", variables.join(", ")) }
             }
             Self::Default => f.write_str("default"),

@@ -1,6 +1,9 @@
 //! The third step: what changed between two configurations, and what it takes to follow.
 
-use crate::spec::{Config, DaemonSpec, LogSpec, ReadySpec, ServiceSpec};
+use serde_json::Value;
+
+use crate::show::values;
+use crate::spec::{Config, DaemonSpec, HealthSpec, LogSpec, ReadySpec, ServiceSpec};
 
 /// What a reload has to do. Services are named; each is in at most one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -9,7 +12,8 @@ pub struct Plan {
     pub added: Vec<String>,
     /// Services that are gone.
     pub removed: Vec<String>,
-    /// Services whose process has to be replaced: what it runs, with what, where, or where its output goes has changed.
+    /// Services whose process has to be replaced to follow: what it runs, with what, where, or where its output goes has
+    /// changed.
     pub restart: Vec<String>,
     /// Services that changed in a way that their process does not notice.
     pub update: Vec<String>,
@@ -54,55 +58,115 @@ fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
     changed.into_iter().filter(|&(_, changed)| changed).map(|(key, _)| key.to_owned()).collect()
 }
 
-/// Whether the running process was started with something that is no longer so. Every field is named, so that a new one
-/// has to be put on one side or the other.
+/// Whether the running process was started with something that is no longer so.
 fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
+    settle(old, new) != *new
+}
+
+/// What of `new` holds for a process that was started with `running`: the settings that only the daemon looks at. The rest
+/// waits for the next start. Equal to `new` when nothing has to wait.
+///
+/// What a health check asks, how it is seen to be ready and what runs before and beside it is the daemon's business and in
+/// force at once, but not when something else has to wait: the new question is for the new program, and the old one would
+/// fail it. Then only the health check's times and numbers are live.
+#[must_use]
+pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
+    // Every field is named, so that a new one has to be put on one side or the other.
     let ServiceSpec {
-        exec,
-        oneshot,
-        kind,
-        working_directory,
-        environment,
-        environment_files,
-        user,
-        group,
-        supplementary_groups,
-        umask,
-        resources,
-        watchdog,
+        // A process is started with these: they wait for the next one.
+        exec: _,
+        oneshot: _,
+        kind: _,
+        working_directory: _,
+        environment: _,
+        environment_files: _,
+        user: _,
+        group: _,
+        supplementary_groups: _,
+        umask: _,
+        resources: _,
+        watchdog: _,
+        log: LogSpec { target: _, format: _, max_size, max_files },
+        // These are live.
+        name,
+        description,
+        exec_start_pre,
+        exec_reload,
+        enabled,
+        stop_signal,
+        stop_timeout,
+        start_timeout,
+        success_exit_status,
+        restart,
         ready,
-        log: LogSpec { target, format, max_size: _, max_files: _ },
-        name: _,
-        description: _,
-        // It has been run, or is going to be.
-        exec_start_pre: _,
-        exec_reload: _,
-        enabled: _,
-        stop_signal: _,
-        stop_timeout: _,
-        start_timeout: _,
-        success_exit_status: _,
-        restart: _,
-        health: _,
-        crash: _,
-    } = old;
-    *exec != new.exec
-        || *oneshot != new.oneshot
-        || *kind != new.kind
-        || *working_directory != new.working_directory
-        || *environment != new.environment
-        || *environment_files != new.environment_files
-        || *user != new.user
-        || *group != new.group
-        || *supplementary_groups != new.supplementary_groups
-        || *umask != new.umask
-        || *resources != new.resources
-        // It is told at its start.
-        || *watchdog != new.watchdog
+        health,
+        crash,
+    } = new.clone();
+    let running = running.clone();
+    let log = LogSpec { max_size, max_files, ..running.log };
+    let mut settled = ServiceSpec {
+        log,
+        name,
+        description,
+        exec_start_pre,
+        exec_reload,
+        enabled,
+        stop_signal,
+        stop_timeout,
+        start_timeout,
+        success_exit_status,
+        restart,
         // It has its notification socket from its start.
-        || (*ready == Some(ReadySpec::Notify)) != (new.ready == Some(ReadySpec::Notify))
-        || *target != new.log.target
-        || *format != new.log.format
+        ready: if notifies(running.ready.as_ref()) == notifies(ready.as_ref()) {
+            ready
+        } else {
+            running.ready.clone()
+        },
+        health,
+        crash,
+        ..running.clone()
+    };
+    if settled != *new {
+        settled.ready = running.ready;
+        settled.exec_start_pre = running.exec_start_pre;
+        settled.exec_reload = running.exec_reload;
+        settled.health = match (running.health, settled.health) {
+            (Some(running), Some(new)) => Some(HealthSpec { probe: running.probe, ..new }),
+            (running, _) => running,
+        };
+    }
+    settled
+}
+
+fn notifies(ready: Option<&ReadySpec>) -> bool {
+    ready == Some(&ReadySpec::Notify)
+}
+
+/// One key whose value changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyChange {
+    /// The key below the service's table: `["restart", "delay"]`.
+    pub key: Vec<String>,
+    /// Its value so far, as [`crate::Loaded::show_json`] has it; none: it had none.
+    pub old: Option<Value>,
+    /// Its new value.
+    pub new: Option<Value>,
+}
+
+/// Every key that differs, in the order of their names.
+#[must_use]
+pub fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<KeyChange> {
+    let (mut old, new) = (values(old), values(new));
+    let mut changes = Vec::new();
+    for (key, value) in new {
+        let before = old.remove(&key);
+        if before.as_ref() != Some(&value) {
+            changes.push(KeyChange { key, old: before, new: Some(value) });
+        }
+    }
+    changes.extend(old.into_iter().map(|(key, value)| KeyChange { key, old: Some(value), new: None }));
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    changes
 }
 
 #[cfg(test)]
@@ -187,6 +251,120 @@ mod tests {
         ] {
             let plan = diff(&config(BASE), &config(&format!("{BASE}{change}")));
             assert_eq!(plan, Plan { update: vec!["a".into()], ..Plan::default() }, "{change}");
+        }
+    }
+
+    fn service(lines: &str) -> ServiceSpec {
+        config(&format!("[service.a]\n{lines}")).services.remove("a").unwrap()
+    }
+
+    /// The keys that change, those that wait marked with `*`.
+    fn told(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
+        let settled = settle(old, new);
+        let key = |change: KeyChange| change.key.join(".");
+        let live = changes(old, &settled).into_iter().map(key);
+        let waiting = changes(&settled, new).into_iter().map(|change| format!("*{}", key(change)));
+        live.chain(waiting).collect()
+    }
+
+    #[test]
+    fn each_key_is_told_and_where_it_belongs() {
+        let old = service("exec = 'a'\nenvironment = { A = '1', B = '2' }\nrestart.delay = 1");
+        let new = service(
+            "exec = 'a'\nenvironment = { B = '3', C = '4' }\nrestart.delay = 2\nlog = { format = 'raw', max_files = 1 }",
+        );
+        assert_eq!(
+            told(&old, &new),
+            [
+                "log.max_files",
+                "restart.delay",
+                "*environment.A",
+                "*environment.B",
+                "*environment.C",
+                "*log.format"
+            ]
+        );
+        let change =
+            changes(&old, &new).into_iter().find(|change| change.key.ends_with(&["B".into()])).unwrap();
+        assert_eq!((change.old, change.new), (Some("2".into()), Some("3".into())));
+        assert!(told(&old, &old).is_empty());
+        let settled = settle(&old, &new);
+        assert_eq!(
+            told(&settled, &new),
+            ["*environment.A", "*environment.B", "*environment.C", "*log.format"]
+        );
+        assert_eq!(told(&settled, &old), ["log.max_files", "restart.delay"], "back again, nothing waits");
+    }
+
+    #[test]
+    fn a_health_check_waits_for_the_program_that_it_is_for() {
+        let old = service("exec = 'a'\nhealth = { tcp = 'h:1', interval = 1 }");
+        let question = service("exec = 'a'\nhealth = { tcp = 'h:2', interval = 2 }");
+        assert_eq!(told(&old, &question), ["health.interval", "health.tcp"]);
+        let program = service("exec = 'b'\nhealth = { tcp = 'h:2', interval = 2 }");
+        assert_eq!(told(&old, &program), ["health.interval", "*exec", "*health.tcp"]);
+        let none = service("exec = 'b'");
+        assert!(told(&old, &none).iter().all(|key| key.starts_with('*')));
+        assert_eq!(settle(&old, &none).health, old.health);
+        assert_eq!(settle(&none, &old).health, None);
+        assert_eq!(told(&old, &service("exec = 'a'")).iter().filter(|key| key.starts_with('*')).count(), 0);
+    }
+
+    #[test]
+    fn how_it_is_seen_to_be_ready_waits_for_the_program_that_it_is_for() {
+        let old = service("exec = 'a'\nready.log = 'x'");
+        assert_eq!(told(&old, &service("exec = 'a'\nready.log = 'y'")), ["ready.log"]);
+        assert_eq!(told(&old, &service("exec = 'b'\nready.log = 'y'")), ["*exec", "*ready.log"]);
+        assert_eq!(settle(&old, &service("exec = 'b'")).ready, old.ready);
+    }
+
+    /// A key that is not shown would change without a word.
+    #[test]
+    fn whatever_differs_is_told() {
+        let base = service("exec = 'a'\nhealth.http = 'http://h/'");
+        for line in [
+            "description = 'x'",
+            "working_directory = '/x'",
+            "environment_files = ['/x']",
+            "user = 'u'",
+            "group = 'g'",
+            "supplementary_groups = ['g']",
+            "umask = '0027'",
+            "resources.nice = 1",
+            "resources.oom_score_adjust = 1",
+            "resources.cpu_affinity = 0",
+            "resources.limit_nofile = 100",
+            "ready.tcp = 'h:1'",
+            "enabled = false",
+            "stop_signal = 'INT'",
+            "stop_timeout = 1",
+            "start_timeout = 1",
+            "success_exit_status = [1]",
+            "restart.when = 'always'",
+            "restart.multiplier = 3",
+            "restart.max_delay = 70",
+            "restart.jitter = 0",
+            "restart.reset_after = 1",
+            "restart.max_restarts = 1",
+            "restart.on_limit = 'retry'",
+            "restart.prevent_exit_status = [1]",
+            "health.expect_status = [201]",
+            "health.expect_json = { x = 1 }",
+            "health.expect_body = 'x'",
+            "health.headers = { X = 'y' }",
+            "health.timeout = 1",
+            "health.retries = 1",
+            "health.start_period = 1",
+            "health.action = 'report'",
+            "log.target = 'none'",
+            "log.max_size = 5000",
+            "crash.tail_lines = 1",
+            "crash.keep = 1",
+        ] {
+            let new = service(&format!("exec = 'a'\nhealth.http = 'http://h/'\n{line}"));
+            let told = changes(&base, &new);
+            assert!(!told.is_empty(), "{line}: {told:?}");
+            assert!(line.starts_with(&told[0].key[0]), "{line}: {told:?}");
         }
     }
 

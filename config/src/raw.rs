@@ -6,13 +6,13 @@ use toml::de::{DeTable, DeValue};
 use crate::source::{FileId, Span};
 
 /// A value and where it stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Value {
     String(String),
     /// `None`: too large for TOML, which has 64 bits.
@@ -25,7 +25,7 @@ pub(crate) enum Value {
 }
 
 /// Entries in the order of the file.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     pub(crate) entries: Vec<Entry>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Table {
 /// A table that is not there.
 pub(crate) static EMPTY: Table = Table { entries: Vec::new() };
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_span: Span,

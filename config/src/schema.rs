@@ -43,6 +43,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "log",
         "resources",
         "crash",
+        "instances",
     ],
     planned: &[
         "exec_start_post",
@@ -57,7 +58,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "binds_to",
         "watch",
         "sandbox",
-        "instances",
         "on_keeper_death",
     ],
 };

@@ -1,5 +1,6 @@
 //! A settled configuration as text: every value, with where it came from.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ impl Loaded {
 
     /// The same for programs: `{schema, files, daemon, services, origins, warnings}`. `daemon` and `services` (by name) have
     /// the keys of the file with settled values, durations and sizes as text; `origins` maps dotted paths to
-    /// `{from: "file", file, line, column, variables}`, `{from: "default"}` or `{from: "environment", variable}`.
+    /// `{from: "file", file, line, column, variables}` (with `template` when the value stands in one), `{from: "default"}` or `{from: "environment", variable}`.
     #[must_use]
     pub fn show_json(&self) -> Value {
         let services: serde_json::Map<_, _> = self
@@ -96,6 +97,22 @@ impl Loaded {
     }
 }
 
+/// Every value of the service by its key below the service's table.
+pub(crate) fn values(service: &ServiceSpec) -> BTreeMap<Vec<String>, Value> {
+    let mut values = BTreeMap::new();
+    for Block { path, entries, tables } in service_blocks(service) {
+        let below = |keys: &[&str]| {
+            let outer = path.iter().skip(2).cloned();
+            outer.chain(keys.iter().map(|&key| key.to_owned())).collect::<Vec<_>>()
+        };
+        values.extend(entries.into_iter().map(|(key, value)| (below(&[key]), value)));
+        for (table, entries) in tables {
+            values.extend(entries.into_iter().map(|(key, value)| (below(&[table, &key]), value)));
+        }
+    }
+    values
+}
+
 /// A comment ends at the end of its line, whatever a file's name holds.
 fn comment(before: &str, text: &str) -> String {
     format!("{before}{}\n", printable(text).replace('\n', "\\n"))
@@ -112,8 +129,14 @@ fn object(block: Block) -> serde_json::Map<String, Value> {
 
 fn origin_json(origin: &Origin) -> Value {
     match origin {
-        Origin::File { file, line, column, variables } => {
-            json!({ "from": "file", "file": path_text(file), "line": line, "column": column, "variables": variables })
+        Origin::File { file, line, column, variables, template } => {
+            let mut origin = json!({
+                "from": "file", "file": path_text(file), "line": line, "column": column, "variables": variables,
+            });
+            if let Some(template) = template {
+                origin["template"] = template.clone().into();
+            }
+            origin
         }
         Origin::Default => json!({ "from": "default" }),
         Origin::Environment { variable } => json!({ "from": "environment", "variable": variable }),

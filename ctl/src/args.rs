@@ -69,13 +69,15 @@ pub(crate) enum Verb {
     #[command(after_help = "\
 Without a name: one line per service and a summary. With names: state, health, what happens next, the last crash and
 the last log lines of each; the exit code is then LSB's: 0 running, 3 not running, 4 no such service (the worst of all).
+With a pattern: one line for each service that fits.
 
 Examples:
   mcpctl status
   mcpctl status web
+  mcpctl status 'worker@*'
   mcpctl status web --json | jq .state")]
     Status {
-        /// Services
+        /// Services; * ? [] {} make a pattern
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
@@ -96,7 +98,8 @@ A service that is down is started. When one does not come up, the reason and its
 
 Examples:
   mcpctl restart web
-  mcpctl restart web db --timeout 1m")]
+  mcpctl restart web db --timeout 1m
+  mcpctl restart 'worker@*'")]
     Restart(Names),
     /// Let services read their configuration again, by their exec_reload
     #[command(after_help = "\
@@ -120,7 +123,7 @@ Examples:
   mcpctl signal web SIGTERM --all"
     )]
     Signal {
-        /// Services, and the signal last unless -s gives it
+        /// Services or patterns, and the signal last unless -s gives it
         #[arg(value_name = "NAME", required = true)]
         words: Vec<String>,
         /// The signal
@@ -159,7 +162,7 @@ Examples:
         after_help = "Examples:\n  mcpctl events -f\n  mcpctl events web -n 20\n  mcpctl events -f --json"
     )]
     Events(Events),
-    /// Check or show a configuration file, without the daemon
+    /// Check or show a configuration file, without the daemon; plan: what a reload would do
     Config {
         #[command(subcommand)]
         what: ConfigVerb,
@@ -174,7 +177,7 @@ Examples:
 /// `start`, `stop`, `restart`, `reload`, `reset`
 #[derive(Debug, Args)]
 pub(crate) struct Names {
-    /// Services; none is touched when one does not exist
+    /// Services, * ? [] {} make a pattern; none is touched when one does not exist
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
     /// Return as soon as mcpd has taken the order
@@ -185,7 +188,7 @@ pub(crate) struct Names {
 /// `crashes`
 #[derive(Debug, Args)]
 pub(crate) struct Crashes {
-    /// A service, or "show"
+    /// A service, a pattern, or "show"
     #[arg(value_name = "NAME")]
     pub(crate) target: Option<String>,
     /// With "show": the report's ID
@@ -241,7 +244,7 @@ impl std::str::FromStr for Lines {
 /// `events`
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// Only this service's
+    /// Only this service's; * ? [] {} make a pattern
     pub(crate) name: Option<String>,
     /// Go on with what happens, until Ctrl-C
     #[arg(short, long)]
@@ -266,15 +269,47 @@ pub(crate) enum ConfigVerb {
         /// The file [default: the one that mcpd would find]
         file: Option<PathBuf>,
     },
+    /// What a reload would start, stop, restart and change live, and why, key by key; nothing is touched
+    #[command(after_help = "\
+start, stop, restart: what happens to processes. pending: the process goes on with what it was started with, and the
+keys that are marked so wait for its next start. change: in force at once, no process is touched. add, remove: services
+without a process come and go.
+
+Examples:
+  mcpctl config plan
+  mcpctl config plan --restart")]
+    Plan {
+        /// As for: mcpctl daemon reload --restart
+        #[arg(long)]
+        restart: bool,
+    },
 }
 
 /// `daemon`
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DaemonVerb {
     /// Version, pid, files, how long it has been running
     Status,
-    /// Read the configuration again; only services whose definition changed are touched
-    Reload,
+    /// Read the configuration again and do exactly what the plan says, or nothing
+    #[command(after_help = "\
+New services start, those that are gone stop, settings change live. A process whose program, environment or the like
+changed goes on until its next start: it is \"pending\", and \"mcpctl status NAME\" says which keys.
+
+Examples:
+  mcpctl daemon reload --dry-run
+  mcpctl daemon reload
+  mcpctl daemon reload --restart")]
+    Reload {
+        /// Restart the processes that a change waits for, those of earlier reloads too
+        #[arg(long)]
+        restart: bool,
+        /// Only show the plan, as \"mcpctl config plan\" does
+        #[arg(long, conflicts_with = "plan")]
+        dry_run: bool,
+        /// Do what the plan with this id says (config plan --json shows it), or nothing
+        #[arg(long, value_name = "ID")]
+        plan: Option<String>,
+    },
     /// Stop every service, then mcpd itself
     Shutdown,
 }

@@ -71,6 +71,7 @@ impl Exit {
                 | Kind::NoReload
                 | Kind::ReloadFailed
                 | Kind::Superseded
+                | Kind::PlanChanged
                 | Kind::DaemonBusy
                 | Kind::Internal,
             )
@@ -117,6 +118,7 @@ mod tests {
             (Kind::StartFailed, 1),
             (Kind::NotRunning, 7),
             (Kind::Superseded, 1),
+            (Kind::PlanChanged, 1),
             (Kind::ConfigInvalid, 6),
             (Kind::ShuttingDown, 10),
             (Kind::DaemonBusy, 1),

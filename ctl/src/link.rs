@@ -61,7 +61,7 @@ impl Link {
 
     /// Asks and waits for the result.
     pub(crate) fn call(&self, method: &'static str, params: Value) -> Result<Value, Failure> {
-        self.exchange(method, params, &mut Progress::none(), |_| Ok(()))
+        self.exchange(method, params, &mut Progress::none(), |_, _| Ok(()))
     }
 
     /// As [`Self::call`], showing that it waits.
@@ -71,7 +71,18 @@ impl Link {
         params: Value,
         progress: &mut Progress,
     ) -> Result<Value, Failure> {
-        let result = self.exchange(method, params, progress, |_| Ok(()));
+        self.stream_showing(method, params, progress, |_, _| Ok(()))
+    }
+
+    /// As [`Self::stream`], showing how far it is.
+    pub(crate) fn stream_showing(
+        &self,
+        method: &'static str,
+        params: Value,
+        progress: &mut Progress,
+        each: impl FnMut(Notification, &mut Progress) -> Result<(), Failure>,
+    ) -> Result<Value, Failure> {
+        let result = self.exchange(method, params, progress, each);
         progress.clear();
         result
     }
@@ -81,9 +92,9 @@ impl Link {
         &self,
         method: &'static str,
         params: Value,
-        each: impl FnMut(Notification) -> Result<(), Failure>,
+        mut each: impl FnMut(Notification) -> Result<(), Failure>,
     ) -> Result<Value, Failure> {
-        self.exchange(method, params, &mut Progress::none(), each)
+        self.exchange(method, params, &mut Progress::none(), |item, _| each(item))
     }
 
     fn exchange(
@@ -91,7 +102,7 @@ impl Link {
         method: &'static str,
         params: Value,
         progress: &mut Progress,
-        mut each: impl FnMut(Notification) -> Result<(), Failure>,
+        mut each: impl FnMut(Notification, &mut Progress) -> Result<(), Failure>,
     ) -> Result<Value, Failure> {
         // When the thread has ended, its last word is in the queue.
         let _ = self.ask.send((method, params));
@@ -104,8 +115,9 @@ impl Link {
             };
             match self.next(deadline, progress)? {
                 FromDaemon::Notification(item) => {
-                    each(item)?;
+                    each(item, progress)?;
                     since = Instant::now();
+                    progress.tick(since);
                 }
                 FromDaemon::Response(Response { result, error, .. }) => {
                     return match (result, error) {

@@ -10,6 +10,9 @@ const AFTER: Duration = Duration::from_millis(300);
 /// Seconds are shown, so they are what it counts.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A count that runs is read at a glance; more often than this it only flickers.
+const AT_MOST: Duration = Duration::from_millis(100);
+
 /// A line on standard error that is rewritten in place.
 pub(crate) struct Progress {
     what: String,
@@ -30,6 +33,23 @@ impl Progress {
         let began = Instant::now();
         let due = io::stderr().is_terminal().then(|| began + AFTER);
         Self { what, began, due, shown: false, look: Some(look.clone()) }
+    }
+
+    /// From now on it says this.
+    pub(crate) fn say(&mut self, what: String) {
+        self.what = what;
+        if self.shown {
+            let soon = Instant::now() + AT_MOST;
+            self.due = self.due.map(|due| due.min(soon));
+        }
+    }
+
+    /// Makes room for lines that stay; it comes back below them.
+    pub(crate) fn step_aside(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            erase();
+            self.due = Some(Instant::now());
+        }
     }
 
     /// When [`Self::tick`] has something to do.
@@ -54,11 +74,15 @@ impl Progress {
     /// Takes the line away.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
-            let mut stderr = io::stderr().lock();
-            let _ = write!(stderr, "\r\x1b[K").and_then(|()| stderr.flush());
+            erase();
         }
         self.due = None;
     }
+}
+
+fn erase() {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "\r\x1b[K").and_then(|()| stderr.flush());
 }
 
 /// One column is left free, for some terminals break the line when the last one is written.

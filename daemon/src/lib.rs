@@ -23,6 +23,7 @@ pub mod demo;
 pub mod instance;
 pub mod log;
 pub mod notify;
+mod pattern;
 pub mod probe;
 pub mod recorder;
 pub mod run;

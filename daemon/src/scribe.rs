@@ -101,21 +101,16 @@ impl Scribe {
         }
     }
 
-    /// The last `backlog` events of `service` (or of all), and everything after them.
+    /// The last `backlog` events that are `wanted`, and everything after them.
     #[must_use]
     pub fn subscribe(
         &self,
-        service: Option<&str>,
+        wanted: impl Fn(&Event) -> bool,
         backlog: usize,
     ) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = self.inner.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<Arc<Event>> = past
-            .iter()
-            .rev()
-            .filter(|event| service.is_none() || event.service.as_deref() == service)
-            .take(backlog)
-            .cloned()
-            .collect();
+        let mut found: Vec<Arc<Event>> =
+            past.iter().rev().filter(|event| wanted(event)).take(backlog).cloned().collect();
         found.reverse();
         (found, self.inner.live.subscribe())
     }

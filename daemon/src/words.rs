@@ -137,6 +137,10 @@ pub fn park_reason(reason: ParkReason, detail: Option<&str>) -> String {
             let what = detail.unwrap_or("it cannot be started as things are");
             format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
         }
+        ParkReason::Lacking => {
+            let what = detail.unwrap_or("it lacks something that no restart brings");
+            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Kind {
     ReloadFailed,
     /// Another command took over: a stop during a start, say.
     Superseded,
+    /// The plan that was to be carried out is not what a reload would do any more; nothing was changed.
+    PlanChanged,
     /// The configuration has errors; `data.diagnostics` is the text that `--check` prints.
     ConfigInvalid,
     /// The daemon is on its way down.
@@ -85,6 +87,7 @@ impl ErrorObject {
             | Kind::NoReload
             | Kind::ReloadFailed
             | Kind::Superseded
+            | Kind::PlanChanged
             | Kind::ConfigInvalid
             | Kind::ShuttingDown
             | Kind::DaemonBusy

@@ -9,7 +9,7 @@
 //! | [`message`] | how does a request, an answer, a notification look? |
 //! | [`error`] | what can go wrong, by `kind`? |
 //! | [`method`] | which methods are there, with which parameters and results? |
-//! | [`status`], [`crash`], [`event`], [`log`] | the documents |
+//! | [`status`], [`crash`], [`event`], [`log`], [`plan`] | the documents |
 //! | [`socket`] | where is the control socket, as a name that both sides understand? |
 //! | [`client`] | a blocking client |
 
@@ -20,6 +20,7 @@ pub mod event;
 pub mod log;
 pub mod message;
 pub mod method;
+pub mod plan;
 pub mod socket;
 pub mod status;
 

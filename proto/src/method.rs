@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | `daemon.hello` | [`HelloParams`] | [`Hello`] |
 //! | `daemon.status` | none | [`crate::status::DaemonStatus`] |
-//! | `daemon.reload` | none | [`Reloaded`] |
+//! | `config.plan` | [`crate::plan::PlanParams`] | [`crate::plan::Plan`] |
+//! | `daemon.reload` | [`ReloadParams`] | [`Reloaded`] |
 //! | `daemon.shutdown` | none | `{}`, once every service is down |
-//! | `service.list` | none | [`crate::status::StatusDocument`] |
+//! | `service.list` | [`ListParams`] | [`crate::status::StatusDocument`] |
 //! | `service.status` | [`NameParams`] | [`crate::status::ServiceStatus`], with `log_tail` |
-//! | `service.start` `service.stop` `service.restart` `service.reset` `service.reload` | [`NamesParams`] | [`Outcomes`]: one per name, when all are done |
+//! | `service.start` `service.stop` `service.restart` `service.reset` `service.reload` | [`NamesParams`] | [`Outcomes`]: one per service, when all are done; with `each` after `service.outcome` notifications ([`EachOutcome`]) |
 //! | `service.signal` | [`SignalParams`] | [`Outcomes`] |
 //! | `crash.list` | [`CrashListParams`] | [`crate::crash::CrashList`] |
 //! | `crash.get` | [`IdParams`] | [`crate::crash::CrashReport`] |
@@ -44,6 +45,14 @@ pub struct Hello {
     pub methods: Vec<String>,
 }
 
+/// `service.list`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListParams {
+    /// Only these, by name or pattern (`worker@*`); all when empty.
+    pub names: Vec<String>,
+}
+
 /// A method on one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,11 +65,15 @@ pub struct NameParams {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamesParams {
-    /// The services; none of them is touched when one does not exist.
+    /// The services, by name or pattern (`worker@*`); none of them is touched when one does not exist or fits nothing.
     pub names: Vec<String>,
     /// Wait until it is done (default), or only until it is taken.
     #[serde(default = "yes")]
     pub wait: bool,
+    /// Say of each service what became of it as soon as that is known, as a `service.outcome` notification
+    /// ([`EachOutcome`]); the answer then only counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
 }
 
 fn yes() -> bool {
@@ -71,7 +84,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignalParams {
-    /// The services.
+    /// The services, by name or pattern.
     pub names: Vec<String>,
     /// `SIGHUP`, `HUP` or a number.
     pub signal: String,
@@ -80,13 +93,32 @@ pub struct SignalParams {
     pub all: bool,
 }
 
-/// What became of a command, one entry per name in the order asked for.
+/// What became of a command, one entry per service in the order asked for; those of a pattern by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcomes {
     /// [`crate::SCHEMA`]
     pub schema: u32,
-    /// One per name.
+    /// One per service; empty when each was told by itself.
     pub outcomes: Vec<Outcome>,
+    /// So many went well.
+    #[serde(default)]
+    pub succeeded: usize,
+    /// So many did not.
+    #[serde(default)]
+    pub failed: usize,
+}
+
+/// The parameters of a `service.outcome` notification, besides `request`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EachOutcome {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// So many services have an outcome, this one included.
+    pub done: usize,
+    /// Of so many.
+    pub of: usize,
+    /// What became of this one.
+    pub outcome: Outcome,
 }
 
 /// What became of a command on one service.
@@ -108,6 +140,18 @@ pub struct Outcome {
 
 /// `daemon.reload`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadParams {
+    /// Replace processes that changes wait for, those of earlier reloads too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
+    /// Do exactly what the plan with this id says ([`crate::plan::Plan`]), or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+}
+
+/// The answer to `daemon.reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// [`crate::SCHEMA`]
     pub schema: u32,
@@ -115,8 +159,11 @@ pub struct Reloaded {
     pub added: Vec<String>,
     /// Services that are no longer there.
     pub removed: Vec<String>,
-    /// Services that are restarted, if they run, for what they run changed.
+    /// Services that start or restart, for what they run or what kept them down changed.
     pub restarted: Vec<String>,
+    /// Services of which something waits for the next start, since this reload or an earlier one.
+    #[serde(default)]
+    pub pending: Vec<String>,
     /// Services whose settings changed without touching the process.
     pub updated: Vec<String>,
     /// Services that are as they were: a count.
@@ -130,7 +177,7 @@ pub struct Reloaded {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrashListParams {
-    /// Only this service's.
+    /// Only this service's, or those that fit a pattern.
     pub name: Option<String>,
     /// The newest so many; all when absent.
     pub last: Option<usize>,
@@ -169,7 +216,7 @@ pub struct LogReadDone {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SubscribeParams {
-    /// Only this service's events.
+    /// Only this service's events, or those that fit a pattern.
     pub name: Option<String>,
     /// First the last so many events that the daemon remembers.
     pub backlog: usize,

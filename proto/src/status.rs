@@ -161,6 +161,9 @@ pub struct ServiceStatus {
     pub since: String,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
+    /// Keys of its configuration that changed and wait for its next start, dotted: the process was started before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
     /// Why the service is as it is, one sentence; null when all is well.
     pub reason: Option<String>,
     /// What happens next and when; null when nothing is due.

@@ -117,6 +117,7 @@ fn hello_status_and_shutdown() {
         "daemon.hello",
         "daemon.status",
         "daemon.reload",
+        "config.plan",
         "daemon.shutdown",
         "service.list",
         "service.status",
@@ -417,7 +418,7 @@ fn a_reload_touches_only_what_changed() {
         daemon.pid_of(name)
     });
     sandbox.configure(after);
-    let reloaded = daemon.call("daemon.reload", json!({}));
+    let reloaded = daemon.call("daemon.reload", json!({ "restart": true }));
     assert_eq!(reloaded["added"], json!(["new"]), "{reloaded:#}");
     assert_eq!(reloaded["removed"], json!(["gone"]));
     assert_eq!(reloaded["restarted"], json!(["changed"]));

@@ -210,7 +210,10 @@ fn a_reload_to_a_missing_program_parks_at_once() {
     let daemon = sandbox.start();
     daemon.wait_state("a", State::Up);
     sandbox.configure("[service.a]\nexec = [\"no-such-program\"]\nrestart.delay = \"10ms\"\n");
-    daemon.call("daemon.reload", json!({}));
+    let plan = daemon.call("config.plan", json!({}));
+    let why = plan["steps"][0]["why"].as_str().unwrap();
+    assert!(why.contains("goes on") && why.contains("no-such-program"), "{plan:#}");
+    daemon.call("daemon.reload", json!({ "restart": true }));
     let parked = daemon.wait_state("a", State::Parked);
     assert!(parked.reason.as_deref().unwrap().contains("no-such-program"), "{parked:#?}");
     assert_eq!((parked.generation, parked.restarts, parked.crash_count), (2, 0, 1), "{parked:#?}");

@@ -1,11 +1,12 @@
 //! What every part of the resolver shares: the texts, the environment, and what has been found so far.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Related, Severity};
 use crate::environment::Environment;
-use crate::origin::{Origin, Origins};
-use crate::raw::{Node, Value};
+use crate::origin::{Origin, Origins, dotted};
+use crate::raw::{Node, Table, Value};
 use crate::resolve::scalar::{Problem, Scalar, Written};
 use crate::source::{FileId, Source, Span};
 use crate::variables::{self, BadReference, Used};
@@ -16,7 +17,20 @@ pub(crate) struct Context<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) sources: Vec<Source>,
     pub(crate) origins: Origins,
+    /// The instance that is being read, if it is one.
+    pub(crate) instance: Option<Instance>,
+    /// Where keys of templates stand, by file and offset, and whose they are.
+    templates: BTreeMap<(FileId, usize), String>,
     diagnostics: Vec<Diagnostic>,
+}
+
+/// An instance of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Instance {
+    /// `worker@`
+    pub(crate) template: String,
+    /// `worker@a`
+    pub(crate) name: String,
 }
 
 /// What is said of one place.
@@ -29,7 +43,14 @@ pub(crate) struct Finding<'s> {
 
 impl<'a> Context<'a> {
     pub(crate) fn new(environment: &'a Environment) -> Self {
-        Self { environment, sources: Vec::new(), origins: Origins::default(), diagnostics: Vec::new() }
+        Self {
+            environment,
+            sources: Vec::new(),
+            origins: Origins::default(),
+            instance: None,
+            templates: BTreeMap::new(),
+            diagnostics: Vec::new(),
+        }
     }
 
     pub(crate) fn directory(&self, file: FileId) -> &Path {
@@ -68,6 +89,7 @@ impl<'a> Context<'a> {
             excerpt: None,
             related: None,
             order: (file, 0),
+            instance: None,
         });
     }
 
@@ -92,6 +114,7 @@ impl<'a> Context<'a> {
             excerpt: Some(source.excerpt(span.start, span.end)),
             related,
             order: (span.file, span.start),
+            instance: self.instance.clone(),
         });
     }
 
@@ -100,9 +123,17 @@ impl<'a> Context<'a> {
         self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
     }
 
-    /// All of them, in the order of files and positions: errors, then warnings.
+    /// All of them, in the order of files and positions: errors, then warnings. What is wrong with a template is said
+    /// for the first of its instances only.
     pub(crate) fn into_diagnostics(self) -> (Vec<Diagnostic>, Vec<Diagnostic>, Origins) {
         let mut all = self.diagnostics;
+        let mut said: BTreeMap<_, String> = BTreeMap::new();
+        all.retain(|found| {
+            let Some(Instance { template, name }) = &found.instance else { return true };
+            let below = found.key.strip_prefix(&dotted(&["service", name])).unwrap_or(&found.key);
+            let mistake = (found.order, template.clone(), below.to_owned());
+            said.entry(mistake).or_insert_with(|| name.clone()) == name
+        });
         all.sort_by_key(|diagnostic| diagnostic.order);
         let (errors, warnings) = all.into_iter().partition(|found| found.severity == Severity::Error);
         (errors, warnings, self.origins)
@@ -117,8 +148,19 @@ impl<'a> Context<'a> {
                 variables.push(used.name.clone());
             }
         }
-        let origin = Origin::File { file: source.path.clone(), line, column, variables };
+        let template = self.templates.get(&(span.file, span.start)).cloned();
+        let origin = Origin::File { file: source.path.clone(), line, column, variables, template };
         self.origins.set(key.to_owned(), origin);
+    }
+
+    /// Notes whose keys these are, for the origins of the instances' values.
+    pub(crate) fn note_template(&mut self, template: &str, table: &Table) {
+        for entry in &table.entries {
+            self.templates.insert((entry.key_span.file, entry.key_span.start), template.to_owned());
+            if let Value::Table(below) = &entry.node.value {
+                self.note_template(template, below);
+            }
+        }
     }
 
     /// The node as a scalar with its references replaced; `None` after having said why not.
@@ -165,7 +207,7 @@ impl<'a> Context<'a> {
     }
 
     /// The part `at` of a string's text, where the file spells it without escapes; the whole string otherwise.
-    fn inside(&self, span: Span, text: &str, at: std::ops::Range<usize>) -> Span {
+    pub(crate) fn inside(&self, span: Span, text: &str, at: std::ops::Range<usize>) -> Span {
         let written = self.sources[span.file].text().get(span.start..span.end).unwrap_or_default();
         for quotes in [3, 1] {
             let inner = written.get(quotes..written.len().saturating_sub(quotes));

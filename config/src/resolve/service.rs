@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
 use crate::resolve::resources::{self, Identity};
-use crate::resolve::scalar::{Problem, Scalar, not_yet};
+use crate::resolve::scalar::{Problem, Scalar};
 use crate::resolve::section::{Section, below, path_text};
 use crate::resolve::{commands, health, ready};
 use crate::schema;
@@ -35,8 +35,6 @@ pub(crate) fn bad_name(name: &str) -> Option<Problem> {
         Some(problem.help("use letters, digits and _ . @ : -"))
     } else if name.starts_with(['.', '-']) {
         Some(Problem::new("a service's name cannot start with a dot or a dash"))
-    } else if name.ends_with('@') {
-        Some(not_yet(&format!("the template `{name}`")))
     } else {
         None
     }
@@ -122,7 +120,9 @@ fn environment(cx: &mut Context<'_>, service: &Section<'_>) -> BTreeMap<String, 
 }
 
 fn environment_files(cx: &mut Context<'_>, service: &Section<'_>) -> Vec<EnvironmentFile> {
-    let directory = service.span.map(|span| cx.directory(span.file).to_owned()).unwrap_or_default();
+    // Of the file that the list stands in, which may be a drop-in.
+    let entry = service.entry("environment_files");
+    let directory = entry.map(|entry| cx.directory(entry.key_span.file).to_owned()).unwrap_or_default();
     let file = |scalar: &Scalar<'_>| {
         let text = path_text(scalar)?;
         let (path, optional) = text.strip_prefix('-').map_or((text.as_str(), false), |path| (path, true));

@@ -251,7 +251,7 @@ fn several_commands_are_for_oneshots() {
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     let keys = "exec_start_post exec_stop exec_stop_post \
         requires wants after before conflicts part_of binds_to watch resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
-        resources.cpu_quota resources.cpu_weight resources.io_weight sandbox instances \
+        resources.cpu_quota resources.cpu_weight resources.io_weight sandbox \
         on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);

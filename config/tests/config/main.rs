@@ -11,4 +11,5 @@ mod files;
 mod resources;
 mod robust;
 mod show;
+mod templates;
 mod values;

@@ -233,7 +233,7 @@ fn names_of_services() {
         ("a/b", "'/' cannot stand in a service's name (use letters, digits and _ . @ : -)"),
         (".a", "a service's name cannot start with a dot or a dash"),
         ("-a", "a service's name cannot start with a dot or a dash"),
-        ("w@", "the template `w@` is not supported yet by this version"),
+        ("w@", "the template `w@` has no `instances`"),
     ] {
         let found = errors(&format!("[service.\"{name}\"]\nexec = 'x'"), &[]);
         assert!(found.len() == 1 && found[0].contains(message), "{name}: {found:?}");

@@ -6,7 +6,7 @@ use mcpd_proto::error::{ErrorObject, Kind};
 use mcpd_proto::method::{NamesParams, Outcome, Outcomes};
 use serde_json::{Value, json};
 
-use super::{Context, QUESTION, decode};
+use super::{Context, QUESTION, decode, is_pattern, many};
 use crate::args::Names;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,14 +17,14 @@ use crate::progress::Progress;
 use crate::{human, refusal, text};
 
 /// Sooner than this, how long it took is of no interest.
-const WORTH_SAYING: Duration = Duration::from_millis(20);
+pub(super) const WORTH_SAYING: Duration = Duration::from_millis(20);
 
 /// An order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Order {
-    method: &'static str,
-    doing: &'static str,
-    done: &'static str,
+    pub(super) method: &'static str,
+    pub(super) doing: &'static str,
+    pub(super) done: &'static str,
 }
 
 /// `start`
@@ -40,6 +40,9 @@ pub(crate) const RESET: Order = Order { method: "service.reset", doing: "resetti
 
 /// Gives the order and shows what became of it.
 pub(crate) fn run(order: Order, names: Names, context: &mut Context) -> Result<Exit, Failure> {
+    if names.names.len() > 1 || names.names.iter().any(|name| is_pattern(name)) {
+        return many::run(order, names, context);
+    }
     let Names { names, no_wait } = names;
     let doing = format!("{} {}", order.doing, names.join(", "));
     let then = format!(" mcpd goes on with it; see: mcpctl status {}", names.join(" "));
@@ -51,7 +54,7 @@ pub(crate) fn run(order: Order, names: Names, context: &mut Context) -> Result<E
         Progress::on_terminal(doing.clone(), &context.errors)
     };
     let began = Instant::now();
-    let params = json!(NamesParams { names, wait: !no_wait });
+    let params = json!(NamesParams { names, wait: !no_wait, each: false });
     let result = link.call_showing(order.method, params, &mut progress).map_err(|failure| match failure {
         Failure::TimedOut { limit, .. } => {
             Failure::TimedOut { what: format!("{doing} was not done"), limit, then }
@@ -88,11 +91,20 @@ pub(crate) fn show(
 }
 
 fn exit(outcomes: &Outcomes) -> Exit {
-    Exit::together(outcomes.outcomes.iter().map(|outcome| match &outcome.error {
+    Exit::together(outcomes.outcomes.iter().map(exit_of))
+}
+
+pub(super) fn exit_of(outcome: &Outcome) -> Exit {
+    match &outcome.error {
         _ if outcome.ok => Exit::Done,
         Some(error) => Exit::of_error(error),
         None => Exit::Failed,
-    }))
+    }
+}
+
+/// `web: running, pid 4711`
+pub(super) fn line(outcome: &Outcome, look: &Look) -> String {
+    format!("{}: {}", look.paint(GOOD, &outcome.name), text::safe(&outcome.message))
 }
 
 /// `web: running, pid 4711 (restarted in 400 ms)`
@@ -100,13 +112,10 @@ fn good(outcomes: &Outcomes, took: Option<(&str, Duration)>, look: &Look) -> Str
     let all = &outcomes.outcomes;
     let mut shown = String::new();
     for outcome in all.iter().filter(|outcome| outcome.ok) {
-        let message = text::safe(&outcome.message);
         // The answer comes when all are settled, so that the time belongs to one only if there is one.
-        let took = took.filter(|_| all.len() == 1 && !message.contains("already"));
+        let took = took.filter(|_| all.len() == 1 && !outcome.message.contains("already"));
         let took = took.map(|(done, took)| format!(" ({done} in {})", human::duration(took)));
-        let line = format!("{}: {message}{}", look.paint(GOOD, &outcome.name), took.unwrap_or_default());
-        shown.push_str(&line);
-        shown.push('\n');
+        shown.push_str(&format!("{}{}\n", line(outcome, look), took.unwrap_or_default()));
     }
     if let Some((done, took)) = took.filter(|_| all.len() > 1) {
         let done_count = all.iter().filter(|outcome| outcome.ok).count();
@@ -125,7 +134,7 @@ fn bad(outcomes: &Outcomes, look: &Look) -> String {
     shown
 }
 
-fn explain(outcome: &Outcome, look: &Look) -> String {
+pub(super) fn explain(outcome: &Outcome, look: &Look) -> String {
     let unexplained;
     let error = match &outcome.error {
         Some(error) => error,

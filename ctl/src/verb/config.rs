@@ -1,4 +1,4 @@
-//! `config check|show`: what a file says, without the daemon.
+//! `config check|show`: what a file says, without the daemon. `config plan` asks it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use mcpd_config::{
 };
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, plan};
 use crate::args::ConfigVerb;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -30,9 +30,13 @@ pub(crate) fn default_socket() -> Option<PathBuf> {
 /// Does what the verb says.
 pub(crate) fn run(what: ConfigVerb, context: &mut Context) -> Result<Exit, Failure> {
     let environment = Environment::from_process();
-    let (ConfigVerb::Check { file } | ConfigVerb::Show { file }) = &what;
+    let (file, checks) = match what {
+        ConfigVerb::Plan { restart } => return plan::run(restart, context),
+        ConfigVerb::Check { file } => (file, true),
+        ConfigVerb::Show { file } => (file, false),
+    };
     let file = match file {
-        Some(file) => file.clone(),
+        Some(file) => file,
         None => match find_default(&environment) {
             Ok(file) => file,
             Err(error) => return absent(&error.to_string(), context),
@@ -42,10 +46,7 @@ pub(crate) fn run(what: ConfigVerb, context: &mut Context) -> Result<Exit, Failu
         Ok(loaded) => loaded,
         Err(failed) => return invalid(&file, &failed, context),
     };
-    match what {
-        ConfigVerb::Check { .. } => check(&file, &loaded, context),
-        ConfigVerb::Show { .. } => show(&loaded, context),
-    }
+    if checks { check(&file, &loaded, context) } else { show(&loaded, context) }
 }
 
 fn absent(sentence: &str, context: &mut Context) -> Result<Exit, Failure> {

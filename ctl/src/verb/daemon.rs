@@ -1,10 +1,10 @@
 //! `daemon status|reload|shutdown`
 
-use mcpd_proto::method::Reloaded;
+use mcpd_proto::method::{ReloadParams, Reloaded};
 use mcpd_proto::status::DaemonStatus;
 use serde_json::{Value, json};
 
-use super::{Context, decode};
+use super::{Context, decode, plan};
 use crate::args::DaemonVerb;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,7 +18,10 @@ use crate::{human, text};
 pub(crate) fn run(what: DaemonVerb, context: &mut Context) -> Result<Exit, Failure> {
     match what {
         DaemonVerb::Status => status(context),
-        DaemonVerb::Reload => reload(context),
+        DaemonVerb::Reload { restart, dry_run: true, .. } => plan::run(restart, context),
+        DaemonVerb::Reload { restart, dry_run: false, plan } => {
+            reload(ReloadParams { restart, plan }, context)
+        }
         DaemonVerb::Shutdown => shutdown(context),
     }
 }
@@ -28,8 +31,8 @@ fn status(context: &mut Context) -> Result<Exit, Failure> {
     show(&document, context, |document, look| Ok(describe(&decode(document)?, look)))
 }
 
-fn reload(context: &mut Context) -> Result<Exit, Failure> {
-    let document = patiently("daemon.reload", "reloading", context)?;
+fn reload(params: ReloadParams, context: &mut Context) -> Result<Exit, Failure> {
+    let document = patiently("daemon.reload", json!(params), "reloading", context)?;
     let reloaded: Reloaded = decode(&document)?;
     if !reloaded.needs_daemon_restart.is_empty() {
         let keys = text::safe(&reloaded.needs_daemon_restart.join(", "));
@@ -39,7 +42,7 @@ fn reload(context: &mut Context) -> Result<Exit, Failure> {
 }
 
 fn shutdown(context: &mut Context) -> Result<Exit, Failure> {
-    let document = match patiently("daemon.shutdown", "stopping every service and mcpd", context) {
+    let document = match patiently("daemon.shutdown", json!({}), "stopping every service and mcpd", context) {
         // It may be gone before its answer is: what was asked for has happened.
         Err(Failure::Gone(_)) => json!({}),
         other => other?,
@@ -48,13 +51,13 @@ fn shutdown(context: &mut Context) -> Result<Exit, Failure> {
 }
 
 /// The daemon bounds how long these take: without `--timeout` the wait is as long as that.
-fn patiently(method: &'static str, what: &str, context: &Context) -> Result<Value, Failure> {
+fn patiently(method: &'static str, params: Value, what: &str, context: &Context) -> Result<Value, Failure> {
     let mut progress = if context.common.json {
         Progress::none()
     } else {
         Progress::on_terminal(what.to_owned(), &context.errors)
     };
-    context.link(Patience::Endless)?.call_showing(method, json!({}), &mut progress)
+    context.link(Patience::Endless)?.call_showing(method, params, &mut progress)
 }
 
 fn show(
@@ -100,9 +103,23 @@ fn describe(daemon: &DaemonStatus, look: &Look) -> String {
 }
 
 fn changes(reloaded: &Reloaded, look: &Look) -> String {
-    let Reloaded { schema: _, added, removed, restarted, updated, unchanged, needs_daemon_restart: _ } =
-        reloaded;
-    let named = [(added, "added"), (removed, "removed"), (restarted, "restarted"), (updated, "updated")];
+    let Reloaded {
+        schema: _,
+        added,
+        removed,
+        restarted,
+        pending,
+        updated,
+        unchanged,
+        needs_daemon_restart: _,
+    } = reloaded;
+    let named = [
+        (added, "added"),
+        (removed, "removed"),
+        (restarted, "restarted"),
+        (updated, "updated"),
+        (pending, "pending"),
+    ];
     let mut parts: Vec<String> = named
         .iter()
         .filter(|(names, _)| !names.is_empty())
@@ -111,7 +128,12 @@ fn changes(reloaded: &Reloaded, look: &Look) -> String {
     let nothing = parts.is_empty();
     parts.push(format!("{unchanged} unchanged"));
     let what = if nothing { "nothing changed" } else { "configuration reloaded" };
-    look.wrap(&format!("{what}: {}", parts.join(", ")), 2).join("\n  ") + "\n"
+    let hint = if pending.is_empty() {
+        ""
+    } else {
+        ". What is pending waits for the next start; to restart now: mcpctl daemon reload --restart"
+    };
+    look.wrap(&format!("{what}: {}{hint}", parts.join(", ")), 2).join("\n  ") + "\n"
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ mod crashes;
 mod daemon;
 mod events;
 mod logs;
+mod many;
+mod plan;
 mod signal;
 mod status;
 
@@ -77,6 +79,11 @@ pub(crate) fn run(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Config { what } => config::run(what, context),
         Verb::Daemon { what } => daemon::run(what, context),
     }
+}
+
+/// Whether it names several services; none of these characters can stand in a service's name.
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '[', '{'])
 }
 
 /// The document as this version knows it. Says so when a later version changed what its fields mean.

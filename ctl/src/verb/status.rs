@@ -5,16 +5,16 @@ pub(crate) use detail::command;
 mod overview;
 
 use mcpd_proto::error::Kind;
-use mcpd_proto::method::NameParams;
+use mcpd_proto::method::{ListParams, NameParams};
 use mcpd_proto::status::{Health, ServiceStatus, State, StatusDocument};
 use serde_json::{Value, json};
 
 use anstyle::Style;
 
-use super::{Context, decode};
+use super::{Context, decode, is_pattern};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::look::{BAD, BUSY, DIM, GOOD, WARN};
+use crate::look::{BAD, BUSY, DIM, GOOD, Look, WARN};
 use crate::out::complain;
 use crate::refusal;
 
@@ -32,8 +32,48 @@ pub(crate) fn all(context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// A line for each of those that fit patterns, as they are named.
+fn fitting(names: &[String], context: &mut Context) -> Result<Exit, Failure> {
+    let params = json!(ListParams { names: names.to_vec() });
+    let document = match context.question()?.call("service.list", params) {
+        Ok(document) => document,
+        Err(failure) if is_unknown(&failure) => {
+            if context.common.json {
+                context.out.document(&failure.document())?;
+            } else {
+                complain(&explain(&failure, &context.errors));
+            }
+            return Ok(Exit::StatusUnknown);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let listed: StatusDocument = decode(&document)?;
+    if context.common.json {
+        context.out.document(&document)?;
+    } else {
+        let text = overview::render(&listed, &context.out.look);
+        context.out.text(&text)?;
+        context.out.flush()?;
+    }
+    Ok(worst(listed.services.iter().map(|status| Exit::of_state(status.state))))
+}
+
+fn worst(all: impl Iterator<Item = Exit>) -> Exit {
+    all.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)
+}
+
+fn explain(failure: &Failure, look: &Look) -> String {
+    match failure {
+        Failure::Refused(error) => refusal::explain(error, None, None, look),
+        other => format!("mcpctl: {other}\n"),
+    }
+}
+
 /// Everything about these.
 pub(crate) fn some(names: &[String], context: &mut Context) -> Result<Exit, Failure> {
+    if names.iter().any(|name| is_pattern(name)) {
+        return fitting(names, context);
+    }
     let link = context.question()?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
@@ -47,7 +87,7 @@ pub(crate) fn some(names: &[String], context: &mut Context) -> Result<Exit, Fail
     let statuses: Vec<ServiceStatus> = found.iter().map(decode).collect::<Result<_, _>>()?;
     let running = statuses.iter().map(|status| Exit::of_state(status.state));
     let unknown = missing.iter().map(|_| Exit::StatusUnknown);
-    let exit = running.chain(unknown).max_by_key(|exit| exit.code()).unwrap_or(Exit::Done);
+    let exit = worst(running.chain(unknown));
 
     if context.common.json {
         let document = match (names, found.as_slice(), missing.as_slice()) {
@@ -63,9 +103,7 @@ pub(crate) fn some(names: &[String], context: &mut Context) -> Result<Exit, Fail
         context.out.flush()?;
     }
     for (_, failure) in &missing {
-        if let Failure::Refused(error) = failure {
-            complain(&refusal::explain(error, None, None, &context.errors));
-        }
+        complain(&explain(failure, &context.errors));
     }
     Ok(exit)
 }
@@ -141,6 +179,7 @@ mod tests {
             started_at: Some("2026-11-22T10:28:00Z".into()),
             since: "2026-11-22T10:28:01Z".into(),
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
+            pending: Vec::new(),
             reason: None,
             next: None,
             last_crash: None,

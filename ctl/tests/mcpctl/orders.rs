@@ -3,7 +3,7 @@
 use mcpd_proto::error::Kind;
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, Then};
+use crate::fake::{Asked, Fake, Then};
 use crate::run::mcpctl;
 
 fn outcomes(outcomes: Value) -> Value {
@@ -68,6 +68,73 @@ fn an_unknown_service_is_5_with_a_suggestion() {
         assert_eq!(ended.code, 5, "{verb}: {ended:?}");
         assert!(ended.stderr.contains("Did you mean \"web\"?"), "{verb}: {ended:?}");
     }
+}
+
+/// Tells of `of` services, of which every `bad`th fails, and counts.
+fn tell(asked: &mut Asked<'_>, of: usize, bad: usize) -> Then {
+    for done in 1..=of {
+        let ok = done % bad != 0;
+        let error = json!({
+            "code": -32000, "message": "did not come up: exited with code 3",
+            "data": {"kind": "start_failed", "stderr_tail": ["boom"]},
+        });
+        let mut outcome = json!({"name": format!("w@{done}"), "ok": ok, "message": "running, pid 7"});
+        if !ok {
+            outcome["error"] = error;
+        }
+        asked.notify("service.outcome", json!({"schema": 1, "done": done, "of": of, "outcome": outcome}));
+    }
+    asked.answer(json!({"schema": 1, "outcomes": [], "succeeded": of - of / bad, "failed": of / bad}))
+}
+
+/// "answered as each finishes, ... a plain line per failure, `--json` streams lines; exit code is the worst"
+#[test]
+fn many_are_told_one_by_one() {
+    let fake = Fake::start(|asked| tell(asked, 30, 10));
+    let ended = mcpctl(&fake.socket, "restart w@*");
+    let params = json!({"names": ["w@*"], "wait": true, "each": true});
+    assert_eq!(fake.asked(), ("service.restart".into(), params));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.text().starts_with("27 of 30 services restarted"), "{ended:?}");
+    let line = |n: u32| format!("w@{n}: did not come up: exited with code 3\n");
+    assert_eq!(ended.stderr, [line(10), line(20), line(30)].concat());
+
+    let ended = mcpctl(&fake.socket, "restart w@* --json");
+    assert_eq!((ended.code, ended.stderr.as_str()), (1, ""));
+    let lines: Vec<Value> = ended.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 31);
+    assert_eq!((&lines[9]["outcome"]["name"], &lines[9]["done"]), (&json!("w@10"), &json!(10)));
+    assert!(lines[9].get("request").is_none(), "{}", lines[9]);
+    assert_eq!((&lines[30]["succeeded"], &lines[30]["failed"]), (&json!(27), &json!(3)));
+}
+
+#[test]
+fn a_few_get_a_line_each_and_failures_their_explanation() {
+    let fake = Fake::start(|asked| tell(asked, 3, 3));
+    let ended = mcpctl(&fake.socket, "start a b c");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.text().starts_with("w@1: running, pid 7\nw@2: running, pid 7\n2 of 3 services started"),
+        "{ended:?}"
+    );
+    assert_eq!(
+        ended.stderr,
+        "w@3: did not come up: exited with code 3\n    boom\n  see: mcpctl logs w@3 -n 50\n"
+    );
+    let ended = mcpctl(&fake.socket, "start a b --no-wait");
+    assert!(ended.text().ends_with("starting 3 services\n"), "{ended:?}");
+}
+
+#[test]
+fn a_time_limit_in_the_middle_of_many_says_that_it_goes_on() {
+    let fake = Fake::start(|asked| {
+        let outcome = json!({"name": "w@1", "ok": true, "message": "running, pid 7"});
+        asked.notify("service.outcome", json!({"schema": 1, "done": 1, "of": 5, "outcome": outcome}))
+    });
+    let ended = mcpctl(&fake.socket, "stop w@* --timeout 300ms");
+    assert_eq!(ended.code, 11, "{ended:?}");
+    assert!(ended.stderr.contains("stopping w@* was not done for all of 5 within 300 ms"), "{ended:?}");
+    assert!(ended.stderr.contains("mcpctl status w@*"), "{ended:?}");
 }
 
 #[test]

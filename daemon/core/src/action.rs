@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::event::{Exit, RequestId, ServiceId, Verb};
 use crate::time::Mono;
 use crate::verdict::{Decision, Failure, ParkReason};
+use crate::view::Effect;
 
 /// Whom a signal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,8 +313,8 @@ pub enum NoteKind {
     RecordSlow,
     /// A reload changed it.
     Redefined {
-        /// What it runs changed.
-        restart: bool,
+        /// What that comes to.
+        effect: Effect,
     },
     /// A reload removed it.
     Removed,

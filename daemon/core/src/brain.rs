@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::action::{Action, Note, NoteId, NoteKind, Outcome};
-use crate::event::{Event, ServiceId};
+use crate::event::{Change, Event, Redefinition, ServiceId};
 use crate::health::Health;
 use crate::index::Index;
 use crate::service::{Actual, Child, Cx, Service, Want};
 use crate::time::{Chance, Mono};
-use crate::view::{Awaited, HealthView, NextView, StateView, View};
+use crate::view::{Awaited, Effect, HealthView, NextView, StateView, View};
 
 /// The decider. See the crate's documentation for its contract.
 #[derive(Debug, Clone)]
@@ -85,6 +85,9 @@ impl Core {
             Event::Exited { service, generation, exit } => {
                 self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));
             }
+            Event::Lacks { service, generation } => {
+                self.with_run(now, service, generation, out, |s, _| s.lacks());
+            }
             Event::Drained { service, generation } => {
                 self.with_run(now, service, generation, out, Service::drained);
             }
@@ -135,6 +138,18 @@ impl Core {
     #[must_use]
     pub fn view(&self, service: ServiceId) -> Option<View> {
         self.services.get(&service).map(view)
+    }
+
+    /// What a change of the service's configuration would come to now: exactly what [`Event::Redefine`] does.
+    #[must_use]
+    pub fn foresee(&self, service: ServiceId, change: Change) -> Option<Effect> {
+        self.services.get(&service).map(|service| service.foresee(change))
+    }
+
+    /// Nothing of it runs and nothing is owed: a new definition is in force at once.
+    #[must_use]
+    pub fn is_at_rest(&self, service: ServiceId) -> bool {
+        self.services.get(&service).is_none_or(Service::is_at_rest)
     }
 
     /// Every service as it is, by number.
@@ -219,7 +234,7 @@ impl Core {
             // It was being removed and is wanted again: what runs of it ends first.
             service.removing = false;
             service.want = if start { Want::Up } else { Want::Down };
-            let to = crate::event::Redefinition { policy, restart: true };
+            let to = Redefinition { live: policy.clone(), policy, change: Change::Replace };
             self.with(now, id, out, |s, cx| {
                 s.redefine(cx, to);
                 s.program_missing = program_missing;

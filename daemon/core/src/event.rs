@@ -47,10 +47,24 @@ pub enum Exit {
 /// What a reload does to a service that stays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Redefinition {
-    /// The new policy; in force at once.
+    /// The new policy: of every process that starts from now on, and in force at once where none runs.
     pub policy: Policy,
-    /// What it runs changed: a running process is replaced, a parked or waiting one starts at once.
-    pub restart: bool,
+    /// What of it holds for a process that was started before; in force while that one lives.
+    pub live: Policy,
+    /// What it takes.
+    pub change: Change,
+}
+
+/// What a reload takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Only settings that a process does not notice.
+    Settings,
+    /// What it runs changed, or what kept it down: a parked or waiting service starts at once, a process goes on with what
+    /// it was started with until it ends.
+    Definition,
+    /// The same, and a process is replaced at once.
+    Replace,
 }
 
 /// What a service may say about itself, `sd_notify(3)`.
@@ -137,6 +151,14 @@ pub enum Event {
         generation: u64,
         /// How.
         exit: Exit,
+    },
+    /// What the dead process had written says that it lacks something which no restart brings: a port that another process
+    /// holds, a module, a program. To be told before [`Event::Drained`].
+    Lacks {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
     },
     /// What the dead process had written is read.
     Drained {

@@ -37,6 +37,8 @@ pub enum ParkReason {
     ProgramMissing,
     /// Starting it failed in a way that another try does not mend.
     CannotStart,
+    /// It ended for want of something that no restart brings.
+    Lacking,
 }
 
 /// What follows the end of a run.

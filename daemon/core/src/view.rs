@@ -38,6 +38,19 @@ pub struct View {
     pub next: Option<(NextView, Mono)>,
 }
 
+/// What a change of the configuration comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It is in force, no process is touched.
+    Live,
+    /// A process goes on with what it was started with; the new definition waits for the next start.
+    Pending,
+    /// The process is replaced.
+    Restart,
+    /// It starts: it was parked, waited for its restart, or is ending anyway.
+    Start,
+}
+
 /// Where a service is in its life, with what explains it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StateView {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::event::{Redefinition, Verb};
+use mcpd_core::event::{Change, Redefinition, Verb};
 use mcpd_core::policy::{Commands, ExitSet, RestartPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::verdict::{Failure, ParkReason, What};
@@ -400,6 +400,9 @@ fn people_start_the_counters_again() {
         health: None,
         watchdog: None,
     };
-    run.tell(Event::Redefine { service: ID, to: Box::new(Redefinition { policy, restart: true }) });
+    run.tell(Event::Redefine {
+        service: ID,
+        to: Box::new(Redefinition { live: policy.clone(), policy, change: Change::Replace }),
+    });
     assert_eq!(run.core.view(ID).unwrap().restarts, 0);
 }

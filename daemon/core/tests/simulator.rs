@@ -106,9 +106,10 @@ fn worlds_reach_everything() {
         Note.ReloadFailed Outcome.NoReload Outcome.ReloadFailed
         UpBy.Completion State.Exited
         Note.Reloading Note.Reloaded Note.ReloadSlow
+        Effect.Live Effect.Pending Effect.Restart Effect.Start
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
-        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart
+        Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart Parked.Lacking
         Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
@@ -147,15 +148,18 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::KillsAtOnce, &["sigkill_waits_for_stop_timeout"]);
     noticed(Flaw::Unparks, &["parked_stays_parked"]);
     noticed(Flaw::NeverSleeps, &["no_busy_loop"]);
-    noticed(Flaw::NeverWakes, &["deadlines_fit_the_states"]);
+    // Whoever is never told of a deadline takes every wake-up for an early one.
+    noticed(Flaw::NeverWakes, &["deadlines_fit_the_states", "early_wakes_do_nothing"]);
     noticed(Flaw::ReadyTwice, &["ready_is_said_once"]);
     noticed(Flaw::FinishesEarly, &["finished_is_said_once_and_last"]);
     noticed(Flaw::DropsNote, &["notes_are_numbered"]);
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
+    noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
+    noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time"]);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use mcpd_core::action::{Command, DownReason, Probing, StopCause, Whom};
-use mcpd_core::event::{Redefinition, Verb};
+use mcpd_core::event::{Change, Redefinition, Verb};
 use mcpd_core::policy::{Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, RestartPolicy, When};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
@@ -15,9 +15,9 @@ use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, Reque
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
-const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv drained tree0 tree2 recorded ok \
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
                       fail unknown says reload ran ranbad \
-                      sready sreloading sstopping salive strigger sextend timeout live redefine remove shutdown stale";
+                      sready sreloading sstopping salive strigger sextend timeout live pend redefine remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 
@@ -49,7 +49,7 @@ fn policy(words: &[&str]) -> Policy {
             jitter: 0.0,
             reset_after: Duration::from_secs(60),
             max_restarts: if has("limit") { 1 } else { 3 },
-            park_at_limit: true,
+            park_at_limit: !has("retry"),
             prevent: ExitSet { codes: vec![78], signals: vec![] },
         },
         ready: match words.iter().find(|word| ["ready", "told", "notify"].contains(word)) {
@@ -129,9 +129,9 @@ impl Bench {
         let exit = |exit| Event::Exited { service, generation, exit };
         let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let said = |said| Event::Notified { service, generation, said };
-        let to = |restart, policy: Policy| Event::Redefine {
+        let to = |change, policy: Policy| Event::Redefine {
             service,
-            to: Box::new(Redefinition { policy, restart }),
+            to: Box::new(Redefinition { live: policy.clone(), policy, change }),
         };
         let with_health = |health| Policy { health, ..self.policy.clone() };
         let with_ready = |ready| Policy { ready, ..self.policy.clone() };
@@ -155,6 +155,7 @@ impl Bench {
             "exit78" => exit(Exit::Code(78)),
             "term" => exit(Exit::Signal { signal: 15, core_dumped: false }),
             "segv" => exit(Exit::Signal { signal: 11, core_dumped: true }),
+            "lacks" => Event::Lacks { service, generation },
             "drained" => Event::Drained { service, generation },
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
             "tree2" => Event::TreeLeft { service, generation, left: 2 },
@@ -170,17 +171,25 @@ impl Bench {
             "strigger" => said(Said::Trigger),
             "sextend" => said(Said::Extend(Duration::from_secs(5))),
             "sextend100" => said(Said::Extend(Duration::from_secs(100))),
-            "nowatchdog" => to(false, Policy { watchdog: None, ..self.policy.clone() }),
+            "nowatchdog" => to(Change::Settings, Policy { watchdog: None, ..self.policy.clone() }),
             "watchdog" => {
-                to(false, Policy { watchdog: policy(&["watchdog"]).watchdog, ..self.policy.clone() })
+                let watchdog = policy(&["watchdog"]).watchdog;
+                to(Change::Settings, Policy { watchdog, ..self.policy.clone() })
             }
-            "live" => to(false, self.policy.clone()),
-            "redefine" => to(true, self.policy.clone()),
-            "nohealth" => to(false, with_health(None)),
-            "health" => to(false, with_health(policy(&["health"]).health)),
-            "noready" => to(false, with_ready(None)),
-            "ready" => to(false, with_ready(policy(&["ready"]).ready)),
-            "told" => to(false, with_ready(policy(&["told"]).ready)),
+            "live" => to(Change::Settings, self.policy.clone()),
+            "redefine" => to(Change::Replace, self.policy.clone()),
+            "pend" => to(Change::Definition, self.policy.clone()),
+            // What runs has no health check, what is to run has one.
+            "pendhealth" => {
+                let (live, change) = (self.policy.clone(), Change::Definition);
+                let policy = with_health(policy(&["health"]).health);
+                Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
+            }
+            "nohealth" => to(Change::Settings, with_health(None)),
+            "health" => to(Change::Settings, with_health(policy(&["health"]).health)),
+            "noready" => to(Change::Settings, with_ready(None)),
+            "ready" => to(Change::Settings, with_ready(policy(&["ready"]).ready)),
+            "told" => to(Change::Settings, with_ready(policy(&["told"]).ready)),
             "remove" => Event::Remove { service },
             "shutdown" => Event::Shutdown,
             other => panic!("no such event: {other}"),
@@ -198,6 +207,7 @@ impl Bench {
                 Event::SpawnFailed { service, generation, permanent: false },
                 Event::SpawnFailed { service, generation, permanent: true },
                 Event::Exited { service, generation, exit },
+                Event::Lacks { service, generation },
                 Event::Drained { service, generation },
                 Event::TreeLeft { service, generation, left: 3 },
                 Event::TreeLeft { service, generation, left: 0 },
@@ -220,7 +230,11 @@ impl Bench {
         events.push(Event::Exited { service: other, generation: newest, exit });
         events.push(Event::Redefine {
             service: other,
-            to: Box::new(Redefinition { policy: self.policy.clone(), restart: true }),
+            to: Box::new(Redefinition {
+                policy: self.policy.clone(),
+                live: self.policy.clone(),
+                change: Change::Replace,
+            }),
         });
         events.push(Event::Remove { service: other });
         events
@@ -243,6 +257,7 @@ impl Bench {
             StateView::Parked(ParkReason::Prevented(_)) => "parked(prevented)".to_owned(),
             StateView::Parked(ParkReason::ProgramMissing) => "parked(missing)".to_owned(),
             StateView::Parked(ParkReason::CannotStart) => "parked(cannotstart)".to_owned(),
+            StateView::Parked(ParkReason::Lacking) => "parked(lacking)".to_owned(),
         };
         text.push(if view.wanted { '+' } else { '-' });
         if let Some(at) = self.core.next_deadline() {
@@ -374,8 +389,8 @@ struct Block {
 }
 
 const POLICIES: &[&str] = &[
-    "never", "always", "limit", "health", "quick", "report", "kill", "ready", "told", "notify", "watchdog",
-    "pre", "oneshot", "remain", "reload",
+    "never", "always", "limit", "health", "quick", "report", "kill", "retry", "ready", "told", "notify",
+    "watchdog", "pre", "oneshot", "remain", "reload",
 ];
 
 fn blocks() -> Vec<Block> {

@@ -1,16 +1,16 @@
 //! The methods: from a request to its answer.
 
-use mcpd_config::spec::Signal;
-use mcpd_core::{Verb, Whom};
+use mcpd_core::Verb;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::CrashList;
 use mcpd_proto::error::{ErrorObject, Kind};
 use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Request, Response};
 use mcpd_proto::method::{
-    CancelParams, CrashListParams, Hello, HelloParams, IdParams, LogReadParams, NameParams, NamesParams,
-    SignalParams, SubscribeParams,
+    CancelParams, CrashListParams, Hello, HelloParams, IdParams, ListParams, LogReadParams, NameParams,
+    ReloadParams, SubscribeParams,
 };
+use mcpd_proto::plan::PlanParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -18,13 +18,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Out, Streams};
-use super::{Desk, stream};
+use super::{Desk, order, stream};
 use crate::crash::GetError;
+use crate::pattern::Named;
 use crate::shell::message::{Ask, Message, Reply};
 
 /// What `daemon.hello` says that this daemon has.
 const METHODS: &[&str] = &[
     "cancel",
+    "config.plan",
     "crash.get",
     "crash.list",
     "daemon.hello",
@@ -66,16 +68,17 @@ pub(super) async fn answer(
         }),
         "daemon.hello" => parsed::<HelloParams>(params).and_then(|_| value(&hello())),
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
-        "daemon.reload" => asked(desk, Ask::Reload).await.and_then(|done| value(&done)),
+        "config.plan" => plan(desk, params).await,
+        "daemon.reload" => reload(desk, params).await,
         "daemon.shutdown" => asked(desk, Ask::Shutdown).await.map(|()| json!({})),
-        "service.list" => asked(desk, Ask::Status).await.and_then(|document| value(&document)),
+        "service.list" => list(desk, params).await,
         "service.status" => service_status(desk, params).await,
-        "service.start" => command(desk, Verb::Start, params).await,
-        "service.stop" => command(desk, Verb::Stop, params).await,
-        "service.restart" => command(desk, Verb::Restart, params).await,
-        "service.reset" => command(desk, Verb::Reset, params).await,
-        "service.reload" => command(desk, Verb::Reload, params).await,
-        "service.signal" => signal(desk, params).await,
+        "service.start" => order::command(desk, out, id.as_ref(), Verb::Start, params).await,
+        "service.stop" => order::command(desk, out, id.as_ref(), Verb::Stop, params).await,
+        "service.restart" => order::command(desk, out, id.as_ref(), Verb::Restart, params).await,
+        "service.reset" => order::command(desk, out, id.as_ref(), Verb::Reset, params).await,
+        "service.reload" => order::command(desk, out, id.as_ref(), Verb::Reload, params).await,
+        "service.signal" => order::signal(desk, params).await,
         "crash.list" => crash_list(desk, params).await,
         "crash.get" => crash_get(desk, params).await,
         "log.read" | "log.follow" | "event.subscribe" => {
@@ -143,7 +146,7 @@ pub(super) fn parsed<T: DeserializeOwned>(params: Value) -> Result<T, ErrorObjec
         .map_err(|error| ErrorObject::new(Kind::InvalidParams, format!("wrong parameters: {error}")))
 }
 
-fn value(document: &impl Serialize) -> Result<Value, ErrorObject> {
+pub(super) fn value(document: &impl Serialize) -> Result<Value, ErrorObject> {
     serde_json::to_value(document).map_err(|error| ErrorObject::new(Kind::Internal, error.to_string()))
 }
 
@@ -166,6 +169,21 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|error| ErrorObject::new(Kind::DaemonBusy, format!("there is no thread for it: {error}")))
 }
 
+async fn plan(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let params = parsed::<PlanParams>(params)?;
+    value(&asked(desk, |reply| Ask::Plan(params, reply)).await?)
+}
+
+async fn reload(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let params = parsed::<ReloadParams>(params)?;
+    value(&asked(desk, |reply| Ask::Reload(params, reply)).await?)
+}
+
+async fn list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+    let ListParams { names } = parsed(params)?;
+    value(&asked(desk, |reply| Ask::Status(names, reply)).await?)
+}
+
 async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let NameParams { name } = parsed(params)?;
     let (service, mut status) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
@@ -175,33 +193,25 @@ async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject
     value(&status)
 }
 
-async fn command(desk: &Desk, verb: Verb, params: Value) -> Result<Value, ErrorObject> {
-    let NamesParams { names, wait } = parsed(params)?;
-    let outcomes = asked(desk, |reply| Ask::Command { names, verb, wait, reply }).await?;
-    value(&outcomes)
-}
-
-async fn signal(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
-    let SignalParams { names, signal, all } = parsed(params)?;
-    let Some(number) = Signal::parse(&signal).map(Signal::number) else {
-        return Err(ErrorObject::new(Kind::InvalidParams, format!("there is no signal \"{signal}\"")));
-    };
-    let whom = if all { Whom::Group } else { Whom::Main };
-    let verb = Verb::Signal(number, whom);
-    let outcomes = asked(desk, |reply| Ask::Command { names, verb, wait: true, reply }).await?;
-    value(&outcomes)
-}
-
 async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let CrashListParams { name, last } = parsed(params)?;
     let store = desk.store.clone();
-    let wanted = name.clone();
-    let listing = blocking(desk, move || store.listing(wanted.as_deref(), last)).await?.map_err(|error| {
+    let named = name.as_deref().map(Named::parse).transpose()?;
+    let listing = blocking(desk, move || match named {
+        None => store.listing(None, last),
+        Some(Named::One(name)) => store.listing(Some(&name), last),
+        Some(pattern @ Named::Fitting(_)) => store.listing(None, None).map(|mut listing| {
+            listing.crashes.retain(|crash| pattern.means(&crash.service));
+            listing.crashes.truncate(last.unwrap_or(usize::MAX));
+            listing
+        }),
+    });
+    let listing = listing.await?.map_err(|error| {
         ErrorObject::new(Kind::Internal, format!("the crash reports cannot be read: {error}"))
     })?;
     // A service that is gone may have left reports; one that never was has none.
     if let (Some(name), true) = (name, listing.crashes.is_empty() && listing.skipped == 0) {
-        asked(desk, |reply| Ask::Find(name, reply)).await?;
+        asked(desk, |reply| Ask::Known(name, reply)).await?;
     }
     let damaged_files = listing.damaged.iter().map(|path| path.display().to_string()).collect();
     value(&CrashList { schema: SCHEMA, crashes: listing.crashes, damaged: listing.skipped, damaged_files })

@@ -6,6 +6,7 @@
 
 mod listen;
 mod method;
+mod order;
 mod session;
 mod stream;
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
+use mcpd_proto::event::Event;
 use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Notification};
 use mcpd_proto::method::{LogReadDone, LogReadParams, SubscribeParams};
@@ -16,6 +17,7 @@ use super::method::{asked, blocking};
 use super::session::Out;
 use super::{Desk, LogReader};
 use crate::log::{Follow, read};
+use crate::pattern::Named;
 use crate::shell::message::{Ask, Found};
 
 /// Lines before the first live one when nothing is said.
@@ -131,11 +133,15 @@ pub(super) async fn events(
     params: &SubscribeParams,
     token: &CancellationToken,
 ) -> Result<Value, ErrorObject> {
+    let named = params.name.as_deref().map(Named::parse).transpose()?;
     if let Some(name) = params.name.clone() {
-        asked(desk, |reply| Ask::Find(name, reply)).await?;
+        asked(desk, |reply| Ask::Known(name, reply)).await?;
     }
-    let service = params.name.as_deref();
-    let (past, mut live) = desk.scribe.subscribe(service, params.backlog);
+    let wanted = |event: &Event| match &named {
+        None => true,
+        Some(named) => event.service.as_deref().is_some_and(|name| named.means(name)),
+    };
+    let (past, mut live) = desk.scribe.subscribe(wanted, params.backlog);
     for event in past {
         if !out.send(&Notification::new("event", id, json!(*event))).await {
             return Ok(json!({}));
@@ -150,9 +156,7 @@ pub(super) async fn events(
             event = live.recv() => event,
         };
         let sent = match event {
-            Ok(event) if service.is_none() || event.service.as_deref() == service => {
-                out.send(&Notification::new("event", id, json!(*event))).await
-            }
+            Ok(event) if wanted(&event) => out.send(&Notification::new("event", id, json!(*event))).await,
             Ok(_) => true,
             // This client was slow: it learns how many it missed.
             Err(RecvError::Lagged(missed)) => {

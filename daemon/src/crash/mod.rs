@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`CrashStore`] | where are reports kept, and how are they found again? |
 //! | [`reason`] | what is the one sentence for a person at 3 a.m.? |
+//! | [`lack`] | does it lack something that no restart brings? |
 //! | `evidence` | which line of the output names the cause? |
 //! | [`redact`] | what must not be in a report? |
 //! | [`clean`] | what is text, once escapes and control characters are gone? |
@@ -16,6 +17,7 @@
 pub mod clean;
 mod durable;
 mod evidence;
+pub mod lack;
 mod name;
 pub mod reason;
 pub mod redact;

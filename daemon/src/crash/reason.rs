@@ -101,6 +101,13 @@ pub fn of_phase(phase: &str, reason: &str) -> String {
     words::shortened(&format!("{phase}: {reason}"), MAX_REASON)
 }
 
+/// A reason with what else is known, which is not to be lost at its end.
+#[must_use]
+pub fn with(reason: &str, more: &str) -> String {
+    let room = MAX_REASON.saturating_sub(more.chars().count() + 2);
+    words::shortened(&format!("{}; {more}", words::shortened(reason, room)), MAX_REASON)
+}
+
 /// Both parts on one bounded line.
 fn sentence(end: &str, cause: Option<&str>) -> String {
     let cause = cause.map(|cause| clean::text(cause).split_whitespace().collect::<Vec<_>>().join(" "));
@@ -126,7 +133,7 @@ fn of_signal(number: i32) -> Search {
     if own { Search::Anything } else { Search::Nothing }
 }
 
-fn of_code(code: i32) -> Search {
+pub(super) fn of_code(code: i32) -> Search {
     match code {
         0 => Search::LastWords,
         126 | 127 => Search::Shell,

@@ -1,30 +1,37 @@
 //! Commands of clients: from names to the core's requests, and from its outcomes to one answer.
 
+use std::collections::HashSet;
+
 use mcpd_core::action::Outcome as CoreOutcome;
 use mcpd_core::verdict::What;
 use mcpd_core::{Event, RequestId, ServiceId, Verb};
-use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
-use mcpd_proto::method::{Outcome, Outcomes};
+use mcpd_proto::method::Outcome;
 use serde_json::{Map, json};
+use tokio::sync::mpsc;
 
 use super::Shell;
-use super::message::Reply;
+use super::message::{Answers, Reply};
 use super::report::redactor;
+use crate::pattern::Named;
 use crate::words;
 
 /// A client's command on several services, until each of them has an outcome.
 pub(super) struct Pending {
     names: Vec<String>,
     verb: Verb,
-    outcomes: Vec<Option<Outcome>>,
     left: usize,
-    reply: Option<Reply<Outcomes>>,
+    /// To whoever waits for them.
+    tell: Option<mpsc::Sender<(usize, Outcome)>>,
 }
 
 impl Shell {
-    /// The error for a name that no service has, with the nearest one that is there.
+    /// The error for a name that no service has, with the nearest one that is there, or for a pattern that none fits.
     pub(super) fn no_such_service(&self, name: &str) -> ErrorObject {
+        if let Ok(Named::Fitting(_)) = Named::parse(name) {
+            let data = Map::from_iter([("name".to_owned(), name.into())]);
+            return ErrorObject::with(Kind::NoSuchService, format!("no service fits \"{name}\""), data);
+        }
         let nearest = self
             .names
             .keys()
@@ -39,63 +46,84 @@ impl Shell {
         ErrorObject::with(Kind::NoSuchService, format!("there is no service \"{name}\"{hint}"), data)
     }
 
-    pub(super) fn command(&mut self, names: Vec<String>, verb: Verb, wait: bool, reply: Reply<Outcomes>) {
-        let mut ids = Vec::with_capacity(names.len());
-        for name in &names {
-            match self.names.get(name) {
-                Some(id) => ids.push(*id),
-                None => {
-                    let _ = reply.send(Err(self.no_such_service(name)));
-                    return;
+    /// The services that names and patterns mean, each once, in the order in which they are named; those of a pattern
+    /// by name.
+    ///
+    /// # Errors
+    /// A name that no service has, a pattern that no service fits, or something that is no pattern.
+    pub(super) fn select(&self, asked: &[String]) -> Result<Vec<(String, ServiceId)>, ErrorObject> {
+        let mut seen = HashSet::new();
+        let mut selected = Vec::new();
+        for text in asked {
+            let found: Vec<(&String, &ServiceId)> = match Named::parse(text)? {
+                Named::One(name) => self.names.get_key_value(&name).into_iter().collect(),
+                pattern @ Named::Fitting(_) => {
+                    self.names.iter().filter(|(name, _)| pattern.means(name)).collect()
                 }
+            };
+            if found.is_empty() {
+                return Err(self.no_such_service(text));
             }
+            let fresh = found.into_iter().filter(|(_, id)| seen.insert(**id));
+            selected.extend(fresh.map(|(name, id)| (name.clone(), *id)));
+        }
+        Ok(selected)
+    }
+
+    pub(super) fn command(&mut self, asked: &[String], verb: Verb, wait: bool, reply: Reply<Answers>) {
+        let (names, ids): (Vec<String>, Vec<ServiceId>) = match self.select(asked) {
+            Ok(selected) => selected.into_iter().unzip(),
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let of = names.len();
+        // There is room for every outcome, so that the loop never waits for whoever reads them.
+        let (tell, outcomes) = mpsc::channel(of.max(1));
+        let _ = reply.send(Ok(Answers { of, outcomes }));
+        if !wait {
+            for (place, name) in names.iter().enumerate() {
+                let outcome = Outcome {
+                    name: name.clone(),
+                    ok: true,
+                    message: format!("{} asked for", words::verb(verb)),
+                    error: None,
+                    status: None,
+                };
+                let _ = tell.try_send((place, outcome));
+            }
+        }
+        if of == 0 {
+            return;
         }
         let batch = self.next_batch;
         self.next_batch += 1;
-        let count = names.len();
-        let mut pending =
-            Pending { names, verb, outcomes: vec![None; count], left: count, reply: Some(reply) };
-        if count == 0 || !wait {
-            let taken = |name: &String| Outcome {
-                name: name.clone(),
-                ok: true,
-                message: format!("{} asked for", words::verb(verb)),
-                error: None,
-                status: None,
-            };
-            let outcomes = pending.names.iter().map(taken).collect();
-            if let Some(reply) = pending.reply.take() {
-                let _ = reply.send(Ok(Outcomes { schema: SCHEMA, outcomes }));
-            }
-        }
-        self.pending.insert(batch, pending);
+        self.pending.insert(batch, Pending { names, verb, left: of, tell: wait.then_some(tell) });
         for (place, service) in ids.into_iter().enumerate() {
             let request = RequestId(self.next_request);
             self.next_request += 1;
             self.requests.insert(request, (batch, place));
             self.events.push_back(Event::Command { request, service, verb });
         }
-        if count == 0 {
-            self.pending.remove(&batch);
-        }
     }
 
     pub(super) fn replied(&mut self, request: RequestId, service: ServiceId, outcome: &CoreOutcome) {
         let Some((batch, place)) = self.requests.remove(&request) else { return };
         let Some(pending) = self.pending.get(&batch) else { return };
-        let name = pending.names.get(place).cloned().unwrap_or_default();
-        let outcome = self.outcome(name, pending.verb, service, outcome);
-        let Some(pending) = self.pending.get_mut(&batch) else { return };
-        if let Some(slot) = pending.outcomes.get_mut(place) {
-            *slot = Some(outcome);
-            pending.left -= 1;
-        }
-        if pending.left == 0
-            && let Some(done) = self.pending.remove(&batch)
-            && let Some(reply) = done.reply
+        if let Some(tell) = &pending.tell
+            && !tell.is_closed()
         {
-            let outcomes = done.outcomes.into_iter().flatten().collect();
-            let _ = reply.send(Ok(Outcomes { schema: SCHEMA, outcomes }));
+            let name = pending.names.get(place).cloned().unwrap_or_default();
+            let outcome = self.outcome(name, pending.verb, service, outcome);
+            // A client that went away does not care for its answer; the order stands.
+            let _ = tell.try_send((place, outcome));
+        }
+        if let Some(pending) = self.pending.get_mut(&batch) {
+            pending.left -= 1;
+            if pending.left == 0 {
+                self.pending.remove(&batch);
+            }
         }
     }
 
@@ -191,7 +219,8 @@ impl Shell {
         data.insert("crash_id".into(), json!(crash.map(|crash| &crash.id)));
         let mut lines = entry.map_or_else(Vec::new, |entry| entry.last_lines.clone());
         if let Some(entry) = entry {
-            redactor(&entry.spec, entry.run.as_ref().map(|run| &run.secrets)).lines(&mut lines);
+            let secrets = entry.run.as_ref().map(|run| &run.secrets).or(entry.secrets.as_ref());
+            redactor(&entry.spec, secrets).lines(&mut lines);
         }
         data.insert("stderr_tail".into(), json!(lines));
         ErrorObject::with(Kind::StartFailed, format!("did not come up: {what}{then}"), data)

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
+use mcpd_core::Mono;
 use mcpd_core::action::{Command, Probing};
 use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
 use super::hooks::Beside;
+use crate::crash::lack::Lack;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
@@ -22,7 +24,10 @@ const VERDICTS: usize = 5;
 /// One service.
 pub(super) struct Entry {
     pub(super) name: Arc<str>,
+    /// In force: of a run that is older than the configuration what it was started with, and the settings since then.
     pub(super) spec: Arc<ServiceSpec>,
+    /// In force once this run is over.
+    pub(super) next: Option<Next>,
     /// The file and line that define it.
     pub(super) origin: Option<String>,
     /// The health check, ready to be asked, when it is an HTTP one.
@@ -44,12 +49,26 @@ pub(super) struct Entry {
     pub(super) beside_detail: Option<String>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
+    /// What the last run lacked.
+    pub(super) lack: Option<Lack>,
     /// Where the program was found at the last start.
     pub(super) program: Option<PathBuf>,
     pub(super) last_crash: Option<CrashSummary>,
     pub(super) crash_count: u64,
+    /// What must not be seen of the last run's output.
+    pub(super) secrets: Option<Secrets>,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
+}
+
+/// A definition that waits for the end of a run.
+pub(super) struct Next {
+    pub(super) spec: Arc<ServiceSpec>,
+    /// The keys that wait, dotted.
+    pub(super) keys: Vec<String>,
+    pub(super) check: Option<Arc<HttpCheck>>,
+    pub(super) ready_check: Option<Arc<HttpCheck>>,
+    pub(super) program: Option<PathBuf>,
 }
 
 /// A run of the service, from the spawn until nothing is left of it.
@@ -63,7 +82,10 @@ pub(super) struct Run {
     /// It said WATCHDOG=trigger.
     pub(super) triggered: bool,
     pub(super) exit: Option<sys::Exit>,
-    pub(super) tails: Option<Tails>,
+    /// When its process was asked for.
+    pub(super) began: Mono,
+    /// Shared with whoever examines them.
+    pub(super) tails: Option<Arc<Tails>>,
     pub(super) secrets: Secrets,
     /// Processes were left after the main one ended: look again whenever one of them ends.
     pub(super) settling: bool,
@@ -74,6 +96,7 @@ impl Entry {
         Self {
             name: spec.name.as_str().into(),
             spec,
+            next: None,
             origin,
             check: None,
             ready_check: None,
@@ -85,9 +108,11 @@ impl Entry {
             beside: None,
             beside_detail: None,
             spawn_error: None,
+            lack: None,
             program: None,
             last_crash: None,
             crash_count: 0,
+            secrets: None,
             last_lines: Vec::new(),
         }
     }
@@ -124,11 +149,12 @@ impl Entry {
     }
 
     /// What is known of the reason for which it is parked.
-    pub(super) fn park_detail(&self, why: ParkReason) -> Option<&str> {
+    pub(super) fn park_detail(&self, why: ParkReason) -> Option<String> {
         match why {
             ParkReason::Limit { .. } | ParkReason::Prevented(_) => None,
-            ParkReason::ProgramMissing => self.missing.as_deref(),
-            ParkReason::CannotStart => self.spawn_error.as_deref(),
+            ParkReason::ProgramMissing => self.missing.clone(),
+            ParkReason::CannotStart => self.spawn_error.clone(),
+            ParkReason::Lacking => self.lack.as_ref().map(Lack::text),
         }
     }
 

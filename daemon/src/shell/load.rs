@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcpd_config::spec::Probe;
-use mcpd_config::{Config, Environment, Origin, ServiceSpec};
+use mcpd_config::{Config, Environment, Origin, Origins, ServiceSpec};
 
 use crate::probe::HttpCheck;
 
@@ -16,6 +16,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where each service is defined, `file:line`.
     pub origins: BTreeMap<String, String>,
+    /// Where each value came from.
+    pub places: Origins,
     /// Things that are no errors, in sentences.
     pub warnings: Vec<String>,
     /// Services whose program cannot be found, and why.
@@ -74,7 +76,7 @@ impl Source {
                 Err(why) => drop(missing.insert(name.clone(), why)),
             }
         }
-        Ok(Loaded { config: loaded.config, origins, warnings, missing, programs })
+        Ok(Loaded { config: loaded.config, origins, places: loaded.origins, warnings, missing, programs })
     }
 }
 

@@ -5,11 +5,13 @@ use mcpd_core::{ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::log::LogLine;
-use mcpd_proto::method::{Outcomes, Reloaded};
+use mcpd_proto::method::{Outcome, ReloadParams, Reloaded};
+use mcpd_proto::plan::{Plan, PlanParams};
 use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::load::Loaded;
+use crate::crash::lack::Lack;
 use crate::log::{LogEvent, Tails};
 use crate::probe::Verdict;
 use crate::spawner::Answer;
@@ -27,6 +29,15 @@ pub enum Message {
         generation: u64,
         /// Its last lines.
         tails: Tails,
+    },
+    /// Somebody has looked at what it had written, for something that it lacks.
+    Examined {
+        /// Whose.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// What it lacks.
+        lack: Option<Lack>,
     },
     /// A crash report is on disk, or not.
     CrashRecorded {
@@ -108,27 +119,39 @@ pub type Reply<T> = oneshot::Sender<Result<T, ErrorObject>>;
 pub enum Ask {
     /// The daemon as it is.
     DaemonStatus(Reply<DaemonStatus>),
-    /// Everything as it is.
-    Status(Reply<StatusDocument>),
+    /// These services as they are, by name or pattern; none named: everything.
+    Status(Vec<String>, Reply<StatusDocument>),
     /// One service as it is, and its number.
     ServiceStatus(String, Reply<(ServiceId, ServiceStatus)>),
+    /// Whether there is such a service, or one that fits the pattern.
+    Known(String, Reply<()>),
     /// Where a service's log is.
     Find(String, Reply<Found>),
     /// Something of services.
     Command {
-        /// Which ones.
+        /// Which ones, by name or pattern.
         names: Vec<String>,
         /// What.
         verb: Verb,
         /// Answer when it is done, not when it is taken.
         wait: bool,
         /// To whom.
-        reply: Reply<Outcomes>,
+        reply: Reply<Answers>,
     },
+    /// What would a reload do?
+    Plan(PlanParams, Reply<Plan>),
     /// Read the configuration again.
-    Reload(Reply<Reloaded>),
+    Reload(ReloadParams, Reply<Reloaded>),
     /// Stop everything and end; answered when all is down.
     Shutdown(Reply<()>),
+}
+
+/// What becomes of a command, service by service.
+pub struct Answers {
+    /// So many services are meant.
+    pub of: usize,
+    /// The outcomes as they come, each with the service's place in the order asked for. It ends early when the daemon does.
+    pub outcomes: mpsc::Receiver<(usize, Outcome)>,
 }
 
 /// Where a service's log is.

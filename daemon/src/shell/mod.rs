@@ -7,7 +7,7 @@
 //! | `take` | which event is that to the core? |
 //! | `perform` | what does an action come to on this machine? |
 //! | `entry` | what is known of a service besides its state? |
-//! | `load`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
+//! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
 //! | `hooks` | how is a command carried out that runs beside a service? |
@@ -16,11 +16,13 @@
 
 mod commands;
 mod entry;
+mod examine;
 mod hooks;
 pub mod load;
 pub mod message;
 mod notify;
 mod perform;
+mod plan;
 mod policy;
 mod probe;
 mod ready;
@@ -38,12 +40,14 @@ use jiff::Timestamp;
 use mcpd_config::Config;
 use mcpd_core::{Action, Core, Event, Mono, RequestId, ServiceId};
 use mcpd_proto::crash::Host;
+use mcpd_proto::method::ReloadParams;
 use tokio::sync::{mpsc, oneshot};
 
 use self::commands::Pending;
 use self::entry::Entry;
 use self::load::{Loaded, Source};
 use self::message::{Message, Reply};
+use self::reload::Wanted;
 use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::log::Logs;
@@ -304,7 +308,7 @@ impl Shell {
         match wish {
             Wish::Collect => self.collect(),
             Wish::Stop => self.shut_down(),
-            Wish::Reload => self.reload(None),
+            Wish::Reload => self.want_configuration(Wanted::Reload(ReloadParams::default(), None)),
             Wish::Reopen => self.logs.reopen(),
         }
     }

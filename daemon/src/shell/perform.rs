@@ -1,5 +1,7 @@
 //! What does an action come to on this machine?
 
+use std::sync::Arc;
+
 use mcpd_core::action::{Command, Crash};
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::CrashReport;
@@ -31,9 +33,11 @@ impl Shell {
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
                 {
+                    entry.secrets = Some(run.secrets);
                     self.children.forget(run.key);
                     self.owners.remove(&run.key);
                 }
+                self.take_next(service);
             }
             Action::Run { service, generation, number, command, timeout } => {
                 self.run_beside(service, generation, number, command, timeout);
@@ -84,6 +88,7 @@ impl Shell {
         entry.ready_verdicts.clear();
         entry.status_text = None;
         entry.spawn_error = None;
+        entry.lack = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);
@@ -158,9 +163,10 @@ impl Shell {
             ready_verdicts,
             status_text: entry.status_text.clone(),
             triggered,
-            tails: tails.unwrap_or_default(),
+            tails: tails.map(Arc::unwrap_or_clone).unwrap_or_default(),
             exit,
             spawn_error: entry.spawn_error.clone(),
+            lack: entry.lack.clone(),
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
             secrets,
             now,

@@ -1,58 +1,92 @@
-//! What does a new configuration change?
+//! A new configuration: read, planned, and carried out exactly so, or not at all.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
-use mcpd_config::plan::{Plan, diff};
+use mcpd_config::plan::settle;
 use mcpd_core::action::Probing;
-use mcpd_core::event::Redefinition;
-use mcpd_core::verdict::ParkReason;
-use mcpd_core::view::StateView;
+use mcpd_core::event::{Change, Redefinition};
 use mcpd_core::{Event, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
-use mcpd_proto::method::Reloaded;
+use mcpd_proto::method::{ReloadParams, Reloaded};
+use mcpd_proto::plan::{Plan, PlanParams, StepAction};
 use serde_json::{Map, json};
 
 use super::Shell;
-use super::entry::Entry;
+use super::entry::{Entry, Next};
 use super::load::{Loaded, http_check};
 use super::message::{Message, Reply};
+use super::plan::{Planned, Work};
 use super::policy::policy;
 use super::ready::asks;
 use super::report::stamp;
+use crate::probe::HttpCheck;
 use crate::scribe::Level;
 
-/// Reloads that were asked for and not answered.
+/// What somebody wants of the configuration file.
+pub(super) enum Wanted {
+    /// What would a reload do?
+    Plan(PlanParams, Reply<Plan>),
+    /// Do it. Nobody waits for the answer when a signal asked.
+    Reload(ReloadParams, Option<Reply<Reloaded>>),
+}
+
+impl Wanted {
+    fn is_reload(&self) -> bool {
+        match self {
+            Self::Plan(..) => false,
+            Self::Reload(..) => true,
+        }
+    }
+
+    fn refuse(self, error: ErrorObject) {
+        match self {
+            Self::Plan(_, reply) => drop(reply.send(Err(error))),
+            Self::Reload(_, Some(reply)) => drop(reply.send(Err(error))),
+            Self::Reload(_, None) => {}
+        }
+    }
+}
+
+/// What was asked for and is not answered.
 #[derive(Default)]
 pub(super) struct Reloads {
     /// Somebody is reading the file.
     reading: bool,
     /// For the reading that is under way.
-    now: Vec<Reply<Reloaded>>,
+    now: Vec<Wanted>,
     /// Asked for while it was under way: the file may have changed since, so it is read once more.
-    next: Vec<Reply<Reloaded>>,
-    again: bool,
+    next: Vec<Wanted>,
+    /// systemd has been told that a reload is under way.
+    told: bool,
 }
 
 impl Shell {
     /// Reads the configuration, off the loop; `loaded` goes on.
-    pub(super) fn reload(&mut self, reply: Option<Reply<Reloaded>>) {
+    pub(super) fn want_configuration(&mut self, wanted: Wanted) {
         if self.core.is_shutting_down() {
-            if let Some(reply) = reply {
-                let _ = reply.send(Err(ErrorObject::new(Kind::ShuttingDown, "mcpd is shutting down")));
-            }
+            wanted.refuse(ErrorObject::new(Kind::ShuttingDown, "mcpd is shutting down"));
             return;
         }
-        self.systemd.reloading();
-        if self.reloads.reading {
-            self.reloads.next.extend(reply);
-            self.reloads.again = true;
+        if wanted.is_reload() {
+            self.systemd.reloading();
+            self.reloads.told = true;
+        }
+        if !self.reloads.reading {
+            self.reloads.now.push(wanted);
+            self.read();
             return;
         }
-        self.reloads.now.extend(reply);
-        self.read();
+        // Signals that ask for the same while the file is being read are one.
+        let by_signal = |wanted: &Wanted| match wanted {
+            Wanted::Reload(_, reply) => reply.is_none(),
+            Wanted::Plan(..) => false,
+        };
+        if !by_signal(&wanted) || !self.reloads.next.iter().any(by_signal) {
+            self.reloads.next.push(wanted);
+        }
     }
 
     fn read(&mut self) {
@@ -69,118 +103,139 @@ impl Shell {
     /// The system has no room for a thread that reads: whoever waits is told so, instead of waiting for room.
     fn unread(&mut self, error: &std::io::Error) {
         self.reloads.reading = false;
-        self.reloads.again = false;
         let message = format!("there is no thread to read the configuration: {error}; nothing was changed");
-        self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
-        self.tell_own(Level::Error, None, "reload_failed", message.clone(), json!({}));
-        let waiting = self.reloads.now.drain(..).chain(self.reloads.next.drain(..));
-        for reply in waiting {
-            let _ = reply.send(Err(ErrorObject::new(Kind::DaemonBusy, message.clone())));
+        if std::mem::take(&mut self.reloads.told) {
+            self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+            self.tell_own(Level::Error, None, "reload_failed", message.clone(), json!({}));
+            let summary = self.summary();
+            self.systemd.ready(&summary);
         }
-        let summary = self.summary();
-        self.systemd.ready(&summary);
+        let waiting = self.reloads.now.drain(..).chain(self.reloads.next.drain(..));
+        for wanted in waiting {
+            wanted.refuse(ErrorObject::new(Kind::DaemonBusy, message.clone()));
+        }
     }
 
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, String>) {
         self.reloads.reading = false;
-        // What is known by now is settled first and what is planned is carried out at once, so that no removal comes to
-        // its end between the plan and its execution: a service that is wanted again would go with it.
+        // What is known by now is settled first and what is planned is carried out at once, so that nothing happens
+        // between the plan and its execution: no removal comes to its end and takes a service that is wanted again.
         self.drive();
-        let result = loaded.map(|loaded| {
-            self.warn(&loaded.warnings);
-            self.apply(&loaded)
-        });
-        self.drive();
-        let when = stamp(Timestamp::now());
-        match &result {
-            Ok(done) => {
-                let message = format!(
-                    "configuration reloaded: {} added, {} removed, {} restarted, {} updated, {} unchanged",
-                    done.added.len(),
-                    done.removed.len(),
-                    done.restarted.len(),
-                    done.updated.len(),
-                    done.unchanged
-                );
-                self.last_reload = Some(format!("{when}: {message}"));
-                self.tell_own(Level::Info, None, "reload", message, json!(done));
+        let wanted = std::mem::take(&mut self.reloads.now);
+        match loaded {
+            Ok(loaded) => {
+                let mut reloads = Vec::new();
+                for wanted in wanted {
+                    match wanted {
+                        Wanted::Plan(PlanParams { restart }, reply) => {
+                            let _ = reply.send(Ok(self.plan(&loaded, restart).plan));
+                        }
+                        Wanted::Reload(params, reply) => reloads.push((params, reply)),
+                    }
+                }
+                self.reload_for(&loaded, reloads);
             }
-            Err(diagnostics) => {
-                let message = "the configuration has errors: nothing was changed";
-                self.last_reload = Some(format!("{when}: {message}"));
-                let text = format!("{message}\n{diagnostics}");
-                self.tell_own(Level::Error, None, "reload_failed", text, json!({}));
-            }
+            Err(diagnostics) => self.refuse_all(wanted, &diagnostics),
         }
-        for reply in self.reloads.now.drain(..) {
-            let answer = result.clone().map_err(|diagnostics| {
-                let mut data = Map::new();
-                data.insert("diagnostics".into(), diagnostics.into());
-                let message = "the configuration has errors: nothing was changed";
-                ErrorObject::with(Kind::ConfigInvalid, message, data)
-            });
-            let _ = reply.send(answer);
-        }
-        if std::mem::take(&mut self.reloads.again) {
+        if !self.reloads.next.is_empty() {
             self.reloads.now = std::mem::take(&mut self.reloads.next);
             self.read();
-        } else {
+        } else if std::mem::take(&mut self.reloads.told) {
             let summary = self.summary();
             self.systemd.ready(&summary);
         }
     }
 
-    fn apply(&mut self, loaded: &Loaded) -> Reloaded {
-        let Plan { added, removed, restart, update, mut unchanged, needs_daemon_restart } =
-            diff(&self.config, &loaded.config);
-        let mut restart = restart;
-        for name in &removed {
-            if let Some(id) = self.names.get(name) {
-                self.events.push_back(Event::Remove { service: *id });
+    fn refuse_all(&mut self, all: Vec<Wanted>, diagnostics: &str) {
+        let message = "the configuration has errors: nothing was changed";
+        if all.iter().any(Wanted::is_reload) {
+            self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+            let text = format!("{message}\n{diagnostics}");
+            self.tell_own(Level::Error, None, "reload_failed", text, json!({}));
+        }
+        for wanted in all {
+            let message = if wanted.is_reload() { message } else { "the configuration has errors" };
+            let data = Map::from_iter([("diagnostics".to_owned(), diagnostics.into())]);
+            wanted.refuse(ErrorObject::with(Kind::ConfigInvalid, message, data));
+        }
+    }
+
+    /// One reload for all who asked for it; those who expected another plan are told so.
+    fn reload_for(&mut self, loaded: &Loaded, asked: Vec<(ReloadParams, Option<Reply<Reloaded>>)>) {
+        let (mut restart, mut replies) = (None, Vec::new());
+        for (params, reply) in asked {
+            let expected = params.plan.as_deref();
+            if expected.is_none_or(|expected| self.plan(loaded, params.restart).plan.id == expected) {
+                restart = Some(restart.unwrap_or(false) || params.restart);
+                replies.extend(reply);
+            } else if let Some(reply) = reply {
+                let message =
+                    "a reload would not do that any more: nothing was changed; look at the plan again";
+                let _ = reply.send(Err(ErrorObject::new(Kind::PlanChanged, message)));
             }
         }
-        for spec in loaded.config.services.values() {
-            let name = &spec.name;
-            if added.contains(name) {
-                self.define(spec, loaded);
-            } else if restart.contains(name) {
-                self.redefine(spec, loaded, true);
-            } else if update.contains(name) {
-                self.redefine(spec, loaded, false);
-            } else if self.program_appeared(spec, loaded) || self.cannot_start(spec) {
-                // Its definition is the same, but what kept it down is gone, or may be.
-                self.redefine(spec, loaded, true);
-                restart.push(name.clone());
-                unchanged = unchanged.saturating_sub(1);
+        let Some(restart) = restart else { return };
+        self.warn(&loaded.warnings);
+        let planned = self.plan(loaded, restart);
+        let done = self.apply(loaded, planned);
+        self.drive();
+        let message = format!(
+            "configuration reloaded: {} added, {} removed, {} restarted, {} updated, {} pending, {} unchanged",
+            done.added.len(),
+            done.removed.len(),
+            done.restarted.len(),
+            done.updated.len(),
+            done.pending.len(),
+            done.unchanged
+        );
+        self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+        self.tell_own(Level::Info, None, "reload", message, json!(done));
+        for reply in replies {
+            let _ = reply.send(Ok(done.clone()));
+        }
+    }
+
+    fn apply(&mut self, loaded: &Loaded, planned: Planned) -> Reloaded {
+        let Planned { plan, works } = planned;
+        for work in works {
+            match work {
+                Work::Remove(service) => self.events.push_back(Event::Remove { service }),
+                Work::Define(name) => {
+                    if let Some(spec) = loaded.config.services.get(&name) {
+                        self.define(spec, loaded);
+                    }
+                }
+                Work::Redefine(name, change) => {
+                    if let Some(spec) = loaded.config.services.get(&name) {
+                        self.redefine(spec, loaded, change);
+                    }
+                }
             }
         }
         // Places stay as they were until the daemon starts again: `needs_daemon_restart` says so.
         let daemon = self.config.daemon.clone();
-        self.config = loaded.config.clone();
+        let before = std::mem::replace(&mut self.config, loaded.config.clone());
         self.config.daemon = daemon;
-        Reloaded {
+        let mut done = Reloaded {
             schema: SCHEMA,
-            added,
-            removed,
-            restarted: restart,
-            updated: update,
-            unchanged,
-            needs_daemon_restart,
+            unchanged: plan.unchanged,
+            needs_daemon_restart: plan.needs_daemon_restart,
+            ..Reloaded::default()
+        };
+        for step in plan.steps {
+            let name = step.service;
+            let list = match step.action {
+                StepAction::Start | StepAction::Add if !before.services.contains_key(&name) => {
+                    &mut done.added
+                }
+                StepAction::Start | StepAction::Restart => &mut done.restarted,
+                StepAction::Stop | StepAction::Remove => &mut done.removed,
+                StepAction::Pending => &mut done.pending,
+                StepAction::Change | StepAction::Add => &mut done.updated,
+            };
+            list.push(name);
         }
-    }
-
-    fn program_appeared(&self, spec: &ServiceSpec, loaded: &Loaded) -> bool {
-        self.names
-            .get(&spec.name)
-            .and_then(|id| self.entries.get(id))
-            .is_some_and(|entry| entry.missing.is_some() && !loaded.missing.contains_key(&spec.name))
-    }
-
-    /// It is parked because starting it failed, for a reason that only a try can tell to be gone.
-    fn cannot_start(&self, spec: &ServiceSpec) -> bool {
-        let view = self.names.get(&spec.name).and_then(|id| self.core.view(*id));
-        let parked = StateView::Parked(ParkReason::CannotStart);
-        spec.enabled && view.is_some_and(|view| view.state == parked)
+        done
     }
 
     /// A service that is new, or that was being removed and is wanted again.
@@ -200,41 +255,70 @@ impl Shell {
         });
     }
 
-    fn redefine(&mut self, spec: &ServiceSpec, loaded: &Loaded, restart: bool) {
+    fn redefine(&mut self, spec: &ServiceSpec, loaded: &Loaded, change: Change) {
         let Some(id) = self.names.get(&spec.name).copied() else { return };
-        // A parked service stays so until asked or changed; this is a change, whatever it is.
-        let parked = self.core.view(id).is_some_and(|view| matches!(view.state, StateView::Parked(_)));
-        let restart = restart || (parked && spec.enabled);
-        self.set_entry(id, spec, loaded);
-        let to = Box::new(Redefinition { policy: policy(spec), restart });
+        let live = self.set_entry(id, spec, loaded);
+        let to = Box::new(Redefinition { policy: policy(spec), live, change });
         self.events.push_back(Event::Redefine { service: id, to });
     }
 
-    fn set_entry(&mut self, id: ServiceId, spec: &ServiceSpec, loaded: &Loaded) {
+    /// Takes the new definition in; what a process that runs was started with stays until that is over. The policy that
+    /// is in force until then.
+    fn set_entry(&mut self, id: ServiceId, spec: &ServiceSpec, loaded: &Loaded) -> mcpd_core::Policy {
         let name = &spec.name;
-        self.logs.define(id.0, name, &spec.log, spec.crash.tail_lines);
-        let check = http_check(asks(spec, Probing::Health));
-        let ready_check = http_check(asks(spec, Probing::Ready));
-        let entry = self.entries.entry(id).or_insert_with(|| Entry::new(Arc::new(spec.clone()), None));
-        entry.spec = Arc::new(spec.clone());
+        let running = self.entries.get(&id).filter(|_| !self.core.is_at_rest(id));
+        let settled = running.map_or_else(|| spec.clone(), |entry| settle(&entry.spec, spec));
+        let live = policy(&settled);
+        self.logs.define(id.0, name, &settled.log, settled.crash.tail_lines);
+        let program = loaded.programs.get(name).cloned();
+        let next = (settled != *spec).then(|| {
+            let keys = mcpd_config::plan::changes(&settled, spec);
+            Next {
+                spec: Arc::new(spec.clone()),
+                keys: keys.into_iter().map(|change| mcpd_config::dotted(&change.key)).collect(),
+                check: self.check(spec, Probing::Health),
+                ready_check: self.check(spec, Probing::Ready),
+                program: program.clone(),
+            }
+        });
+        let check = self.check(&settled, Probing::Health);
+        let ready_check = self.check(&settled, Probing::Ready);
+        let settled = Arc::new(settled);
+        let entry = self.entries.entry(id).or_insert_with(|| Entry::new(settled.clone(), None));
+        entry.spec = settled;
+        entry.check = check;
+        entry.ready_check = ready_check;
         entry.origin = loaded.origins.get(name).cloned();
         entry.missing = loaded.missing.get(name).cloned();
-        if let Some(program) = loaded.programs.get(name) {
-            entry.program = Some(program.clone());
+        if next.is_none() && program.is_some() {
+            entry.program = program;
         }
-        let mut wrong = Vec::new();
-        let mut usable = |check: Result<_, String>, what| {
-            check.unwrap_or_else(|why| {
-                wrong.push((what, why));
-                None
-            })
-        };
-        entry.check = usable(check, "health");
-        entry.ready_check = usable(ready_check, "ready");
-        for (what, why) in wrong {
+        entry.next = next;
+        self.watch(id);
+        live
+    }
+
+    fn check(&mut self, spec: &ServiceSpec, what: Probing) -> Option<Arc<HttpCheck>> {
+        http_check(asks(spec, what)).unwrap_or_else(|why| {
+            let what = match what {
+                Probing::Health => "health",
+                Probing::Ready => "ready",
+            };
             let why = format!("its {what} check cannot be carried out: {why}");
-            self.tell_own(Level::Error, Some(name), &format!("{what}_unusable"), why, json!({}));
-        }
+            self.tell_own(Level::Error, Some(&spec.name), &format!("{what}_unusable"), why, json!({}));
+            None
+        })
+    }
+
+    /// Nothing is left of the run: what waited for that is in force.
+    pub(super) fn take_next(&mut self, id: ServiceId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(Next { spec, keys: _, check, ready_check, program }) = entry.next.take() else { return };
+        self.logs.define(id.0, &spec.name, &spec.log, spec.crash.tail_lines);
+        entry.spec = spec;
+        entry.check = check;
+        entry.ready_check = ready_check;
+        entry.program = program.or(entry.program.take());
         self.watch(id);
     }
 }

@@ -12,6 +12,7 @@ use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, Resources, RestartDecision};
 
 use super::ready::awaited;
+use crate::crash::lack::Lack;
 use crate::crash::{CrashStore, reason, redact};
 use crate::log::Tails;
 use crate::spawner::Secrets;
@@ -30,6 +31,7 @@ pub(super) struct Case {
     pub(super) tails: Tails,
     pub(super) exit: Option<sys::Exit>,
     pub(super) spawn_error: Option<String>,
+    pub(super) lack: Option<Lack>,
     pub(super) previous: Option<String>,
     pub(super) secrets: Option<Secrets>,
     pub(super) now: (Mono, Timestamp),
@@ -58,6 +60,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         mut tails,
         exit,
         spawn_error,
+        lack,
         previous,
         secrets,
         now,
@@ -99,6 +102,11 @@ pub(super) fn report(case: Case) -> CrashReport {
             reason::start_timeout(spec.start_timeout, awaited.as_deref(), seen)
         }
         Failure::Spawn => reason::spawn(spawn_error.as_deref().unwrap_or("the system did not say why")),
+    };
+    let reason = match &lack {
+        Some(lack @ Lack::Port(..)) => reason::with(&reason, &lack.text()),
+        // It is the reason already.
+        Some(Lack::Thing(_)) | None => reason,
     };
     let phase = match crash.command {
         Command::StartPre(_) => Some("exec_start_pre".to_owned()),

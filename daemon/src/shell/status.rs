@@ -9,6 +9,7 @@ use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
+use mcpd_proto::error::ErrorObject;
 use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument};
 
 use super::Shell;
@@ -17,14 +18,19 @@ use super::ready::awaited;
 use crate::{sys, words};
 
 impl Shell {
-    pub(super) fn status_document(&self) -> StatusDocument {
+    /// Of the services that these names and patterns mean; without any, of all.
+    pub(super) fn status_document(&self, asked: &[String]) -> Result<StatusDocument, ErrorObject> {
         let now = self.now();
-        let services = self
-            .names
-            .values()
+        let ids: Vec<ServiceId> = if asked.is_empty() {
+            self.names.values().copied().collect()
+        } else {
+            self.select(asked)?.into_iter().map(|(_, id)| id).collect()
+        };
+        let services = ids
+            .iter()
             .filter_map(|id| Some(self.service_status(now, &self.core.view(*id)?, self.entries.get(id)?)))
             .collect();
-        StatusDocument { schema: SCHEMA, daemon: self.daemon_status(), services }
+        Ok(StatusDocument { schema: SCHEMA, daemon: self.daemon_status(), services })
     }
 
     pub(super) fn status_of(&self, id: ServiceId) -> Option<ServiceStatus> {
@@ -134,6 +140,7 @@ impl Shell {
             started_at: view.started.map(wall),
             since: wall(view.since),
             command: entry.command(),
+            pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,
             next,
             last_crash: entry.last_crash.clone(),
@@ -210,7 +217,7 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))
         }
         StateView::Parked(why) => {
-            let reason = words::park_reason(why, entry.park_detail(why));
+            let reason = words::park_reason(why, entry.park_detail(why).as_deref());
             let last = entry.last_crash.as_ref().filter(|_| matches!(why, ParkReason::Limit { .. }));
             let last = last.map_or_else(String::new, |crash| format!("; the last time: {}", crash.reason));
             (State::Parked, Some(reason + &last))

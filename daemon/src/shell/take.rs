@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::entry::Run;
 use super::message::{Ask, Found, Message, Recorded};
+use super::reload::Wanted;
 use super::report::stamp;
 use super::{Owner, Shell};
 use crate::log::LogEvent;
@@ -23,15 +24,8 @@ impl Shell {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Spawned(answer) => self.spawned(answer),
-            Message::Drained { service, generation, tails } => {
-                if let Some(entry) = self.entries.get_mut(&service) {
-                    entry.last_lines = last_lines(&tails.stderr, &tails.stdout);
-                    if let Some(run) = entry.run(generation) {
-                        run.tails = Some(tails);
-                    }
-                }
-                self.events.push_back(Event::Drained { service, generation });
-            }
+            Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
+            Message::Examined { service, generation, lack } => self.examined(service, generation, lack),
             Message::CrashRecorded { service, generation, recorded } => {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
@@ -94,7 +88,8 @@ impl Shell {
         // A client that went away does not care for its answer.
         match ask {
             Ask::DaemonStatus(reply) => drop(reply.send(Ok(self.daemon_status()))),
-            Ask::Status(reply) => drop(reply.send(Ok(self.status_document()))),
+            Ask::Status(names, reply) => drop(reply.send(self.status_document(&names))),
+            Ask::Known(name, reply) => drop(reply.send(self.select(&[name]).map(drop))),
             Ask::ServiceStatus(name, reply) => {
                 let found = self.names.get(&name).and_then(|id| Some((*id, self.status_of(*id)?)));
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
@@ -106,8 +101,9 @@ impl Shell {
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
-            Ask::Command { names, verb, wait, reply } => self.command(names, verb, wait, reply),
-            Ask::Reload(reply) => self.reload(Some(reply)),
+            Ask::Command { names, verb, wait, reply } => self.command(&names, verb, wait, reply),
+            Ask::Plan(params, reply) => self.want_configuration(Wanted::Plan(params, reply)),
+            Ask::Reload(params, reply) => self.want_configuration(Wanted::Reload(params, Some(reply))),
             Ask::Shutdown(reply) => {
                 self.shutdowns.push(reply);
                 self.shut_down();
@@ -159,6 +155,7 @@ impl Shell {
                         triggered: false,
                         exit: None,
                         tails: None,
+                        began: Mono(started.began),
                         secrets: started.secrets,
                         settling: false,
                     });

@@ -1,6 +1,7 @@
 //! The core's notes, in words.
 
 use mcpd_core::action::{Command, Note, NoteKind, UpBy};
+use mcpd_core::view::Effect;
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
@@ -116,7 +117,7 @@ impl Shell {
             }
             NoteKind::Parked(why) => {
                 let detail = entry.and_then(|entry| entry.park_detail(*why));
-                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail)))
+                (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail.as_deref())))
             }
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
@@ -142,9 +143,14 @@ impl Shell {
             NoteKind::DrainSlow => {
                 (Level::Warn, "drain_slow", "its last output has not been read yet: going on without".into())
             }
-            NoteKind::Redefined { restart } => {
-                put("restart", (*restart).into());
-                (Level::Info, "redefined", "its configuration changed".into())
+            NoteKind::Redefined { effect } => {
+                put("restart", (*effect == Effect::Restart).into());
+                put("pending", (*effect == Effect::Pending).into());
+                let message = match effect {
+                    Effect::Live | Effect::Restart | Effect::Start => "its configuration changed",
+                    Effect::Pending => "its configuration changed; its process goes on until its next start",
+                };
+                (Level::Info, "redefined", message.into())
             }
             NoteKind::Removed => (Level::Info, "removed", "removed from the configuration".into()),
             NoteKind::ShuttingDown => (Level::Info, "shutting_down", "stopping everything".into()),

@@ -32,7 +32,7 @@ pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, Children, LogPipe, NotifySocket, Process, async_pipe, ctrl_c_helper, exec_step, host_name,
     is_pipe, is_root, is_shortage, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release,
-    private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
+    port_holder, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, stderr_is_the_journal,
     unknown_account,
 };
 
@@ -182,6 +182,17 @@ pub struct Exit {
     pub max_rss_bytes: Option<u64>,
     /// The processor time, user and system, of it and the descendants that it waited for (Windows: of its whole tree).
     pub cpu: Option<Duration>,
+}
+
+/// A process that listens on a TCP port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortHolder {
+    /// Its id.
+    pub pid: u32,
+    /// The system's name for it, as short as the system keeps it.
+    pub name: String,
+    /// The service that it was started for, if its environment says so.
+    pub service: Option<String>,
 }
 
 /// Who gets a signal.

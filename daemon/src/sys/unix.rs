@@ -12,6 +12,7 @@ mod files;
 mod limits;
 mod notify;
 mod proc_files;
+mod sockets;
 mod spawn;
 
 pub use children::Children;
@@ -23,6 +24,7 @@ pub use files::{
 };
 pub use limits::{is_shortage, raise_open_files_limit};
 pub use notify::{Barrier, NotifySocket};
+pub use sockets::port_holder;
 pub use spawn::{Process, spawn};
 
 #[cfg(not(target_os = "linux"))]

@@ -33,6 +33,11 @@ use windows_sys::Win32::System::SystemInformation::{
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
 
+/// Windows is not asked who listens on a port.
+pub fn port_holder(_: u16) -> Option<crate::sys::PortHolder> {
+    None
+}
+
 /// No plan names an account on Windows.
 pub fn unknown_account(_: &[crate::sys::Setup]) -> Option<String> {
     None

@@ -53,6 +53,10 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         };
         Fact::styled("reason", reason, style)
     }));
+    if !status.pending.is_empty() {
+        let pending = format!("{} changed; in force from the next start on", status.pending.join(", "));
+        facts.push(Fact::styled("pending", pending, WARN));
+    }
     facts.extend(status.status_text.as_ref().map(|text| Fact::new("says", text)));
     facts.extend(status.next.as_ref().map(|next| Fact::new("next", next_words(next, look))));
     if status.health != Health::None || status.health_detail.is_some() {

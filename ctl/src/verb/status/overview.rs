@@ -50,7 +50,7 @@ fn table(services: &[&ServiceStatus], look: &Look) -> Table {
         let crash = service.last_crash.as_ref();
         let cells = vec![
             Cell::from(&service.name),
-            Cell::styled(service.state.name(), state_style(service.state)),
+            state(service),
             health,
             service.pid.map_or_else(none, |pid| pid.to_string().into()),
             service.uptime_seconds.map_or_else(none, |uptime| human::seconds(uptime).into()),
@@ -143,14 +143,28 @@ fn detail(members: &[&ServiceStatus], words: Words) -> String {
     format!(" ({list})")
 }
 
-/// Why the service is not well; nothing when it is.
-fn trouble(service: &ServiceStatus) -> Option<&str> {
+/// `up`, and when a changed definition waits for the next start `up, pending`.
+fn state(service: &ServiceStatus) -> Cell {
+    let name = service.state.name();
+    if service.pending.is_empty() {
+        return Cell::styled(name, state_style(service.state));
+    }
+    Cell::styled(format!("{name}, pending"), WARN)
+}
+
+/// Why the service is not well, or what waits for its next start; nothing when all is well.
+fn trouble(service: &ServiceStatus) -> Option<String> {
     let reason = service.reason.as_deref();
-    match (service.state, service.health) {
+    let why = match (service.state, service.health) {
         (State::Parked | State::Backoff, _) => reason,
         (_, Health::Failing | Health::Unhealthy) => reason.or(service.health_detail.as_deref()),
         _ => None,
-    }
+    };
+    let pending = || {
+        let keys = service.pending.join(", ");
+        (!keys.is_empty()).then(|| format!("{keys} changed; in force from the next start on"))
+    };
+    why.map(str::to_owned).or_else(pending)
 }
 
 #[cfg(test)]

@@ -157,6 +157,7 @@ impl Service {
                 ) =>
             {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+                ending.mind_what_lacks();
             }
             Actual::Down(_)
             | Actual::Spawning(_)

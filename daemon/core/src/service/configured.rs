@@ -1,6 +1,8 @@
 //! What the configuration says of a service: begin, change, go.
 
 use super::*;
+use crate::event::Change;
+use crate::view::Effect;
 
 impl Service {
     pub(crate) fn begin(&mut self, cx: &mut Cx<'_>, program_missing: bool) {
@@ -12,13 +14,31 @@ impl Service {
         }
     }
 
+    /// What would [`Self::redefine`] come to now? A reload says so before it does it.
+    pub(crate) fn foresee(&self, change: Change) -> Effect {
+        match (change, &self.actual) {
+            (Change::Settings, _) | (_, Actual::Down(_)) => Effect::Live,
+            (_, Actual::Backoff { .. } | Actual::Parked(_)) => Effect::Start,
+            // It is on its way down, and stays there.
+            (_, _) if self.want == Want::Down => Effect::Live,
+            (_, Actual::Stopping(_) | Actual::Ending(_)) => Effect::Start,
+            (Change::Definition, Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_)) => {
+                Effect::Pending
+            }
+            (Change::Replace, Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_)) => Effect::Restart,
+        }
+    }
+
     pub(crate) fn redefine(&mut self, cx: &mut Cx<'_>, to: Redefinition) {
-        let Redefinition { policy, restart } = to;
-        let health_changed = policy.health != self.policy.health;
-        let ready_changed = policy.ready != self.policy.ready;
-        let watchdog_changed = policy.watchdog != self.policy.watchdog;
-        self.policy = policy;
-        self.note_asked(cx, NoteKind::Redefined { restart });
+        let Redefinition { policy, live, change } = to;
+        let effect = self.foresee(change);
+        let (now, next) = if self.is_at_rest() { (policy, None) } else { (live, Some(policy)) };
+        let health_changed = now.health != self.policy.health;
+        let ready_changed = now.ready != self.policy.ready;
+        let watchdog_changed = now.watchdog != self.policy.watchdog;
+        self.next_policy = next.filter(|next| *next != now);
+        self.policy = now;
+        self.note_asked(cx, NoteKind::Redefined { effect });
         if ready_changed {
             self.rearm_readiness(cx);
         }
@@ -28,16 +48,21 @@ impl Service {
         if watchdog_changed {
             self.rearm_watchdog(cx);
         }
-        if !restart {
+        if change == Change::Settings {
             return;
         }
         self.attempt = 0;
         self.program_missing = false;
         match &mut self.actual {
-            Actual::Spawning(spawning) => spawning.outdated = true,
+            Actual::Spawning(spawning) => {
+                spawning.outdated = true;
+                spawning.replace |= change == Change::Replace;
+            }
             Actual::Starting(child) | Actual::Up(child) => {
-                let child = child.clone();
-                self.stop_child(cx, child, StopCause::Changed);
+                if change == Change::Replace {
+                    let child = child.clone();
+                    self.stop_child(cx, child, StopCause::Changed);
+                }
             }
             Actual::Ending(ending) => {
                 ending.start_now = self.want == Want::Up;

@@ -92,6 +92,7 @@ impl Service {
             decision,
             start_now,
             report: Report::Draining { crash, until: cx.now + DRAIN_LIMIT },
+            lacks: false,
             left: None,
             rung: rung.unwrap_or(Rung::Asked(cx.now + grace)),
         };
@@ -128,6 +129,16 @@ impl Service {
                 }
                 Exit::Signal { .. } | Exit::Code(_) => None,
             },
+        }
+    }
+
+    /// What was decided without knowing that is decided anew, while the report can still say so. That is a guess from
+    /// words, if a good one: who wants to go on at the limit wants to go on here.
+    pub(crate) fn lacks(&mut self) {
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        if let (Report::Draining { .. }, true) = (ending.report, self.policy.restart.park_at_limit) {
+            ending.lacks = true;
+            ending.mind_what_lacks();
         }
     }
 
@@ -261,6 +272,18 @@ impl Service {
                 };
                 self.go_down(cx, why);
             }
+        }
+    }
+}
+
+impl Ending {
+    /// No restart brings what it lacks, and that says more than that a limit is reached.
+    pub(super) fn mind_what_lacks(&mut self) {
+        if let (true, What::Restart(_) | What::Park(ParkReason::Limit { .. })) =
+            (self.lacks, self.decision.what)
+        {
+            self.decision.what = What::Park(ParkReason::Lacking);
+            self.decision.attempt = 0;
         }
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 impl Service {
     pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32, at: Mono) {
         let Actual::Spawning(spawning) = &self.actual else { return };
-        let (outdated, nature) = (spawning.outdated, spawning.nature);
+        let (replace, nature) = (spawning.replace, spawning.nature);
         let started = at.min(cx.now);
         self.note(cx, NoteKind::Started { pid });
         let child = Child {
@@ -30,7 +30,7 @@ impl Service {
                 StopCause::Asked
             };
             self.stop_child(cx, child, cause);
-        } else if outdated {
+        } else if replace {
             self.postpone_starts();
             self.stop_child(cx, child, StopCause::Changed);
         } else {

@@ -90,8 +90,10 @@ pub(crate) enum Actual {
 pub(crate) struct Spawning {
     asked: Mono,
     nature: Nature,
-    /// A reload changed what it runs meanwhile: replace it as soon as it is there.
+    /// A reload changed what it runs meanwhile: if nothing comes of this start, the new one is tried at once.
     outdated: bool,
+    /// And what comes of it is replaced as soon as it is there.
+    replace: bool,
     /// Said that the answer takes long.
     slow: bool,
 }
@@ -151,6 +153,8 @@ pub(crate) struct Ending {
     /// The same for the decision that is taken already.
     start_now: bool,
     report: Report,
+    /// Its output says that it lacks something which no restart brings.
+    lacks: bool,
     /// What the last look found of its tree; `None`: not looked yet.
     left: Option<u32>,
     rung: Rung,
@@ -192,7 +196,10 @@ enum Goal {
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) id: ServiceId,
+    /// In force.
     pub(crate) policy: Policy,
+    /// In force from the next start on: the process was started before the configuration changed.
+    pub(crate) next_policy: Option<Policy>,
     pub(crate) want: Want,
     pub(crate) actual: Actual,
     pub(crate) since: Mono,
@@ -244,6 +251,7 @@ impl Service {
         Self {
             id,
             policy,
+            next_policy: None,
             want: Want::Down,
             actual: Actual::Down(DownReason::NeverStarted),
             since: now,
@@ -478,17 +486,23 @@ impl Service {
 
     /// A start from its first command on.
     fn spawn(&mut self, cx: &mut Cx<'_>) {
+        if let Some(next) = self.next_policy.take() {
+            self.policy = next;
+        }
         self.begun = cx.now;
-        self.spawn_command(cx, self.policy.commands.first());
+        self.spawn_command(cx, self.policy.commands.first(), true);
     }
 
-    fn spawn_command(&mut self, cx: &mut Cx<'_>, command: Command) {
+    fn spawn_command(&mut self, cx: &mut Cx<'_>, command: Command, first: bool) {
         self.generation += 1;
         self.command = command;
         self.note(cx, NoteKind::Spawning);
-        cx.out.push(Action::Spawn { service: self.id, generation: self.generation, command });
+        cx.out.push(Action::Spawn { service: self.id, generation: self.generation, command, first });
         let nature = self.policy.commands.nature(command);
-        self.enter(cx, Actual::Spawning(Spawning { asked: cx.now, nature, outdated: false, slow: false }));
+        self.enter(
+            cx,
+            Actual::Spawning(Spawning { asked: cx.now, nature, outdated: false, replace: false, slow: false }),
+        );
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {

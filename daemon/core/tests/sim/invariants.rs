@@ -6,7 +6,7 @@ use mcpd_core::action::{Probing, StopCause};
 use mcpd_core::event::RECORD_LIMIT;
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::{Failure, ParkReason};
-use mcpd_core::view::{NextView, StateView, View};
+use mcpd_core::view::{Effect, NextView, StateView, View};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
 use super::ledger::{Broken, Check, Ledger, Life};
@@ -110,10 +110,13 @@ pub(crate) fn judge(
                 backoff_never_shrinks(life, *delay)
             }
             NoteKind::Parked(ParkReason::CannotStart) => only_what_time_does_not_mend_is_parked_so(life),
+            NoteKind::Parked(ParkReason::Lacking) => only_what_lacks_something_is_parked_so(life),
             NoteKind::CountersReset => counters_start_again_after_a_stable_run(life, now),
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
             }
+            NoteKind::Stopping { why: StopCause::Changed } => a_process_is_replaced_when_that_was_asked(life),
+            NoteKind::Redefined { effect } => a_change_comes_to_what_was_foreseen(life, *effect),
             NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => {
                 unready_is_no_failure(life)?;
                 unknowns_never_kill(life)
@@ -150,6 +153,22 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         Action::RecordCrash(crash) => Some(crash.service),
         Action::Note(note) => note.service,
         Action::Ready | Action::Finished => None,
+    }
+}
+
+// ---- changes
+
+/// A reload that was not told to leaves processes alone.
+fn a_process_is_replaced_when_that_was_asked(life: &Life) -> Check {
+    if life.replaced { Ok(()) } else { broken!("a_process_is_replaced_when_that_was_asked", "{life:?}") }
+}
+
+fn a_change_comes_to_what_was_foreseen(life: &Life, effect: Effect) -> Check {
+    let again = life.foreseen.is_none();
+    if again || life.foreseen == Some(effect) {
+        Ok(())
+    } else {
+        broken!("a_change_comes_to_what_was_foreseen", "{effect:?}: {life:?}")
     }
 }
 
@@ -274,7 +293,9 @@ fn crash_is_reported_before_the_next_spawn(life: &Life, now: Mono) -> Check {
 
 fn what_time_does_not_mend_is_not_retried(life: &Life) -> Check {
     match &life.end {
-        Some(end) if end.permanent => broken!("what_time_does_not_mend_is_not_retried", "{life:?}"),
+        Some(end) if end.permanent || end.lacks == Some(true) => {
+            broken!("what_time_does_not_mend_is_not_retried", "{life:?}")
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -283,6 +304,13 @@ fn only_what_time_does_not_mend_is_parked_so(life: &Life) -> Check {
     match &life.end {
         Some(end) if end.permanent => Ok(()),
         end => broken!("only_what_time_does_not_mend_is_parked_so", "{end:?}"),
+    }
+}
+
+fn only_what_lacks_something_is_parked_so(life: &Life) -> Check {
+    match &life.end {
+        Some(end) if end.lacks == Some(true) => Ok(()),
+        end => broken!("only_what_lacks_something_is_parked_so", "{end:?}"),
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use mcpd_core::action::StopCause;
 use mcpd_core::action::{Command, DownReason, Probing, UpBy};
+use mcpd_core::event::Change;
 use mcpd_core::policy::{ReadyPolicy, When};
 use mcpd_core::verdict::is_crash_signal;
+use mcpd_core::view::Effect;
 use mcpd_core::{
     Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb,
 };
@@ -49,6 +51,10 @@ pub(crate) struct End {
     pub(crate) unexpected: bool,
     /// There was no process, and another try would not mend that.
     pub(crate) permanent: bool,
+    /// Its output is read, or not waited for any more.
+    pub(crate) drained: bool,
+    /// It was told in time that it lacks something; whether the policy then wants it parked.
+    pub(crate) lacks: Option<bool>,
 }
 
 /// An announced restart.
@@ -91,6 +97,8 @@ pub(crate) struct Start {
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
     pub(crate) policy: Rc<Policy>,
+    /// In force from the next start on.
+    pub(crate) next_policy: Option<Rc<Policy>>,
     pub(crate) removing: bool,
     pub(crate) removed: bool,
     pub(crate) generation: u64,
@@ -106,6 +114,10 @@ pub(crate) struct Life {
     pub(crate) asked: bool,
     /// What is being spawned is to be replaced at once.
     pub(crate) outdated: bool,
+    /// And whatever runs.
+    pub(crate) replaced: bool,
+    /// What the newest change of its configuration should come to.
+    pub(crate) foreseen: Option<Effect>,
     pub(crate) parked: bool,
     /// Since when down is wanted by somebody.
     pub(crate) down_since: Option<Mono>,
@@ -154,6 +166,7 @@ impl Life {
     fn new(policy: Policy) -> Self {
         Self {
             policy: Rc::new(policy),
+            next_policy: None,
             removing: false,
             removed: false,
             generation: 0,
@@ -164,6 +177,8 @@ impl Life {
             settled: true,
             asked: false,
             outdated: false,
+            replaced: false,
+            foreseen: None,
             parked: false,
             down_since: None,
             wait: None,
@@ -201,6 +216,19 @@ impl Life {
     fn want_up(&mut self) {
         self.down_since = None;
         self.parked = false;
+    }
+
+    fn effect(&self, change: Change) -> Effect {
+        let waits = self.wait.is_some() || self.parked;
+        let goes_on = self.owed || (self.alive && self.stop.is_none());
+        match change {
+            Change::Settings => Effect::Live,
+            _ if self.at_rest() && (self.parked || (waits && self.down_since.is_none())) => Effect::Start,
+            _ if self.at_rest() || self.down_since.is_some() => Effect::Live,
+            Change::Definition if goes_on => Effect::Pending,
+            Change::Replace if goes_on => Effect::Restart,
+            Change::Definition | Change::Replace => Effect::Start,
+        }
     }
 
     fn counters_reset(&mut self) {
@@ -242,7 +270,10 @@ impl Ledger {
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
                 life.outdated = life.owed;
+                life.replaced = true;
+                life.foreseen = None;
                 life.policy = Rc::new((**policy).clone());
+                life.next_policy = None;
                 life.counters_reset();
                 if *start && self.shutdowns == 0 {
                     life.want_up();
@@ -254,10 +285,16 @@ impl Ledger {
             }
             Event::Redefine { service, to } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
-                let health_changed = life.policy.health != to.policy.health;
-                let ready_changed = life.policy.ready != to.policy.ready;
-                let watchdog_changed = life.policy.watchdog != to.policy.watchdog;
-                life.policy = Rc::new(to.policy.clone());
+                life.foreseen = Some(life.effect(to.change));
+                life.replaced = to.change == Change::Replace || (life.replaced && !life.at_rest());
+                // A process, or the start of one, keeps what it was started with.
+                let runs = life.owed || life.alive || !life.settled;
+                let in_force = if runs { &to.live } else { &to.policy };
+                life.next_policy = runs.then(|| Rc::new(to.policy.clone()));
+                let health_changed = life.policy.health != in_force.health;
+                let ready_changed = life.policy.ready != in_force.ready;
+                let watchdog_changed = life.policy.watchdog != in_force.watchdog;
+                life.policy = Rc::new(in_force.clone());
                 let starts = life.alive && life.stop.is_none() && life.up.is_none() && !life.passes;
                 if ready_changed && starts {
                     let unready = life.policy.ready.is_some();
@@ -276,10 +313,12 @@ impl Ledger {
                 if watchdog_changed {
                     life.arm_watchdog(now);
                 }
-                if to.restart {
+                if to.change != Change::Settings {
                     life.counters_reset();
-                    life.asked = true;
-                    life.outdated = life.owed;
+                    // Only a new definition that waits behind a living process starts nothing.
+                    let waits = to.change == Change::Definition && life.alive && life.stop.is_none();
+                    life.asked |= !waits;
+                    life.outdated |= life.owed;
                     if life.parked {
                         life.want_up();
                     }
@@ -305,6 +344,8 @@ impl Ledger {
                 if life.owed {
                     life.owed = false;
                     life.alive = true;
+                    // Had nothing come of this start, the new definition would have been tried; now it waits.
+                    life.asked &= life.replaced;
                     life.rearm(*at);
                     life.spawned = Some(*at);
                     let unready = life.policy.ready.is_some() && !life.passes;
@@ -363,7 +404,20 @@ impl Ledger {
                     life.judged(now, *probe, *finding);
                 }
             }
-            Event::Drained { .. } | Event::TreeLeft { .. } => {}
+            Event::Lacks { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                let parks = life.policy.restart.park_at_limit;
+                if let Some(end) = life.end.as_mut().filter(|end| !end.drained) {
+                    end.lacks = Some(end.lacks == Some(true) || parks);
+                }
+            }
+            Event::Drained { service, generation } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if let Some(end) = &mut life.end {
+                    end.drained = true;
+                }
+            }
+            Event::TreeLeft { .. } => {}
         }
     }
 
@@ -412,6 +466,9 @@ impl Ledger {
         match action {
             Action::Spawn { service, generation, command } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
+                if let Some(next) = life.next_policy.take() {
+                    life.policy = next;
+                }
                 life.generation = *generation;
                 life.command = *command;
                 life.passes =
@@ -422,6 +479,7 @@ impl Ledger {
                 life.settled = false;
                 life.asked = false;
                 life.outdated = false;
+                life.replaced = false;
                 life.stop = None;
                 life.end = None;
                 life.wait = None;
@@ -638,6 +696,8 @@ impl Life {
             forgotten: false,
             unexpected,
             permanent: false,
+            drained: false,
+            lacks: None,
         });
     }
 
@@ -660,6 +720,11 @@ impl Life {
                 };
                 self.previous = Some(wait.clone());
                 self.wait = Some(wait);
+            }
+            NoteKind::DrainSlow => {
+                if let Some(end) = &mut self.end {
+                    end.drained = true;
+                }
             }
             NoteKind::Killing => self.time_is_up = true,
             NoteKind::Parked(_) => self.parked = true,

@@ -282,6 +282,9 @@ impl Run {
         match action {
             Action::Note(note) => {
                 self.seen.insert(format!("Note.{}", name(&note.kind)));
+                if let NoteKind::Redefined { effect } = note.kind {
+                    self.seen.insert(format!("Effect.{effect:?}"));
+                }
                 if let NoteKind::Parked(why) = &note.kind {
                     self.seen.insert(format!("Parked.{}", name(why)));
                 }

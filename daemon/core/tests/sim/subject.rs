@@ -1,6 +1,7 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
 use mcpd_core::action::{Command, Probing};
+use mcpd_core::event::Change;
 use mcpd_core::view::{StateView, View};
 use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
@@ -45,10 +46,14 @@ pub(crate) enum Flaw {
     CopiesBadly,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
+    /// Replaces a process that was to go on.
+    ReplacesAnyway,
     /// Takes no start for the last one: what cannot start is tried again.
     TriesAgain,
     /// Takes every failed start for the last one.
     GivesUp,
+    /// Does not care for what a service says that it lacks.
+    HearsNothing,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Takes every answer for a good one.
@@ -99,9 +104,17 @@ impl Subject {
             (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
                 Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
             }
+            (Flaw::HearsNothing, Event::Lacks { .. }) => return,
             (Flaw::FinishesEarly, Event::Shutdown) => {
                 out.push(Action::Finished);
                 Event::Shutdown
+            }
+            (Flaw::ReplacesAnyway, Event::Redefine { service, mut to }) => {
+                to.change = match to.change {
+                    Change::Settings => Change::Settings,
+                    Change::Definition | Change::Replace => Change::Replace,
+                };
+                Event::Redefine { service, to }
             }
             (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
                 Event::Probed { service, generation, probe, finding: Finding::Good }
@@ -163,7 +176,8 @@ impl Subject {
                 service: view.service,
                 to: Box::new(mcpd_core::event::Redefinition {
                     policy: super::dice::Dice::new(0).policy(),
-                    restart: false,
+                    live: super::dice::Dice::new(0).policy(),
+                    change: Change::Settings,
                 }),
             };
             copy.core.handle(view.since, lost, &mut Vec::new());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mcpd_core::action::{Command, Probing};
-use mcpd_core::event::{PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinition};
+use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinition};
 use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
@@ -268,6 +268,10 @@ impl World {
                 }
                 let most = if self.calm || self.dice.percent(90) { 20 } else { 20_000 };
                 let drained = self.dice.ms(most);
+                if !self.calm && self.dice.percent(6) {
+                    // It comes before, or too late when nobody waits for the output any more.
+                    self.tell(drained, Event::Lacks { service, generation });
+                }
                 self.tell(drained, Event::Drained { service, generation });
             }
             Action::SignalTree { service, generation, signal } => {
@@ -550,16 +554,23 @@ impl World {
             }
             Some(_) | None => self.dice.policy(),
         };
-        let restart = self.dice.percent(50);
+        let change = match self.dice.below(4) {
+            0 | 1 => Change::Settings,
+            2 => Change::Definition,
+            _ => Change::Replace,
+        };
         let mut policy = policy;
-        if !restart && let Some(known) = self.services.get(&service) {
-            // What a service runs changes only with a restart.
-            policy.commands = known.policy.commands.clone();
-        }
+        // What asks a new question waits for the process that can answer it.
+        let mut live = policy.clone();
         if let Some(known) = self.services.get_mut(&service) {
+            if self.dice.percent(30) {
+                live.health = known.policy.health.clone();
+                live.ready = known.policy.ready;
+                live.watchdog = known.policy.watchdog;
+            }
             known.policy = policy.clone();
         }
-        Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, restart }) })
+        Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) })
     }
 
     fn define_again(&mut self, service: ServiceId) -> Next {

@@ -103,6 +103,15 @@ fn variable(environment: &[u8]) -> Option<&[u8]> {
         .find_map(|pair| pair.strip_prefix(RUN_ID_VARIABLE.as_bytes())?.strip_prefix(b"="))
 }
 
+/// A variable of the environment that a process was started with, if it may be asked.
+pub(super) fn environment(pid: u32, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
+    let value = |pair: &[u8]| Some(pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec());
+    bytes.split(|&byte| byte == 0).find_map(value)
+}
+
 /// The peak of the daemon's resident memory, in bytes; 0 when unknown.
 pub(super) fn own_peak_rss_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
