@@ -29,19 +29,9 @@ pub(crate) enum Named {
 /// Follows `pattern` from `directory`. As in a shell, names with a leading dot match only a pattern that has one too: editors
 /// leave such files behind.
 pub(crate) fn follow(directory: &Path, pattern: &str) -> Result<Named, IncludeError> {
-    let special = |text: &str| text.contains(['*', '?', '[', '{']);
-    if !special(pattern) {
+    let Some((base, rest)) = split(directory, pattern) else {
         return Ok(Named::File(directory.join(pattern)));
-    }
-    let mut base = directory.to_owned();
-    let mut parts: Vec<&str> = pattern.split(std::path::is_separator).collect();
-    let fixed = parts.iter().position(|part| special(part)).unwrap_or(0);
-    let rest = parts.split_off(fixed);
-    if !parts.is_empty() {
-        // Joined with its separator, so that "/" and "C:\" stay absolute.
-        let length = parts.iter().map(|part| part.len() + 1).sum::<usize>();
-        base = base.join(&pattern[..length]).components().collect();
-    }
+    };
     let mut steps = Vec::new();
     for part in rest.iter().filter(|part| !part.is_empty() && **part != ".") {
         steps.push(if *part == "**" {
@@ -55,6 +45,31 @@ pub(crate) fn follow(directory: &Path, pattern: &str) -> Result<Named, IncludeEr
     found.sort();
     found.dedup();
     Ok(Named::Matches(found))
+}
+
+/// The directory at which a pattern begins to be one, and its parts from there on; `None` for a plain name.
+fn split<'p>(directory: &Path, pattern: &'p str) -> Option<(PathBuf, Vec<&'p str>)> {
+    let special = |text: &str| text.contains(['*', '?', '[', '{']);
+    if !special(pattern) {
+        return None;
+    }
+    let mut base = directory.to_owned();
+    let mut parts: Vec<&str> = pattern.split(std::path::is_separator).collect();
+    let fixed = parts.iter().position(|part| special(part)).unwrap_or(0);
+    let rest = parts.split_off(fixed);
+    if !parts.is_empty() {
+        // Joined with its separator, so that "/" and "C:\\" stay absolute.
+        let length = parts.iter().map(|part| part.len() + 1).sum::<usize>();
+        base = base.join(&pattern[..length]).components().collect();
+    }
+    Some((base, rest))
+}
+
+/// The directory and the glob of the files below it that `pattern` names; `None` for a plain name.
+pub(crate) fn place(directory: &Path, pattern: &str) -> Option<(PathBuf, String)> {
+    let (base, rest) = split(directory, pattern)?;
+    let rest: Vec<&str> = rest.into_iter().filter(|part| !part.is_empty() && *part != ".").collect();
+    Some((base, rest.join("/")))
 }
 
 enum Step {

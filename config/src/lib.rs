@@ -14,6 +14,7 @@
 //! | what is settled? | [`spec`], [`Origins`], `show` |
 //! | what is wrong? | [`Diagnostic`], [`Failed`] |
 //! | what changed? | [`plan`] |
+//! | which files count for a watch? | [`watched`] |
 //! | what will be run, with which variables? | [`program`], [`service_environment`] |
 
 mod assemble;
@@ -39,6 +40,7 @@ mod write;
 pub mod plan;
 pub mod program;
 pub mod spec;
+pub mod watched;
 
 pub use diagnostic::{Diagnostic, Failed, Severity};
 pub use environment::Environment;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::assemble::assemble;
 use crate::diagnostic::{Diagnostic, Failed, Severity};
 use crate::environment::Environment;
-use crate::include::{IncludeError, Named, follow};
+use crate::include::{IncludeError, Named, follow, place};
 use crate::origin::Origins;
 use crate::raw;
 use crate::resolve::context::{Context, Finding};
@@ -29,6 +29,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// What is allowed but probably not meant, by file and position.
     pub warnings: Vec<Diagnostic>,
+    /// Where files that `include` would name and drop-ins may appear: directories, and globs of the files below them.
+    pub places: Vec<(PathBuf, String)>,
 }
 
 /// Reads the file and everything that it includes.
@@ -72,6 +74,8 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
     if sound {
         documents.push(Document { file: MAIN, root });
     }
+    let mut places: Vec<_> =
+        patterns.iter().filter_map(|include| place(directory_of(path), &include.pattern)).collect();
     let mut known = BTreeSet::from([identity(path)]);
     for include in patterns {
         match files_of(path, &include.pattern) {
@@ -89,6 +93,7 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
         }
     }
     let services = assemble(&mut cx, &documents, &mut |cx, name, directories| {
+        places.extend(directories.iter().filter_map(|directory| place(directory, &drop_in_pattern(name))));
         drop_ins(cx, name, directories, &mut known)
     });
     let main = documents.iter().find(|document| document.file == MAIN);
@@ -99,17 +104,20 @@ fn load_bytes(mut cx: Context<'_>, path: &Path, bytes: Vec<u8>) -> Result<Loaded
     }
     let (errors, warnings, origins) = cx.into_diagnostics();
     if errors.is_empty() {
-        Ok(Loaded { config, origins, warnings })
+        Ok(Loaded { config, origins, warnings, places })
     } else {
         Err(Failed { diagnostics: errors })
     }
 }
 
+/// Of the path as it was given, so that files are shown the way the user names them.
+fn directory_of(main: &Path) -> &Path {
+    main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The files that a pattern in the file `main` names.
 fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
-    // Joined to the path as it was given, so that files are shown the way the user names them.
-    let here = Path::new(".");
-    let directory = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
+    let directory = directory_of(main);
     match follow(directory, pattern) {
         Ok(Named::Matches(paths)) => Ok(paths.iter().map(|path| tidy(path)).collect()),
         Ok(Named::File(path)) => {
@@ -132,6 +140,10 @@ fn files_of(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
+fn drop_in_pattern(service: &str) -> String {
+    format!("{service}.d/*.toml")
+}
+
 /// The drop-ins of a service: `NAME.d/*.toml` in these directories, in the order of their names, as systemd has it. Of
 /// equal names the one from the later directory comes later. A file that belongs to the configuration already is none.
 fn drop_ins(
@@ -147,7 +159,7 @@ fn drop_ins(
     }
     for directory in directories {
         let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        match follow(here, &format!("{name}.d/*.toml")) {
+        match follow(here, &drop_in_pattern(name)) {
             Ok(Named::Matches(paths)) => found.extend(paths.iter().map(|path| tidy(path))),
             // A name has nothing in it that would make the pattern another one.
             Ok(Named::File(_)) | Err(IncludeError::Pattern(_)) => {}

@@ -49,7 +49,8 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
-    let DaemonSpec { control_socket, state_dir, log_dir } = old;
+    // The number of starts at the same time and whether to reload by itself are in force at once.
+    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts: _, auto_reload: _ } = old;
     let changed = [
         ("daemon.control_socket", *control_socket != new.control_socket),
         ("daemon.log_dir", *log_dir != new.log_dir),
@@ -98,6 +99,8 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         ready,
         health,
         crash,
+        relations,
+        watch,
     } = new.clone();
     let running = running.clone();
     let log = LogSpec { max_size, max_files, ..running.log };
@@ -111,6 +114,8 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         start_timeout,
         success_exit_status,
         restart,
+        relations,
+        watch,
         // It has its notification socket from its start.
         ready: if notifies(running.ready.as_ref()) == notifies(ready.as_ref()) {
             ready
@@ -245,6 +250,7 @@ mod tests {
             "restart.delay = 2",
             "restart.max_restarts = 0",
             "health.tcp = \"h:1\"",
+            "watch.paths = [\"src\"]",
             "ready.log = \"x\"",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
@@ -370,6 +376,15 @@ mod tests {
             let told = changes(&base, &new);
             assert!(!told.is_empty(), "{line}: {told:?}");
             assert!(line.starts_with(&told[0].key[0]), "{line}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_services_have_to_do_with_each_other_is_an_update() {
+        let base = |lines: &str| config(&format!("[service.b]\nexec = 'b'\n{BASE}{lines}"));
+        for key in ["requires", "wants", "after", "before", "part_of", "binds_to"] {
+            let plan = diff(&base(""), &base(&format!("{key} = 'b'")));
+            assert_eq!(plan, Plan { update: vec!["a".into()], unchanged: 1, ..Plan::default() }, "{key}");
         }
     }
 

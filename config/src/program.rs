@@ -166,6 +166,28 @@ pub fn find(
     Err(ProgramError::NotInPath { program: program.to_owned(), path: path.to_owned(), passed_over })
 }
 
+/// Every file that [`find`] would look at, in its order, whether it exists or not.
+#[must_use]
+pub fn candidates(program: &str, working_directory: Option<&Path>, path: Option<&OsStr>) -> Vec<PathBuf> {
+    let directory = working_directory.unwrap_or(Path::new(""));
+    let bases: Vec<PathBuf> = if program.contains(is_separator) {
+        vec![directory.join(program)]
+    } else {
+        let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
+        let entries = std::env::split_paths(path).filter(|entry| !entry.as_os_str().is_empty());
+        entries.map(|entry| directory.join(entry).join(program)).collect()
+    };
+    let suffixes = suffixes(program);
+    let files = bases.iter().flat_map(|base| {
+        suffixes.iter().map(|suffix| {
+            let mut name = base.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        })
+    });
+    files.collect()
+}
+
 /// What may follow the name: nothing, except on Windows.
 fn suffixes(program: &str) -> Vec<String> {
     if !cfg!(windows) {
@@ -234,6 +256,15 @@ fn may_execute(_: &Path, _: &std::fs::Metadata) -> bool {
 /// The interpreter that a script names, if that does not exist. The kernel answers such a script with "no such file", which
 /// reads as if the script itself were missing: the usual end of a Python environment whose Python was upgraded.
 fn missing_interpreter(path: &Path) -> Option<PathBuf> {
+    let interpreter = interpreter(path)?;
+    let missing =
+        std::fs::metadata(&interpreter).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    missing.then_some(interpreter)
+}
+
+/// The interpreter that a script's first line names: the program that really runs. `None` for what is no script.
+#[must_use]
+pub fn interpreter(path: &Path) -> Option<PathBuf> {
     if !cfg!(unix) {
         return None;
     }
@@ -243,10 +274,7 @@ fn missing_interpreter(path: &Path) -> Option<PathBuf> {
     let line = start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?.trim_start_matches([' ', '\t']);
     // A carriage return at the end belongs to the name, as it does for the kernel.
-    let interpreter = Path::new(line.split([' ', '\t']).next().filter(|name| name.starts_with('/'))?);
-    let missing =
-        std::fs::metadata(interpreter).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    missing.then(|| interpreter.to_owned())
+    line.split([' ', '\t']).next().filter(|name| name.starts_with('/')).map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ pub(crate) struct Schema {
 pub(crate) const ROOT: Schema = Schema { known: &["daemon", "service"], planned: &[] };
 
 pub(crate) const DAEMON: Schema = Schema {
-    known: &["control_socket", "state_dir", "log_dir", "include"],
-    planned: &["access", "max_parallel_starts", "auto_reload", "on_stop", "on_keeper_death"],
+    known: &["control_socket", "state_dir", "log_dir", "include", "max_parallel_starts", "auto_reload"],
+    planned: &["access", "on_stop", "on_keeper_death"],
 };
 
 pub(crate) const SERVICE: Schema = Schema {
@@ -33,10 +33,18 @@ pub(crate) const SERVICE: Schema = Schema {
         "stop_timeout",
         "start_timeout",
         "success_exit_status",
+        "requires",
+        "wants",
+        "after",
+        "before",
+        "conflicts",
+        "part_of",
+        "binds_to",
         "restart",
         "watchdog",
         "ready",
         "health",
+        "watch",
         "log",
         "resources",
         "crash",
@@ -48,14 +56,6 @@ pub(crate) const SERVICE: Schema = Schema {
         "exec_stop",
         "exec_stop_post",
         "exec_reload",
-        "requires",
-        "wants",
-        "after",
-        "before",
-        "conflicts",
-        "part_of",
-        "binds_to",
-        "watch",
         "sandbox",
         "remain_after_exit",
         "on_keeper_death",
@@ -94,6 +94,9 @@ pub(crate) const HEALTH: Schema = Schema {
     ],
     planned: &["mcp"],
 };
+
+pub(crate) const WATCH: Schema =
+    Schema { known: &["paths", "include", "ignore", "debounce", "action"], planned: &[] };
 
 pub(crate) const READY: Schema = Schema {
     known: &[

@@ -12,7 +12,8 @@ use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
     CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, Ranges, ReadySpec, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType,
+    OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec,
+    ServiceType, WatchAction, WatchSpec,
 };
 use crate::write;
 
@@ -147,13 +148,15 @@ fn path_text(path: &Path) -> String {
 }
 
 fn daemon_block(daemon: &DaemonSpec) -> Block {
-    let DaemonSpec { control_socket, state_dir, log_dir } = daemon;
+    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts, auto_reload } = daemon;
     Block {
         path: vec!["daemon".to_owned()],
         entries: vec![
             ("control_socket", path_text(control_socket).into()),
             ("state_dir", path_text(state_dir).into()),
             ("log_dir", path_text(log_dir).into()),
+            ("max_parallel_starts", (*max_parallel_starts).into()),
+            ("auto_reload", (*auto_reload).into()),
         ],
         tables: Vec::new(),
     }
@@ -178,10 +181,12 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         stop_timeout,
         start_timeout,
         success_exit_status,
+        relations,
         restart,
         watchdog,
         ready,
         health,
+        watch,
         log,
         resources,
         crash,
@@ -212,6 +217,18 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     entries.push(("stop_timeout", duration::format(*stop_timeout).into()));
     entries.push(("start_timeout", duration::format(*start_timeout).into()));
     entries.push(("success_exit_status", exits(success_exit_status)));
+    let Relations { requires, wants, after, before, conflicts, part_of, binds_to } = relations;
+    for (key, names) in [
+        ("requires", requires),
+        ("wants", wants),
+        ("after", after),
+        ("before", before),
+        ("conflicts", conflicts),
+        ("part_of", part_of),
+        ("binds_to", binds_to),
+    ] {
+        entries.push((key, names.clone().into()));
+    }
     entries.extend(watchdog.map(|every| ("watchdog", duration::format(every).into())));
     let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let mut tables = Vec::new();
@@ -225,12 +242,14 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         crash_block(below("crash"), *crash),
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
+    let watch = watch.as_ref().map(|watch| watch_block(below("watch"), watch));
     let resources =
         (*resources != ResourcesSpec::default()).then(|| resources_block(below("resources"), resources));
     let ready = ready.as_ref().map(|ready| ready_block(below("ready"), ready));
     let mut blocks = vec![Block { path, entries, tables }, restart];
     blocks.extend(ready);
     blocks.extend(health);
+    blocks.extend(watch);
     blocks.push(log);
     blocks.extend(resources);
     blocks.push(crash);
@@ -334,6 +353,22 @@ fn probe_block(path: Vec<String>, probe: &Probe) -> Block {
         Probe::Exec { argv } => entries.push(("exec", argv.clone().into())),
     }
     Block { path, entries, tables }
+}
+
+fn watch_block(path: Vec<String>, watch: &WatchSpec) -> Block {
+    let WatchSpec { paths, include, ignore, debounce, action } = watch;
+    let action = match action {
+        WatchAction::Restart => "restart".to_owned(),
+        WatchAction::Signal(signal) => format!("signal:{signal}"),
+    };
+    let entries = vec![
+        ("paths", paths.iter().map(|path| path_text(path)).collect::<Vec<_>>().into()),
+        ("include", include.clone().into()),
+        ("ignore", ignore.clone().into()),
+        ("debounce", duration::format(*debounce).into()),
+        ("action", action.into()),
+    ];
+    Block { path, entries, tables: Vec::new() }
 }
 
 fn log_block(path: Vec<String>, log: &LogSpec) -> Block {

@@ -32,6 +32,10 @@ pub struct DaemonSpec {
     pub state_dir: PathBuf,
     /// The services' logs.
     pub log_dir: PathBuf,
+    /// So many services may be starting at the same time; 0: any number.
+    pub max_parallel_starts: u32,
+    /// Reload by itself when a file of the configuration changes.
+    pub auto_reload: bool,
 }
 
 /// One service, `[service.NAME]`.
@@ -69,6 +73,8 @@ pub struct ServiceSpec {
     pub start_timeout: Duration,
     /// Which ends are not failures. This is the whole list; default `[0]`.
     pub success_exit_status: Vec<ExitMatch>,
+    /// What it has to do with other services.
+    pub relations: Relations,
     /// `[service.NAME.restart]`
     pub restart: RestartSpec,
     /// How often, while it is up, it has to say `WATCHDOG=1`.
@@ -77,12 +83,34 @@ pub struct ServiceSpec {
     pub ready: Option<ReadySpec>,
     /// `[service.NAME.health]`
     pub health: Option<HealthSpec>,
+    /// `[service.NAME.watch]`
+    pub watch: Option<WatchSpec>,
     /// `[service.NAME.log]`
     pub log: LogSpec,
     /// `[service.NAME.resources]`
     pub resources: ResourcesSpec,
     /// `[service.NAME.crash]`
     pub crash: CrashSpec,
+}
+
+/// `requires`, `wants`, ...: names of other services of this configuration, as they are written. systemd's meanings, but
+/// for one: whoever requires or is bound to another starts after it, unless one of them says the opposite.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relations {
+    /// Started with it and before it; a stop or restart of one of them that somebody asked for takes it along.
+    pub requires: Vec<String>,
+    /// Started with it.
+    pub wants: Vec<String>,
+    /// It starts after these and stops before them.
+    pub after: Vec<String>,
+    /// It starts before these and stops after them.
+    pub before: Vec<String>,
+    /// Never run at the same time as it.
+    pub conflicts: Vec<String>,
+    /// A stop or restart of one of them that somebody asked for takes it along.
+    pub part_of: Vec<String>,
+    /// As `requires`, and it is up only as long as these are.
+    pub binds_to: Vec<String>,
 }
 
 /// `type`: when a start is over.
@@ -350,6 +378,30 @@ pub struct HttpProbe {
     pub expect_body: Option<String>,
     /// Sent with the request.
     pub headers: Vec<(String, String)>,
+}
+
+/// `[service.NAME.watch]`: what follows when files change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WatchSpec {
+    /// Files, and directories with everything below them; absolute where the configuration's own path is. Never empty.
+    pub paths: Vec<PathBuf>,
+    /// Globs of files that count, relative to the watched directory; empty: all of them.
+    pub include: Vec<String>,
+    /// Globs of files and directories that do not count, [`crate::watched::IGNORED`] included.
+    pub ignore: Vec<String>,
+    /// Files have to be quiet for this long.
+    pub debounce: Duration,
+    /// What follows.
+    pub action: WatchAction,
+}
+
+/// `watch.action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatchAction {
+    /// A new process.
+    Restart,
+    /// `signal:NAME`: this signal to the main process.
+    Signal(Signal),
 }
 
 /// `[service.NAME.log]`: where stdout and stderr go.

@@ -10,6 +10,7 @@
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`register`], [`leftovers`] | what is to be known after a SIGKILL; what the life before left |
 //! | [`scribe`] | events: subscribers, journal, terminal |
+//! | [`watch`] | files that services, and mcpd itself, want to know of |
 //! | [`control`] | clients on the control socket |
 //! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
@@ -38,5 +39,6 @@ pub mod spawner;
 pub mod sys;
 pub mod systemd;
 pub mod voice;
+pub mod watch;
 pub mod words;
 pub mod workers;

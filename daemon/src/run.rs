@@ -26,6 +26,7 @@ use crate::signals::Signals;
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
+use crate::watch::Watcher;
 use crate::workers::Workers;
 
 /// Messages that wait for the loop. Whoever brings one more waits; the loop waits for nobody.
@@ -139,6 +140,11 @@ async fn supervise(
         })
         .map_err(system("cannot start a thread"))?
     };
+    let watcher = {
+        let outbox = outbox.clone();
+        // Nobody is there any more while the daemon ends.
+        Watcher::new(move |sign| drop(outbox.blocking_send(Message::Watch(sign))))
+    };
     let sessions = Sessions::default();
     let desk = Desk {
         outbox: outbox.clone(),
@@ -167,6 +173,7 @@ async fn supervise(
         workers,
         systemd,
         sessions,
+        watcher,
     };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }

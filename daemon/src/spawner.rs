@@ -14,6 +14,7 @@ use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{LogTarget, ReadySpec};
 
 use crate::crash::redact::is_secret_name;
+use crate::watch::Seen;
 use crate::{setup, sys};
 
 /// What to start.
@@ -54,6 +55,8 @@ pub struct Started {
     pub spawned: sys::Spawned,
     /// Where the program was found.
     pub program: PathBuf,
+    /// What that was just before the start.
+    pub seen: Option<Seen>,
     /// When it was asked for, as [`sys::monotonic_ns`] says.
     pub began: u64,
     /// What of its environment must not be told.
@@ -218,6 +221,7 @@ fn run(
         cgroup: None,
         setup: setup::of(spec),
     };
+    let seen = Seen::of(&program);
     let mut cgroup_trouble = None;
     // A probe's program is no part of the run that it asks.
     if let Some(cgroups) = cgroups.filter(|_| job.probe.is_none()) {
@@ -248,7 +252,7 @@ fn run(
         NotStarted { why: error.message, permanent }
     })?;
     let cgroup = plan.cgroup.map(|cgroup| cgroup.path().to_path_buf());
-    Ok(Started { spawned, program, began, secrets, cgroup, cgroup_trouble })
+    Ok(Started { spawned, program, seen, began, secrets, cgroup, cgroup_trouble })
 }
 
 /// What a service needs to say things about itself. There is no WATCHDOG_PID: the pid is not known before the process is

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use mcpd_config::spec::Signal;
-use mcpd_core::action::{DownReason, StopCause};
+use mcpd_core::action::{DownReason, Stale, StopCause, Then};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
-use mcpd_core::{Exit, Verb};
+use mcpd_core::{Exit, ServiceId, Verb};
 use mcpd_proto::crash::CrashKind;
 
 /// "340 ms", "1.2 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
@@ -90,20 +90,25 @@ pub fn kind(failure: Failure) -> CrashKind {
     }
 }
 
-/// Why it is asked to end.
+/// Why it is asked to end. `name`: what a service is called.
 #[must_use]
-pub fn stop_cause(cause: StopCause) -> &'static str {
+pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> String {
     match cause {
-        StopCause::Asked => "a stop was asked for",
-        StopCause::Restart => "a restart was asked for",
-        StopCause::Changed => "its configuration changed",
-        StopCause::Removed => "it was removed from the configuration",
-        StopCause::Shutdown => "mcpd is shutting down",
+        StopCause::Asked => "a stop was asked for".into(),
+        StopCause::Restart => "a restart was asked for".into(),
+        StopCause::Changed => "its configuration changed".into(),
+        StopCause::Removed => "it was removed from the configuration".into(),
+        StopCause::Shutdown => "mcpd is shutting down".into(),
         StopCause::EarlierLife => {
-            "an earlier life of mcpd left it running, which is ended before anything else"
+            "an earlier life of mcpd left it running, which is ended before anything else".into()
         }
-        StopCause::Announced => "it says that it is stopping",
-        StopCause::Failure(cause) => failure(cause),
+        StopCause::StoppedWith(other) => format!("{} is stopped", name(other)),
+        StopCause::RestartedWith(other) => format!("{} is restarted", name(other)),
+        StopCause::Unbound(other) => format!("{}, to which it is bound, is not up", name(other)),
+        StopCause::Conflict(other) => format!("{} is started, with which it conflicts", name(other)),
+        StopCause::Watch => "files that it watches changed".into(),
+        StopCause::Announced => "it says that it is stopping".into(),
+        StopCause::Failure(cause) => failure(cause).into(),
     }
 }
 
@@ -126,12 +131,55 @@ pub fn process_names<'a>(processes: impl Iterator<Item = (u32, &'a str)>) -> Str
     }
 }
 
-/// Why it is down.
+/// What follows from changed files, as a stable name.
 #[must_use]
-pub fn down_reason(reason: DownReason) -> String {
+pub fn then(then: Then) -> &'static str {
+    match then {
+        Then::Restart => "restart",
+        Then::Start => "start",
+        Then::Signal(_) => "signal",
+    }
+}
+
+/// What is newer than a process, as a stable name.
+#[must_use]
+pub fn stale(what: Stale) -> &'static str {
+    match what {
+        Stale::Program => "program",
+        Stale::Files => "files",
+    }
+}
+
+/// That a process is older than what is on disk. `changed`: what that is.
+#[must_use]
+pub fn stale_reason(what: Stale, changed: Option<&str>) -> String {
+    let (changed, old) = match what {
+        Stale::Program => (changed.unwrap_or("its program changed"), "the process still runs the old one"),
+        Stale::Files => {
+            (changed.unwrap_or("files that it watches changed"), "the process is older than that")
+        }
+    };
+    format!("{changed} on disk since it started: {old}")
+}
+
+/// Why changes of files have no consequences any more, and what to do. `changed`: the last of them.
+#[must_use]
+pub fn watch_suspended(times: u32, changed: &str) -> String {
+    let last = if changed.is_empty() { String::new() } else { format!(" (the last time: {changed})") };
+    format!(
+        "watch suspended: {times} times in a row files changed soon after it was started for changed files{last}; it seems \
+         to write into what it watches: name that in watch.ignore, or `mcpctl reset` it"
+    )
+}
+
+/// Why it is down. `name`: what a service is called.
+#[must_use]
+pub fn down_reason(reason: DownReason, name: impl Fn(ServiceId) -> String) -> String {
     match reason {
         DownReason::NeverStarted => "not started yet".into(),
         DownReason::Stopped => "stopped".into(),
+        DownReason::StoppedWith(other) => format!("stopped with {}", name(other)),
+        DownReason::Conflict(other) => format!("stopped because it conflicts with {}", name(other)),
         DownReason::Finished(end) => {
             format!("it {} by itself, which restart.when does not restart", exit(end))
         }

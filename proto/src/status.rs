@@ -199,6 +199,12 @@ pub struct ServiceStatus {
     /// How its processes are held together; null when there are none.
     #[serde(default)]
     pub tree: Option<Tree>,
+    /// What comes of changed files; absent without `[watch]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// What on disk is newer than the process; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
     /// Keys of its configuration that changed and wait for its next start, dotted: the process was started before.
@@ -206,6 +212,12 @@ pub struct ServiceStatus {
     pub pending: Vec<String>,
     /// Why the service is as it is, one sentence; null when all is well.
     pub reason: Option<String>,
+    /// The service that is in the way, while it is `waiting`, or `stopping` and another one stops first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<String>,
+    /// What it has to do with other services.
+    #[serde(default, skip_serializing_if = "Relations::is_empty")]
+    pub relations: Relations,
     /// What happens next and when; null when nothing is due.
     pub next: Option<Next>,
     /// The newest crash; null when there was none.
@@ -225,6 +237,67 @@ pub struct ServiceStatus {
     /// The last lines of its output: only in the answer to `service.status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<LogLine>,
+}
+
+/// What a service has to do with others: names, as the configuration has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relations {
+    /// `requires`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// `binds_to`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binds_to: Vec<String>,
+    /// `wants`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<String>,
+    /// `part_of`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_of: Vec<String>,
+    /// `after`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// `before`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<String>,
+    /// `conflicts`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
+    /// Services that require it, are bound to it or are part of it: a stop of this one stops them. Only in the answer to
+    /// `service.status`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required_by: Vec<String>,
+}
+
+impl Relations {
+    /// It has nothing to do with any other.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What on disk is newer than the process: it does not run what is there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// `program`: what it runs; `files`: what it watches.
+    pub what: String,
+    /// One sentence.
+    pub reason: String,
+    /// Since when, RFC 3339 UTC.
+    pub since: String,
+}
+
+/// What comes of changed files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// `watching`; `settling` while files change; `suspended` after the service itself seems to have changed them too often.
+    pub state: String,
+    /// What is watched, as configured.
+    pub paths: Vec<String>,
+    /// Why it is suspended, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What happens next.

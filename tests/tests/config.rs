@@ -25,7 +25,7 @@ exec = []
 
 [service.later]
 exec = ["/bin/true"]
-watch = { paths = ["src"] }
+sandbox = { private_tmp = true }
 "#;
 
 fn mcpd(sandbox: &Sandbox, args: &[&str]) -> CtlOutput {
@@ -61,7 +61,7 @@ fn all_errors_are_told_at_once() {
             (13, "on-failur"),
             (15, "a b"),
             (16, "exec"),
-            (20, "watch"),
+            (20, "sandbox"),
         ] {
             assert!(said.contains(&format!("mcpd.toml:{line}:")), "line {line}, {word}:\n{said}");
             assert!(said.contains(word), "{word}:\n{said}");

@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, Related, Severity};
 use crate::environment::Environment;
 use crate::origin::{Origin, Origins, dotted};
 use crate::raw::{Node, Table, Value};
+use crate::resolve::relations::Mention;
 use crate::resolve::scalar::{Problem, Scalar, Written};
 use crate::source::{FileId, Source, Span};
 use crate::variables::{self, BadReference, Used};
@@ -21,6 +22,8 @@ pub(crate) struct Context<'a> {
     pub(crate) instance: Option<Instance>,
     /// Where keys of templates stand, by file and offset, and whose they are.
     templates: BTreeMap<(FileId, usize), String>,
+    /// Services that other services name, to be looked at when all are known.
+    pub(crate) mentions: Vec<Mention>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -49,6 +52,7 @@ impl<'a> Context<'a> {
             origins: Origins::default(),
             instance: None,
             templates: BTreeMap::new(),
+            mentions: Vec::new(),
             diagnostics: Vec::new(),
         }
     }

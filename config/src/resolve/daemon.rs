@@ -8,6 +8,7 @@ use crate::places;
 use crate::raw::{Table, Value};
 use crate::resolve::MAIN;
 use crate::resolve::context::{Context, Finding};
+use crate::resolve::scalar::Scalar;
 use crate::resolve::section::{Section, path_text};
 use crate::schema;
 use crate::source::Span;
@@ -76,7 +77,9 @@ pub(crate) fn resolve(cx: &mut Context<'_>, root: &Table) -> DaemonSpec {
     if cfg!(unix) {
         check_length(cx, &daemon, &socket, "the control socket", "");
     }
-    DaemonSpec { control_socket: socket, state_dir, log_dir }
+    let max_parallel_starts = daemon.read(cx, "max_parallel_starts", 0, |scalar| scalar.count(0, u32::MAX));
+    let auto_reload = daemon.read(cx, "auto_reload", false, Scalar::boolean);
+    DaemonSpec { control_socket: socket, state_dir, log_dir, max_parallel_starts, auto_reload }
 }
 
 /// Services that say things about themselves need a second socket, whose path is a little longer.

@@ -5,11 +5,14 @@
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod order;
 mod ready;
+pub(crate) mod relations;
 mod resources;
 pub(crate) mod scalar;
 pub(crate) mod section;
 mod service;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,6 +42,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, main: Option<&Table>, assembled: Vec
         }
         cx.instance = None;
     }
+    relations::check(cx, &services);
     daemon::check_notify_socket(cx, main, &daemon, services.values());
     let files: Vec<PathBuf> = cx.sources.iter().map(|source| source.path.clone()).collect();
     Config { daemon, services, files }

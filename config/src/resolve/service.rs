@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::raw::Entry;
 use crate::resolve::context::{Context, Finding};
+use crate::resolve::relations;
 use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar};
 use crate::resolve::section::{Section, below, path_text};
-use crate::resolve::{health, ready};
+use crate::resolve::{health, ready, watch};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -48,6 +49,8 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
 
     let seconds = Duration::from_secs;
     let instant = Duration::from_millis(1);
+    let working_directory = service.path(cx, "working_directory");
+    let watch = watch::resolve(cx, &service, working_directory.as_deref());
     let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
     let kinds =
         [("simple", ServiceType::Simple), ("exec", ServiceType::Exec), ("notify", ServiceType::Notify)];
@@ -63,7 +66,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         description: service.optional(cx, "description", Scalar::string),
         exec: exec(cx, &service),
         kind,
-        working_directory: service.path(cx, "working_directory"),
+        working_directory,
         environment: environment(cx, &service),
         environment_files: environment_files(cx, &service),
         user,
@@ -77,6 +80,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         success_exit_status: service
             .list(cx, "success_exit_status", Scalar::exit_match)
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
+        relations: relations::read(cx, &service, &entry.key),
         restart: restart(cx, &service),
         watchdog: service.optional(cx, "watchdog", |scalar| {
             ready::can_notify("`watchdog`")?;
@@ -84,6 +88,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         }),
         ready: ready::resolve(cx, &service, kind),
         health: health::resolve(cx, &service),
+        watch,
         log: log(cx, &service),
         resources: resources::resources(cx, &service),
         crash: crash(cx, &service),

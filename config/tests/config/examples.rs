@@ -63,7 +63,7 @@ fn the_annotated_example_sets_every_key() {
     };
     // The tables' keys as design.md lists them; a new one has to come into the example as well.
     for key in "description exec type working_directory environment environment_files enabled stop_signal stop_timeout \
-        start_timeout success_exit_status restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
+        start_timeout success_exit_status requires binds_to wants part_of after before conflicts restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
         restart.reset_after restart.max_restarts restart.on_limit restart.prevent_exit_status health.http health.tcp health.exec \
         health.expect_status health.expect_json health.expect_body health.headers health.interval health.timeout health.retries \
         health.start_period health.action ready.http ready.log ready.timeout log.target log.format log.max_size log.max_files crash.tail_lines crash.keep"
@@ -71,7 +71,7 @@ fn the_annotated_example_sets_every_key() {
     {
         assert!(set(key), "{key} is not in many.toml");
     }
-    for key in ["control_socket", "state_dir", "log_dir", "include"] {
+    for key in ["control_socket", "state_dir", "log_dir", "include", "max_parallel_starts"] {
         let origin = loaded.origins.get(&format!("daemon.{key}"));
         assert!(matches!(origin, Some(Origin::File { .. })), "{key} is not in many.toml");
     }

@@ -7,9 +7,11 @@ mod environment;
 mod errors;
 mod examples;
 mod files;
+mod relations;
 #[cfg(unix)]
 mod resources;
 mod robust;
 mod show;
 mod templates;
 mod values;
+mod watch;

@@ -10,6 +10,7 @@ use crate::common::{ROOT, absolute, load};
 const TEXT: &str = r#"
 [daemon]
 state_dir = "/s"
+max_parallel_starts = 4
 [service."a.b"]
 exec = ["x", "${V}", "$$HOME", "q\"\\\n\u0007\u007fü"]
 description = "two\nlines # no comment"
@@ -29,12 +30,26 @@ http = "http://h/?a=${V}"
 expect_json = { "/a~1b" = { x = [1, 2.5, "$$"] }, y = false }
 expect_body = 'a$'
 headers = { X = "$$" }
+[service."a.b".watch]
+paths = ["src", "/etc/app.conf", "${V}"]
+include = ["**/*.py"]
+ignore = ["**/tests/**"]
+debounce = "1.5s"
 [service.c]
 exec = "c"
+requires = ['d']
+binds_to = ['d']
+wants = 'a.b'
+after = ['a.b']
+part_of = ['d', 'a.b']
+watch.paths = ["."]
 health.exec = "d 'e f'"
 log.max_size = 5000
 [service.d]
 exec = "c"
+before = ['c']
+enabled = false
+conflicts = ['a.b']
 health.tcp = "[::1]:1"
 [service.e]
 exec = "c"
@@ -89,6 +104,8 @@ fn every_value_is_shown_with_its_origin() {
 control_socket = \"/run/u/mcpd/control.sock\"  # default
 state_dir = \"/st\"  # environment: STATE_DIRECTORY
 log_dir = \"/st/logs\"  # default
+max_parallel_starts = 0  # default
+auto_reload = false  # default
 
 [service.x]
 exec = [\"a\", \"1\"]  # {file}:2 with P
@@ -99,6 +116,13 @@ stop_signal = \"SIGTERM\"  # default
 stop_timeout = \"10s\"  # default
 start_timeout = \"1m30s\"  # default
 success_exit_status = [0]  # default
+requires = []  # default
+wants = []  # default
+after = []  # default
+before = []  # default
+conflicts = []  # default
+part_of = []  # default
+binds_to = []  # default
 
 [service.x.restart]
 when = \"on-failure\"  # default

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit,
-    Probe, ReadySpec, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
+    Probe, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
 };
 
 #[test]
@@ -27,6 +27,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         stop_timeout: Duration::from_secs(10),
         start_timeout: Duration::from_secs(90),
         success_exit_status: vec![ExitMatch::Code(0)],
+        relations: Relations::default(),
         restart: RestartSpec {
             when: RestartWhen::OnFailure,
             delay: Duration::from_secs(1),
@@ -41,6 +42,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         watchdog: None,
         ready: None,
         health: None,
+        watch: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
         resources: ResourcesSpec::default(),
         crash: CrashSpec { tail_lines: 100, keep: 100 },

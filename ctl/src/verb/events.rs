@@ -98,7 +98,7 @@ fn line(event: &Event, look: &Look) -> String {
 fn style(event: &str) -> Style {
     match event {
         "started" | "up" | "ready" | "healthy" => GOOD,
-        "starting" | "spawning" | "reload" => BUSY,
+        "starting" | "spawning" | "waiting" | "wanted" | "reload" => BUSY,
         "exited" | "backoff" | "failing" | "stopping" => WARN,
         "crash" | "failed" | "unhealthy" | "parked" => BAD,
         _ => PLAIN,

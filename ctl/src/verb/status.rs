@@ -154,7 +154,7 @@ fn restarts(status: &ServiceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use mcpd_proto::crash::{CrashKind, CrashSummary};
-    use mcpd_proto::status::Tree;
+    use mcpd_proto::status::{Relations, Tree};
 
     use super::*;
 
@@ -181,9 +181,13 @@ mod tests {
             since: "2026-11-22T10:28:01Z".into(),
             cgroup: None,
             tree: Some(Tree::Session),
+            watch: None,
+            stale: None,
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             pending: Vec::new(),
             reason: None,
+            waiting_on: None,
+            relations: Relations::default(),
             next: None,
             last_crash: None,
             config: Some("/etc/mcpd/mcpd.toml:12".into()),

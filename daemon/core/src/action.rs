@@ -93,6 +93,8 @@ pub enum Action {
     },
     /// Something worth writing down.
     Note(Note),
+    /// Read the configuration again: its files changed.
+    Reload,
     /// The service is gone: nothing will be said of it any more.
     Removed {
         /// Which one.
@@ -150,6 +152,11 @@ pub enum Outcome {
         /// Which one.
         by: Verb,
     },
+    /// It waits for this service, which is not about to be as it needs it, and goes on when it is.
+    Blocked {
+        /// Which one.
+        on: ServiceId,
+    },
     /// The service was removed from the configuration meanwhile.
     Removed,
     /// There is no process to do it to.
@@ -186,6 +193,16 @@ pub struct Note {
 pub enum NoteKind {
     /// A person asked for something.
     Asked(Verb),
+    /// Another service that is started wants it up.
+    Wanted {
+        /// Which one.
+        by: ServiceId,
+    },
+    /// It is to start, and something is in the way.
+    Waiting {
+        /// What.
+        on: WaitingFor,
+    },
     /// A process was asked for.
     Spawning,
     /// It runs.
@@ -282,6 +299,45 @@ pub enum NoteKind {
     Removed,
     /// Everything is to stop.
     ShuttingDown,
+    /// Files that it watches changed, and have been quiet since.
+    FilesChanged {
+        /// What follows.
+        then: Then,
+    },
+    /// Something on disk is newer than the process from now on.
+    Stale {
+        /// What.
+        what: Stale,
+    },
+    /// The files of the configuration changed, and have been quiet since.
+    ConfigChanged,
+    /// It is parked, and what its start needs has changed and been quiet since: it starts.
+    ProgramChanged,
+    /// Files changed soon after every one of the last starts: nothing follows from a change any more.
+    WatchSuspended {
+        /// So many starts or signals in a row.
+        times: u32,
+    },
+}
+
+/// What is newer than a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// The program that it runs.
+    Program,
+    /// Files that it watches.
+    Files,
+}
+
+/// What follows from a change of watched files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The process is replaced.
+    Restart,
+    /// It did not run, and starts now.
+    Start,
+    /// The process gets this signal.
+    Signal(i32),
 }
 
 /// What says that a service is up.
@@ -310,10 +366,54 @@ pub enum StopCause {
     Shutdown,
     /// It was left by an earlier life of the daemon.
     EarlierLife,
+    /// Files that it watches changed.
+    Watch,
     /// It said so itself, `STOPPING=1`: an end that nobody asked for.
     Announced,
+    /// Somebody said stop to this service, without which it is not to be.
+    StoppedWith(ServiceId),
+    /// This service is restarted, by which it was started.
+    RestartedWith(ServiceId),
+    /// This service, to which it is bound, is up no more.
+    Unbound(ServiceId),
+    /// This service is started, with which it conflicts.
+    Conflict(ServiceId),
     /// It failed while its process lived.
     Failure(Failure),
+}
+
+impl StopCause {
+    /// Not the service's own doing.
+    #[must_use]
+    pub fn is_asked(self) -> bool {
+        match self {
+            Self::Announced | Self::Failure(_) => false,
+            Self::Asked
+            | Self::Restart
+            | Self::Changed
+            | Self::Removed
+            | Self::Shutdown
+            | Self::EarlierLife
+            | Self::StoppedWith(_)
+            | Self::RestartedWith(_)
+            | Self::Unbound(_)
+            | Self::Conflict(_)
+            | Self::Watch => true,
+        }
+    }
+}
+
+/// What a service that is to start waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// This one, which it needs, to be up.
+    Up(ServiceId),
+    /// This one, which comes before it, to have started, or to have shown that it does not.
+    Started(ServiceId),
+    /// This one to be gone: they conflict, or the one's stop comes before the other's start.
+    Gone(ServiceId),
+    /// One of the places of `max_parallel_starts`.
+    Place,
 }
 
 /// Why a service is down.
@@ -323,6 +423,10 @@ pub enum DownReason {
     NeverStarted,
     /// Somebody asked for it.
     Stopped,
+    /// Somebody stopped this service, without which it is not to be.
+    StoppedWith(ServiceId),
+    /// This service was started, with which it conflicts.
+    Conflict(ServiceId),
     /// It ended well, and the policy does not restart it then.
     Finished(Exit),
     /// It failed, and the policy does not restart it then.

@@ -1,31 +1,42 @@
 //! All services together: events in, actions out, one index of deadlines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
-use crate::event::{Change, Event, Redefinition, ServiceId};
+use crate::event::{CONFIG_SETTLES, Change, Event, MOST_DEBOUNCES, Redefinition, ServiceId};
+use crate::graph::Graph;
 use crate::health::Health;
 use crate::index::Index;
-use crate::service::{Actual, Cx, Service, Want};
+use crate::order::{Agenda, Face};
+use crate::policy::Relations;
+use crate::service::{Actual, Cx, Service, Standing, Want};
 use crate::time::{Chance, Mono};
 use crate::view::{Awaited, Effect, HealthView, NextView, StateView, View};
 
 /// The decider. See the crate's documentation for its contract.
 #[derive(Debug, Clone)]
 pub struct Core {
-    services: BTreeMap<ServiceId, Service>,
+    pub(crate) services: BTreeMap<ServiceId, Service>,
+    pub(crate) graph: Graph,
+    pub(crate) agenda: Agenda,
+    /// Services that are wanted by one that was started, and are not defined yet.
+    pub(crate) expected: BTreeSet<ServiceId>,
     index: Index,
     chance: Chance,
     notes: u64,
-    shutting_down: bool,
-    hurry: bool,
+    pub(crate) shutting_down: bool,
+    pub(crate) hurry: bool,
     finished: bool,
     /// Services that run something or are owed an answer.
     busy: usize,
     boot: Boot,
+    /// A configuration is being told of.
+    pub(crate) held: bool,
     /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
     unsettled: Index,
+    /// The first and the last change of the configuration's files since it was read.
+    config_changed: Option<(Mono, Mono)>,
 }
 
 /// The way to [`Action::Ready`].
@@ -44,6 +55,9 @@ impl Core {
     pub fn new(seed: u64) -> Self {
         Self {
             services: BTreeMap::new(),
+            graph: Graph::default(),
+            agenda: Agenda::default(),
+            expected: BTreeSet::new(),
             index: Index::default(),
             chance: Chance::new(seed),
             notes: 1,
@@ -52,7 +66,9 @@ impl Core {
             finished: false,
             busy: 0,
             boot: Boot::Defining,
+            held: true,
             unsettled: Index::default(),
+            config_changed: None,
         }
     }
 
@@ -62,16 +78,29 @@ impl Core {
             Event::Define { service, policy, start, program_missing, left } => {
                 self.define(now, service, *policy, start, program_missing, left, out);
             }
-            Event::Redefine { service, to } => self.with(now, service, out, |s, cx| s.redefine(cx, *to)),
+            Event::Redefine { service, to } => self.redefine(now, service, *to, out),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
+            Event::Reloading => self.held = true,
+            Event::FilesChanged { service } => self.with(now, service, out, Service::files_changed),
+            Event::ProgramChanged { service } => self.with(now, service, out, Service::program_changed),
+            Event::ConfigChanged => {
+                let (first, _) = self.config_changed.unwrap_or((now, now));
+                self.config_changed = (!self.shutting_down).then_some((first, now));
+            }
             Event::Begun => {
+                self.held = false;
+                // Who is not there by now is not about to be.
+                self.expected.clear();
                 if self.boot == Boot::Defining {
                     self.boot = Boot::Waiting;
                 }
             }
+            Event::Limit { parallel_starts } => {
+                self.agenda.most_starting = usize::try_from(parallel_starts).unwrap_or(usize::MAX);
+            }
             Event::Command { request, service, verb } => {
                 if self.services.contains_key(&service) {
-                    self.with(now, service, out, |s, cx| s.command(cx, request, verb));
+                    self.command(now, request, service, verb, out);
                 } else {
                     out.push(Action::Reply { request, service, outcome: Outcome::Unknown });
                 }
@@ -108,6 +137,7 @@ impl Core {
                 self.with_run(now, service, generation, out, |s, cx| s.probed(cx, probe, finding));
             }
         }
+        self.propagate(now, out);
         self.conclude(now, out);
     }
 
@@ -117,15 +147,30 @@ impl Core {
             if at > now {
                 break;
             }
-            self.with(now, service, out, Service::timeout);
+            self.due(now, service, out);
+            self.propagate(now, out);
+        }
+        if self.config_settled().is_some_and(|at| at <= now) {
+            self.config_changed = None;
+            let id = self.claim_note();
+            let kind = NoteKind::ConfigChanged;
+            out.push(Action::Note(Note { id, cause: None, at: now, service: None, generation: 0, kind }));
+            out.push(Action::Reload);
         }
         self.conclude(now, out);
+    }
+
+    /// When the files of the configuration count as quiet.
+    fn config_settled(&self) -> Option<Mono> {
+        let (first, last) = self.config_changed?;
+        Some((last + CONFIG_SETTLES).min(first + CONFIG_SETTLES.saturating_mul(MOST_DEBOUNCES)))
     }
 
     /// When [`Self::handle_timeout`] is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let boot = self.unsettled.first().map(|(at, _)| at);
+        let boot = [boot, self.config_settled()].into_iter().flatten().min();
         match (self.index.first().map(|(at, _)| at), boot) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -162,13 +207,34 @@ impl Core {
         id
     }
 
+    /// How often a pair of services was looked at so far: how much work their relations make.
+    #[must_use]
+    pub fn relations_looked_at(&self) -> u64 {
+        self.agenda.work
+    }
+
     /// Whether the daemon is on its way down.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down
     }
 
-    fn with(
+    /// Something happens to a service; what follows from it is up to [`Self::propagate`].
+    pub(crate) fn with(
+        &mut self,
+        now: Mono,
+        id: ServiceId,
+        out: &mut Vec<Action>,
+        step: impl FnOnce(&mut Service, &mut Cx<'_>),
+    ) {
+        self.step(now, id, out, step);
+        if self.services.get(&id).is_some_and(Service::wants_a_look) {
+            self.agenda.looks.insert(id);
+        }
+    }
+
+    /// The same for what follows from a look: it is not looked at again before something changes.
+    pub(crate) fn step(
         &mut self,
         now: Mono,
         id: ServiceId,
@@ -184,12 +250,17 @@ impl Core {
             shutting_down: self.shutting_down,
             hurry: self.hurry,
         };
-        let was_busy = !service.is_at_rest();
+        let was = Face::of(service);
         step(service, &mut cx);
-        match (was_busy, !service.is_at_rest()) {
-            (false, true) => self.busy += 1,
-            (true, false) => self.busy -= 1,
-            (true, true) | (false, false) => {}
+        let is = Face::of(service);
+        count(&mut self.busy, !was.at_rest, !is.at_rest);
+        count(&mut self.agenda.starting, was.starting, is.starting);
+        if was != is {
+            self.agenda.changed.insert(id);
+        }
+        if matches!(was.standing, Standing::Leaving | Standing::Stuck) && service.stays() {
+            // It stays after all, and nobody has seen to what it needs meanwhile.
+            self.agenda.looks.insert(id);
         }
         let deadline = service.deadline();
         self.index.set(id, service.indexed, deadline);
@@ -201,6 +272,9 @@ impl Core {
             self.index.set(id, service.indexed, None);
             self.services.remove(&id);
             out.push(Action::Removed { service: id });
+            // What it said of others goes with it; what they say of it stays, and it is not there.
+            self.agenda.changed.insert(id);
+            self.agenda.looks.extend(self.graph.declare(id, &Relations::default()));
         }
     }
 
@@ -230,6 +304,7 @@ impl Core {
         out: &mut Vec<Action>,
     ) {
         let start = start && !self.shutting_down;
+        self.relate(id, &policy.relations);
         if let Some(service) = self.services.get_mut(&id) {
             // It was being removed and is wanted again: what runs of it ends first.
             service.removing = false;
@@ -239,6 +314,9 @@ impl Core {
                 s.redefine(cx, to);
                 s.program_missing = program_missing;
             });
+            if start {
+                self.bring_up(now, id, false, out);
+            }
             return;
         }
         let mut service = Service::new(id, policy, now);
@@ -248,17 +326,27 @@ impl Core {
             service.settles_by = Some(now + first + service.policy.start_timeout);
             self.unsettled.set(id, None, service.settles_by);
         }
+        service.program_missing = program_missing;
         self.services.insert(id, service);
+        self.agenda.changed.insert(id);
         if left > 0 {
             self.with(now, id, out, |s, cx| s.inherit(cx, start, program_missing, left));
         } else if start {
             self.with(now, id, out, |s, cx| s.begin(cx, program_missing));
+        }
+        let wanted = if self.expected.remove(&id) { self.wanted_by_whom(id) } else { None };
+        if let (Some((by, note)), false) = (wanted, start) {
+            self.with(now, id, out, |s, cx| s.pull_in(cx, by, note, false));
+        }
+        if self.services.get(&id).is_some_and(|service| service.want == Want::Up) {
+            self.bring_up(now, id, false, out);
         }
     }
 
     fn shut_down(&mut self, now: Mono, out: &mut Vec<Action>) {
         let again = self.shutting_down;
         self.shutting_down = true;
+        self.config_changed = None;
         self.hurry = again;
         let id = NoteId(self.notes);
         if !again {
@@ -308,6 +396,15 @@ impl Core {
     }
 }
 
+/// One more or one less.
+fn count(all: &mut usize, was: bool, is: bool) {
+    match (was, is) {
+        (false, true) => *all += 1,
+        (true, false) => *all -= 1,
+        (true, true) | (false, false) => {}
+    }
+}
+
 fn view(service: &Service) -> View {
     let child = service.child();
     let health = child.and_then(|child| child.health.as_ref());
@@ -323,14 +420,20 @@ fn view(service: &Service) -> View {
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
         health: health_view(service, health),
+        watch: service.watch_view(),
+        stale: service.stale(),
         reloading: child.is_some_and(|child| child.reloading.is_some()),
         next: service.next(),
     }
 }
 
 fn state_view(service: &Service) -> StateView {
+    if let (Actual::Starting(_) | Actual::Up(_), Some(leave)) = (&service.actual, service.leave) {
+        return StateView::Leaving { cause: leave.cause, first: leave.first };
+    }
     match &service.actual {
         Actual::Down(why) => StateView::Down(*why),
+        Actual::Waiting(waiting) => StateView::Waiting(waiting.on()),
         Actual::Spawning(_) => StateView::Spawning,
         Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
@@ -361,7 +464,11 @@ impl Service {
     fn next(&self) -> Option<(NextView, Mono)> {
         match &self.actual {
             Actual::Ending(ending) if ending.is_inherited() => Some((NextView::Kill, ending.due())),
-            Actual::Down(_) | Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => None,
+            Actual::Down(_)
+            | Actual::Waiting(_)
+            | Actual::Spawning(_)
+            | Actual::Ending(_)
+            | Actual::Parked(_) => None,
             Actual::Starting(child) if child.awaits() == Awaited::Ready => {
                 // It is asked so often that the next time is no news.
                 Some((NextView::StartTimeout, self.start_ends(child)))

@@ -110,8 +110,28 @@ pub enum Event {
         /// Which one.
         service: ServiceId,
     },
-    /// All services that start with the daemon have been defined.
+    /// A reload begins: what it defines, redefines and removes follows, and then [`Event::Begun`].
+    Reloading,
+    /// Files that the service's `[watch]` names changed.
+    FilesChanged {
+        /// Which one's.
+        service: ServiceId,
+    },
+    /// Its program changed on disk, or a place where that is looked for, or what else a start needs.
+    ProgramChanged {
+        /// Which one's.
+        service: ServiceId,
+    },
+    /// A file of the configuration changed.
+    ConfigChanged,
+    /// All services of the configuration have been told of. From the start, or from [`Event::Reloading`], until this
+    /// nothing starts or stops: the next definition may be what the last one needs.
     Begun,
+    /// So many services may be starting at the same time; 0: any number.
+    Limit {
+        /// `max_parallel_starts`
+        parallel_starts: u32,
+    },
     /// A client asks for something.
     Command {
         /// Who waits for the reply.
@@ -233,6 +253,24 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a restart waits for the crash report to reach the disk: a hung disk must not keep a service down.
 pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
+
+/// A writer that never pauses must not put off for ever what follows from its changes: after so many times `debounce`
+/// they count as settled.
+pub const MOST_DEBOUNCES: u32 = 10;
+
+/// A configuration is one when its files have been quiet for this long (or change for [`MOST_DEBOUNCES`] times as long): an
+/// editor is done with the file by then, and who copies several of them with the next one.
+pub const CONFIG_SETTLES: Duration = Duration::from_millis(500);
+
+/// A program that changes is being written, given its mode, renamed: it is tried when that has been over for this long.
+pub const PROGRAM_SETTLES: Duration = Duration::from_millis(500);
+
+/// A change this soon after a start (or after the signal that the last change brought) may be the service's own work:
+/// byte code, a lock file, a log. A person needs longer to see what a change did and to make the next one.
+pub const SOON: Duration = Duration::from_secs(3);
+
+/// So many starts in a row with such a change after each of them are a service that writes into what it watches.
+pub const OWN_WRITES: u32 = 5;
 
 /// How long after a probe's own timeout the core waits for its verdict. The prober sees to the timeout, and what hangs
 /// that long is a failure; a prober that says nothing at all says nothing of the service.

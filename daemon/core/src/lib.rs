@@ -30,21 +30,27 @@
 //! | [`policy`] | what does the configuration ask for? |
 //! | [`verdict`] | was that end a failure, and what follows? |
 //! | `service` | the life of one service: wanted x actual |
+//! | `graph` | who has to do with whom? |
+//! | `wishes` | what else does it mean when this is wanted? |
+//! | `order` | who may go on now? |
 //! | `health` | when to ask for health, when is it a failure? |
 //! | [`view`] | what does a person see? |
 
 pub mod action;
 mod brain;
 pub mod event;
+mod graph;
 mod health;
 mod index;
+mod order;
 pub mod policy;
 mod service;
 pub mod time;
 pub mod verdict;
 pub mod view;
+mod wishes;
 
-pub use action::{Action, Note, NoteId, NoteKind, Outcome, Whom};
+pub use action::{Action, Note, NoteId, NoteKind, Outcome, WaitingFor, Whom};
 pub use brain::Core;
 pub use event::{Event, Exit, Finding, RequestId, Said, ServiceId, Verb};
 pub use policy::Policy;

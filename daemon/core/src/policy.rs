@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::event::ServiceId;
+
 /// How one service is to be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -21,6 +23,30 @@ pub struct Policy {
     pub health: Option<HealthPolicy>,
     /// How often, while it is up, it has to say that it is alive; longer silence is a failure of kind `watchdog`.
     pub watchdog: Option<Duration>,
+    /// What it has to do with other services.
+    pub relations: Relations,
+    /// What follows from a change of files.
+    pub watch: Option<WatchPolicy>,
+}
+
+/// `requires`, `wants`, ... of a service. The services that are named need not be known (yet).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// A start of it starts these, and waits until they are up; a stop or restart of one of these that somebody asked
+    /// for stops or restarts it.
+    pub requires: Vec<ServiceId>,
+    /// The same, and it is up only as long as these are.
+    pub binds_to: Vec<ServiceId>,
+    /// A start of it starts these.
+    pub wants: Vec<ServiceId>,
+    /// A stop or restart of one of these that somebody asked for stops or restarts it.
+    pub part_of: Vec<ServiceId>,
+    /// It starts after these and stops before them.
+    pub after: Vec<ServiceId>,
+    /// It starts before these and stops after them.
+    pub before: Vec<ServiceId>,
+    /// It and one of these never run at the same time.
+    pub conflicts: Vec<ServiceId>,
 }
 
 /// `[service.NAME.ready]`
@@ -60,6 +86,8 @@ impl Policy {
             health: None,
             ready: None,
             watchdog: None,
+            relations: Relations::default(),
+            watch: None,
         }
     }
 }
@@ -111,6 +139,26 @@ pub enum When {
     OnWatchdog,
     /// Not at all.
     Never,
+}
+
+/// `[service.NAME.watch]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchPolicy {
+    /// A different number for different files.
+    pub edition: u64,
+    /// Files have to be quiet for this long, or to go on for [`crate::event::MOST_DEBOUNCES`] times as long.
+    pub debounce: Duration,
+    /// What follows.
+    pub action: WatchAction,
+}
+
+/// `watch.action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchAction {
+    /// A new process.
+    Restart,
+    /// This signal to the main process.
+    Signal(i32),
 }
 
 /// `[service.NAME.health]`

@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{DownReason, StopCause};
+use crate::action::{DownReason, Stale, StopCause, WaitingFor};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -30,6 +30,10 @@ pub struct View {
     pub restarts_total: u64,
     /// What the health check says.
     pub health: HealthView,
+    /// What comes of changed files.
+    pub watch: WatchView,
+    /// What on disk is newer than the process, and since when.
+    pub stale: Option<(Stale, Mono)>,
     /// It says that it reloads its configuration.
     pub reloading: bool,
     /// What happens next and when.
@@ -54,12 +58,21 @@ pub enum Effect {
 pub enum StateView {
     /// No process, none wanted.
     Down(DownReason),
+    /// It is to start, and this is in the way; `None`: nobody has looked yet.
+    Waiting(Option<WaitingFor>),
     /// The operating system has been asked for a process.
     Spawning,
     /// A process that is not up yet.
     Starting(Awaited),
     /// Up.
     Up,
+    /// Still up, but it stops as soon as those that stop before it are gone.
+    Leaving {
+        /// Why.
+        cause: StopCause,
+        /// One of them.
+        first: Option<ServiceId>,
+    },
     /// On its way down.
     Stopping(StopCause),
     /// The main process has ended; its report and its tree are being settled.
@@ -76,6 +89,25 @@ pub enum StateView {
     },
     /// Given up.
     Parked(ParkReason),
+}
+
+impl StateView {
+    /// The service that is in the way of what is to come.
+    #[must_use]
+    pub fn waits_for(self) -> Option<ServiceId> {
+        match self {
+            Self::Waiting(on) => on.and_then(WaitingFor::service),
+            Self::Leaving { first, .. } => first,
+            Self::Down(_)
+            | Self::Spawning
+            | Self::Starting(_)
+            | Self::Up
+            | Self::Stopping(_)
+            | Self::Ending { .. }
+            | Self::Backoff { .. }
+            | Self::Parked(_) => None,
+        }
+    }
 }
 
 /// What a start waits for.
@@ -100,6 +132,22 @@ pub enum HealthView {
     Failing(u32),
     /// At least `retries` in a row failed.
     Unhealthy(u32),
+}
+
+/// What comes of changed files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchView {
+    /// Nothing is watched.
+    None,
+    /// What the policy says.
+    Watching,
+    /// Files changed; when they count as settled.
+    Settling(Mono),
+    /// Nothing: so many starts or signals in a row had a change soon after them.
+    Suspended {
+        /// So many.
+        times: u32,
+    },
 }
 
 /// What happens next.

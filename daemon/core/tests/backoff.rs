@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use mcpd_core::event::{Change, Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::verdict::{Failure, ParkReason, What};
 use mcpd_core::view::StateView;
@@ -271,6 +271,8 @@ impl Loop {
             restart,
             ready: None,
             health: None,
+            relations: Relations::default(),
+            watch: None,
             watchdog: None,
         };
         let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
@@ -397,6 +399,8 @@ fn people_start_the_counters_again() {
         restart: defaults(),
         ready: None,
         health: None,
+        relations: Relations::default(),
+        watch: None,
         watchdog: None,
     };
     run.tell(Event::Redefine {

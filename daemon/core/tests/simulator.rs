@@ -103,14 +103,17 @@ fn worlds_reach_everything() {
         Note.ProbeLost Note.ProbeUnknown Note.ProbeKnown
         Note.Backoff Note.Parked Note.Down Note.CountersReset Note.SpawnSlow Note.DrainSlow Note.RecordSlow
         Note.Redefined Note.Removed Note.ShuttingDown UpBy.Ready UpBy.Health UpBy.StartPeriod
-        Note.Reloading Note.Reloaded Note.ReloadSlow
+        Note.Reloading Note.Reloaded Note.ReloadSlow Note.Wanted Note.Waiting
+        Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged Note.ConfigChanged
         Effect.Live Effect.Pending Effect.Restart Effect.Start
-        Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Removed
+        Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Blocked
+        Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart Parked.Lacking
         Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
-        State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked";
+        State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked
+        State.Waiting State.Leaving";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
     assert!(missed.is_empty(), "never seen: {missed:?}");
     assert!(actions > 300 * 50, "only {actions} actions in 300 worlds");
@@ -138,7 +141,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::RepliesTwice, &["one_reply_per_request"]);
     noticed(Flaw::SpawnsTwice, &["no_spawn_while_an_answer_is_owed"]);
     noticed(Flaw::SkipsGeneration, &["generations_grow_by_one"]);
-    noticed(Flaw::IgnoresStop, &["done_means_done"]);
+    noticed(Flaw::IgnoresStop, &["done_means_done", "down_means_no_spawn"]);
     noticed(Flaw::ForgetsCrash, &["crash_is_reported_before_the_next_spawn"]);
     noticed(Flaw::ReportsTwice, &["a_crash_is_reported_once"]);
     noticed(Flaw::ShrinksDelay, &["backoff_is_what_the_policy_says", "backoff_never_shrinks"]);
@@ -156,14 +159,39 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
     noticed(Flaw::IgnoresEarlierLife, &["no_spawn_while_the_tree_lives"]);
+    noticed(Flaw::ActsEarly, &["changes_settle_first"]);
+    noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
-    noticed(Flaw::TakesAnyAnswer, &["up_means_ready", "counters_start_again_after_a_stable_run"]);
+    let any_answer = ["up_means_ready", "counters_start_again_after_a_stable_run", "blindness_is_said"];
+    noticed(Flaw::TakesAnyAnswer, &any_answer);
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time", "the_watchdog_is_watched"]);
     noticed(Flaw::TakesAnyWord, &["up_means_ready", "the_watchdog_waits_its_time"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
     let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
     noticed(Flaw::CountsUnknown, &unknown);
+}
+
+/// Among the worlds that notice it are some that notice it by this.
+fn noticed_by(flaw: Flaw, invariants: &[&str]) {
+    let broken: BTreeSet<&str> =
+        (0..400).filter_map(|seed| Some(run(seed, Some(flaw), Keep::Nothing).broken?.invariant)).collect();
+    for invariant in invariants {
+        assert!(broken.contains(invariant), "{flaw:?}: {broken:?}");
+    }
+}
+
+#[test]
+fn cores_that_know_nothing_of_others_are_noticed() {
+    noticed_by(Flaw::ForgetsNeeds, &["what_it_needs_is_up_first", "a_start_brings_up_what_it_needs"]);
+    noticed_by(Flaw::WaitsForStartsOnly, &["what_it_needs_is_up_first", "nobody_waits_for_nothing"]);
+    noticed_by(Flaw::ForgetsOrder, &["starts_are_in_order", "stops_come_before_starts"]);
+    noticed_by(Flaw::StopsInOrder, &["stops_are_in_reverse_order", "nobody_stays_for_nothing"]);
+    noticed_by(Flaw::Loosens, &["bound_services_go_together"]);
+    noticed_by(Flaw::ForgetsParts, &["a_stop_takes_along_what_goes_with_it"]);
+    noticed_by(Flaw::ForgetsConflicts, &["what_conflicts_never_runs_together"]);
+    noticed_by(Flaw::IgnoresLimit, &["starts_are_limited"]);
+    noticed_by(Flaw::CountsWaiting, &["attempts_are_counted"]);
 }

@@ -7,19 +7,25 @@ use std::time::Duration;
 
 use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Change, Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use mcpd_core::policy::{
+    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
-use mcpd_core::{Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId};
+use mcpd_core::{
+    Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId, WaitingFor,
+};
 
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
                       fail unknown says \
-                      sready sreloading sstopping salive strigger sextend timeout live pend redefine remove shutdown stale";
+                      sready sreloading sstopping salive strigger sextend timeout live pend redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
+/// The other service, `b.` in the table.
+const OTHER: ServiceId = ServiceId(2);
 
 fn policy(words: &[&str]) -> Policy {
     let has = |word: &str| words.contains(&word);
@@ -60,6 +66,19 @@ fn policy(words: &[&str]) -> Policy {
             start_period: Duration::from_secs(40),
             restart: !has("report"),
         }),
+        relations: Relations {
+            requires: if has("needs") { vec![OTHER] } else { vec![] },
+            binds_to: if has("bound") { vec![OTHER] } else { vec![] },
+            wants: if has("wants") { vec![OTHER] } else { vec![] },
+            after: if has("after") { vec![OTHER] } else { vec![] },
+            conflicts: if has("rival") { vec![OTHER] } else { vec![] },
+            ..Relations::default()
+        },
+        watch: (has("watch") || has("hup")).then(|| WatchPolicy {
+            edition: 1,
+            debounce: Duration::from_millis(300),
+            action: if has("hup") { WatchAction::Signal(1) } else { WatchAction::Restart },
+        }),
     }
 }
 
@@ -68,6 +87,8 @@ struct Bench {
     core: Core,
     now: Mono,
     policy: Policy,
+    /// The other one's.
+    other: Policy,
     probe: u64,
     request: u64,
 }
@@ -76,7 +97,12 @@ impl Bench {
     fn new(words: &[&str]) -> Self {
         let mut core = Core::new(1);
         core.handle(Mono(0), Event::Begun, &mut Vec::new());
-        Self { core, now: Mono(1_000_000_000), policy: policy(words), probe: 1, request: 0 }
+        let parallel_starts = u32::from(words.contains(&"single"));
+        core.handle(Mono(0), Event::Limit { parallel_starts }, &mut Vec::new());
+        let on = |word: &str| if words.contains(&word) { vec![ID] } else { vec![] };
+        let relations = Relations { requires: on("needed"), part_of: on("whole"), ..Relations::default() };
+        let other = Policy { relations, ..policy(&[]) };
+        Self { core, now: Mono(1_000_000_000), policy: policy(words), other, probe: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -85,6 +111,8 @@ impl Bench {
         if word == "timeout" {
             self.now = self.core.next_deadline().unwrap_or(self.now).max(self.now);
             self.core.handle_timeout(self.now, &mut out);
+        } else if let Some(millis) = word.strip_prefix("sleep").and_then(|rest| rest.strip_suffix("ms")) {
+            self.now = self.now + Duration::from_millis(millis.parse().unwrap());
         } else if let Some(seconds) = word.strip_prefix("sleep") {
             self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
         } else if word == "stale" {
@@ -92,7 +120,10 @@ impl Bench {
                 self.core.handle(self.now, event, &mut out);
             }
         } else {
-            let event = self.event(word);
+            let event = match word.strip_prefix("b.") {
+                Some(word) => self.event(OTHER, word),
+                None => self.event(ID, word),
+            };
             self.core.handle(self.now, event, &mut out);
         }
         for action in &out {
@@ -100,19 +131,20 @@ impl Bench {
                 self.probe = *probe;
             }
         }
-        out.iter().filter_map(show).collect::<Vec<_>>().join(" ")
+        out.iter().filter_map(told).collect::<Vec<_>>().join(" ")
     }
 
-    fn command(&mut self, verb: Verb) -> Event {
+    fn command(&mut self, service: ServiceId, verb: Verb) -> Event {
         self.request += 1;
-        Event::Command { request: RequestId(self.request), service: ID, verb }
+        Event::Command { request: RequestId(self.request), service, verb }
     }
 
-    fn event(&mut self, word: &str) -> Event {
-        let (service, generation) = (ID, self.core.view(ID).map_or(0, |view| view.generation));
+    fn event(&mut self, service: ServiceId, word: &str) -> Event {
+        let generation = self.core.view(service).map_or(0, |view| view.generation);
+        let own = if service == ID { self.policy.clone() } else { self.other.clone() };
         let define_left = |start, program_missing, left| Event::Define {
             service,
-            policy: Box::new(self.policy.clone()),
+            policy: Box::new(own.clone()),
             start,
             program_missing,
             left,
@@ -125,8 +157,8 @@ impl Bench {
             service,
             to: Box::new(Redefinition { live: policy.clone(), policy, change }),
         };
-        let with_health = |health| Policy { health, ..self.policy.clone() };
-        let with_ready = |ready| Policy { ready, ..self.policy.clone() };
+        let with_health = |health| Policy { health, ..own.clone() };
+        let with_ready = |ready| Policy { ready, ..own.clone() };
         match word {
             "define" => define(true, false),
             "define0" => define(false, false),
@@ -134,11 +166,11 @@ impl Bench {
             "define~" => define_left(true, false, 2),
             "define0~" => define_left(false, false, 2),
             "define!~" => define_left(true, true, 2),
-            "start" => self.command(Verb::Start),
-            "stop" => self.command(Verb::Stop),
-            "restart" => self.command(Verb::Restart),
-            "reset" => self.command(Verb::Reset),
-            "signal" => self.command(Verb::Signal(10, Whom::Main)),
+            "start" => self.command(service, Verb::Start),
+            "stop" => self.command(service, Verb::Stop),
+            "restart" => self.command(service, Verb::Restart),
+            "reset" => self.command(service, Verb::Reset),
+            "signal" => self.command(service, Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
             "cannotstart" => Event::SpawnFailed { service, generation, permanent: true },
@@ -155,6 +187,13 @@ impl Bench {
             "ok" => probed(Finding::Good),
             "fail" => probed(Finding::Bad),
             "unknown" => probed(Finding::Unknown),
+            "files" => Event::FilesChanged { service },
+            "program" => Event::ProgramChanged { service },
+            "otherfiles" => {
+                let watch = self.policy.watch.map(|watch| WatchPolicy { edition: 2, ..watch });
+                let policy = Policy { watch, ..self.policy.clone() };
+                to(Change::Settings, policy)
+            }
             "says" => Event::Ready { service, generation },
             "sready" => said(Said::Ready),
             "sreloading" => said(Said::Reloading),
@@ -163,17 +202,17 @@ impl Bench {
             "strigger" => said(Said::Trigger),
             "sextend" => said(Said::Extend(Duration::from_secs(5))),
             "sextend100" => said(Said::Extend(Duration::from_secs(100))),
-            "nowatchdog" => to(Change::Settings, Policy { watchdog: None, ..self.policy.clone() }),
+            "nowatchdog" => to(Change::Settings, Policy { watchdog: None, ..own.clone() }),
             "watchdog" => {
                 let watchdog = policy(&["watchdog"]).watchdog;
-                to(Change::Settings, Policy { watchdog, ..self.policy.clone() })
+                to(Change::Settings, Policy { watchdog, ..own.clone() })
             }
-            "live" => to(Change::Settings, self.policy.clone()),
-            "redefine" => to(Change::Replace, self.policy.clone()),
-            "pend" => to(Change::Definition, self.policy.clone()),
+            "live" => to(Change::Settings, own.clone()),
+            "redefine" => to(Change::Replace, own.clone()),
+            "pend" => to(Change::Definition, own.clone()),
             // What runs has no health check, what is to run has one.
             "pendhealth" => {
-                let (live, change) = (self.policy.clone(), Change::Definition);
+                let (live, change) = (own.clone(), Change::Definition);
                 let policy = with_health(policy(&["health"]).health);
                 Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
             }
@@ -235,6 +274,11 @@ impl Bench {
         let Some(view) = self.core.view(ID) else { return "gone".to_owned() };
         let mut text = match view.state {
             StateView::Down(why) => format!("down({})", down(why)),
+            StateView::Waiting(on) => format!("waiting({})", on.map_or_else(String::new, obstacle)),
+            StateView::Leaving { cause, first } => {
+                let first = first.map_or_else(String::new, |first| format!(" after {}", first.0));
+                format!("leaving({}{first})", stop(cause))
+            }
             StateView::Spawning => "spawning".to_owned(),
             StateView::Starting(Awaited::Health) => "starting".to_owned(),
             StateView::Starting(Awaited::Ready) => "unready".to_owned(),
@@ -264,9 +308,20 @@ fn down(why: DownReason) -> String {
     match why {
         DownReason::NeverStarted => "never".to_owned(),
         DownReason::Stopped => "stopped".to_owned(),
+        DownReason::StoppedWith(other) => format!("stopped with {}", other.0),
+        DownReason::Conflict(other) => format!("conflict {}", other.0),
         DownReason::Finished(_) => "finished".to_owned(),
         DownReason::Failed(failure) => format!("failed {}", failed(failure)),
         DownReason::Reset => "reset".to_owned(),
+    }
+}
+
+fn obstacle(on: WaitingFor) -> String {
+    match on {
+        WaitingFor::Up(other) => format!("up {}", other.0),
+        WaitingFor::Started(other) => format!("started {}", other.0),
+        WaitingFor::Gone(other) => format!("gone {}", other.0),
+        WaitingFor::Place => "place".to_owned(),
     }
 }
 
@@ -278,6 +333,11 @@ fn stop(cause: StopCause) -> &'static str {
         StopCause::Removed => "removed",
         StopCause::Shutdown => "shutdown",
         StopCause::EarlierLife => "earlier life",
+        StopCause::StoppedWith(_) => "stopped with",
+        StopCause::RestartedWith(_) => "restarted with",
+        StopCause::Unbound(_) => "unbound",
+        StopCause::Conflict(_) => "conflict",
+        StopCause::Watch => "watch",
         StopCause::Announced => "announced",
         StopCause::Failure(Failure::StartTimeout) => "start timeout",
         StopCause::Failure(failure) => failed(failure),
@@ -314,6 +374,24 @@ fn follows(decision: Decision) -> String {
     }
 }
 
+/// An action with whose it is.
+fn told(action: &Action) -> Option<String> {
+    let shown = show(action)?;
+    let service = match action {
+        Action::Spawn { service, .. }
+        | Action::Signal { service, .. }
+        | Action::Settle { service, .. }
+        | Action::SignalTree { service, .. }
+        | Action::Forget { service, .. }
+        | Action::Probe { service, .. }
+        | Action::Reply { service, .. }
+        | Action::Removed { service } => Some(*service),
+        Action::RecordCrash(crash) => Some(crash.service),
+        Action::Note(_) | Action::Reload | Action::Ready | Action::Finished => None,
+    };
+    Some(if service == Some(OTHER) { format!("b.{shown}") } else { shown })
+}
+
 /// An action in the table's words; notes are left to the simulator.
 fn show(action: &Action) -> Option<String> {
     Some(match action {
@@ -330,6 +408,7 @@ fn show(action: &Action) -> Option<String> {
         Action::Probe { probe, of: Probing::Ready, .. } => format!("ready{probe}"),
         Action::Reply { request, outcome, .. } => format!("reply{}({})", request.0, answer(outcome)),
         Action::Note(_) => return None,
+        Action::Reload => "reload".to_owned(),
         Action::Removed { .. } => "removed".to_owned(),
         Action::Ready => "ready".to_owned(),
         Action::Finished => "finished".to_owned(),
@@ -345,6 +424,7 @@ fn answer(outcome: &Outcome) -> String {
         }
         Outcome::NotUpInTime => "late".to_owned(),
         Outcome::Superseded { by } => format!("superseded {}", verb(*by)),
+        Outcome::Blocked { on } => format!("blocked {}", on.0),
         Outcome::Removed => "removed".to_owned(),
         Outcome::NotRunning => "notrunning".to_owned(),
         Outcome::ShuttingDown => "shuttingdown".to_owned(),
@@ -369,7 +449,7 @@ struct Block {
 
 const POLICIES: &[&str] = &[
     "never", "always", "limit", "health", "quick", "report", "kill", "retry", "ready", "told", "notify",
-    "watchdog",
+    "watchdog", "needs", "bound", "wants", "after", "rival", "needed", "whole", "single", "watch", "hup",
 ];
 
 fn blocks() -> Vec<Block> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, RestartPolicy, When};
+use mcpd_core::policy::{ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, ServiceId};
 
 #[test]
@@ -26,12 +26,15 @@ fn a_run_begins_when_its_process_does() {
         restart,
         ready: None,
         health: None,
+        relations: Relations::default(),
+        watch: None,
         watchdog: None,
     };
     let service = ServiceId(0);
     let (asked, began, heard) = (Mono(1_000), Mono(2_000), Mono(9_000));
     let mut core = Core::new(0);
     let mut out = Vec::new();
+    core.handle(asked, Event::Begun, &mut out);
     let policy = Box::new(policy);
     core.handle(
         asked,

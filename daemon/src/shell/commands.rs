@@ -160,6 +160,14 @@ impl Shell {
                     .map_or_else(String::new, |verdict| format!(": {}", verdict.detail));
                 fail(Kind::Timeout, format!("runs, but was not up within start_timeout{detail}"))
             }
+            CoreOutcome::Blocked { on } => {
+                let reason = status.as_ref().and_then(|status| status.reason.clone()).unwrap_or_default();
+                let message = format!("is {reason}; it starts as soon as it can");
+                let mut data = Map::new();
+                data.insert("service".into(), name.clone().into());
+                data.insert("waiting_on".into(), self.name_of(*on).into());
+                (message.clone(), Some(ErrorObject::with(Kind::StartFailed, message, data)))
+            }
             CoreOutcome::Superseded { by } => {
                 fail(Kind::Superseded, format!("{} was asked for meanwhile", words::verb(*by)))
             }

@@ -16,6 +16,7 @@ use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
 use crate::sys;
+use crate::watch::Changes;
 
 /// Verdicts kept for a report.
 const VERDICTS: usize = 5;
@@ -54,6 +55,12 @@ pub(super) struct Entry {
     pub(super) secrets: Option<Secrets>,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
+    /// Changes of watched files that nothing has followed from yet.
+    pub(super) changes: Changes,
+    /// Changes of the program, or of what else a start needs, since the last start.
+    pub(super) program_changes: Changes,
+    /// What on disk is newer than the process, in words, once something is.
+    pub(super) stale: Option<String>,
 }
 
 /// A definition that waits for the end of a run.
@@ -128,6 +135,9 @@ impl Entry {
             crash_count: 0,
             secrets: None,
             last_lines: Vec::new(),
+            changes: Changes::default(),
+            program_changes: Changes::default(),
+            stale: None,
         }
     }
 

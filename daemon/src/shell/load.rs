@@ -14,6 +14,8 @@ use crate::probe::HttpCheck;
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// Where files that `include` would name may appear: directories, and globs of the files below them.
+    pub include_places: Vec<(PathBuf, String)>,
     /// Where each service is defined, `file:line`.
     pub origins: BTreeMap<String, String>,
     /// Where each value came from.
@@ -76,7 +78,15 @@ impl Source {
                 Err(why) => drop(missing.insert(name.clone(), why)),
             }
         }
-        Ok(Loaded { config: loaded.config, origins, places: loaded.origins, warnings, missing, programs })
+        Ok(Loaded {
+            config: loaded.config,
+            include_places: loaded.places,
+            origins,
+            places: loaded.origins,
+            warnings,
+            missing,
+            programs,
+        })
     }
 }
 

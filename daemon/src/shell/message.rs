@@ -19,6 +19,7 @@ use crate::log::{LogEvent, Tails};
 use crate::probe::Verdict;
 use crate::spawner::Answer;
 use crate::sys;
+use crate::watch::Sign;
 
 /// Something for the loop.
 pub enum Message {
@@ -81,6 +82,8 @@ pub enum Message {
     Log(LogEvent),
     /// A configuration has been read for a reload.
     Loaded(Box<Result<Loaded, String>>),
+    /// Files changed, or cannot be watched.
+    Watch(Sign),
     /// What an earlier life of the daemon left in the crash store.
     Recalled {
         /// Whose.

@@ -8,11 +8,13 @@
 //! | `perform` | what does an action come to on this machine? |
 //! | `earlier` | what did earlier lives of the daemon leave? |
 //! | `entry` | what is known of a service besides its state? |
+//! | `order` | what have services to do with each other? |
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
 //! | `notify` | who speaks for which service? |
 //! | `ready` | what has to be seen before a service counts as up? |
+//! | `watched` | which files are of interest, and what changed? |
 
 mod commands;
 mod earlier;
@@ -21,6 +23,7 @@ mod examine;
 pub mod load;
 pub mod message;
 mod notify;
+mod order;
 mod perform;
 mod plan;
 mod policy;
@@ -31,8 +34,10 @@ mod report;
 mod status;
 mod take;
 mod tell;
+mod watched;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,14 +45,12 @@ use jiff::Timestamp;
 use mcpd_config::Config;
 use mcpd_core::{Action, Core, Event, Mono, RequestId, ServiceId};
 use mcpd_proto::crash::Host;
-use mcpd_proto::method::ReloadParams;
 use tokio::sync::{mpsc, oneshot};
 
 use self::commands::Pending;
 use self::entry::Entry;
 use self::load::{Loaded, Source};
 use self::message::{Message, Reply};
-use self::reload::Wanted;
 use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::log::Logs;
@@ -58,6 +61,7 @@ use crate::signals::{Signals, Wish};
 use crate::spawner::Spawner;
 use crate::sys;
 use crate::systemd::Systemd;
+use crate::watch::{Changes, Watcher};
 use crate::workers::Workers;
 
 pub use self::earlier::Earlier;
@@ -105,6 +109,7 @@ pub struct Shell {
     workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
+    watcher: Watcher,
 
     pending: HashMap<u64, Pending>,
     requests: HashMap<RequestId, (u64, usize)>,
@@ -119,6 +124,9 @@ pub struct Shell {
     started_at: Timestamp,
     host: Arc<Host>,
     last_reload: Option<String>,
+    /// What is watched of the configuration's files, and what changed since it was read.
+    config_files: Vec<(PathBuf, Option<String>)>,
+    config_changes: Changes,
     finished: bool,
     /// After a second request to end: the end, whatever is left.
     ends_by: Option<Mono>,
@@ -156,6 +164,8 @@ pub struct Parts {
     pub systemd: Systemd,
     /// The clients' sessions.
     pub sessions: Sessions,
+    /// Watches files.
+    pub watcher: Watcher,
 }
 
 impl Shell {
@@ -165,7 +175,8 @@ impl Shell {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
         let Parts { inbox, outbox, children, spawner, logs, store, recorder, .. } = parts;
-        let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, .. } = parts;
+        let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, watcher, .. } =
+            parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id())),
             source,
@@ -192,6 +203,7 @@ impl Shell {
             workers,
             systemd,
             sessions,
+            watcher,
             pending: HashMap::new(),
             requests: HashMap::new(),
             next_batch: 0,
@@ -203,6 +215,8 @@ impl Shell {
             started_at,
             host: Arc::new(report::host()),
             last_reload: None,
+            config_files: Vec::new(),
+            config_changes: Changes::default(),
             finished: false,
             ends_by: None,
         };
@@ -212,6 +226,9 @@ impl Shell {
 
     fn begin(&mut self, loaded: Loaded, store: &CrashStore, mut earlier: Earlier) {
         self.warn(&loaded.warnings);
+        self.number(loaded.config.services.keys());
+        let parallel_starts = loaded.config.daemon.max_parallel_starts;
+        self.events.push_back(Event::Limit { parallel_starts });
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
         let records = std::mem::take(&mut earlier.records);
         let mut left = self.inherit(&records, earlier);
@@ -222,6 +239,7 @@ impl Shell {
         for (name, left) in left {
             self.define_ghost(name, left, &records);
         }
+        self.watch_config(&loaded);
         self.events.push_back(Event::Begun);
         self.recall_crashes(store);
     }
@@ -320,7 +338,7 @@ impl Shell {
         match wish {
             Wish::Collect => self.collect(),
             Wish::Stop => self.shut_down(),
-            Wish::Reload => self.want_configuration(Wanted::Reload(ReloadParams::default(), None)),
+            Wish::Reload => self.reload(),
             Wish::Reopen => self.logs.reopen(),
         }
     }

@@ -13,6 +13,7 @@ use super::take::{last_lines, run_id_of};
 use super::{Owner, Shell};
 use crate::scribe::Level;
 use crate::spawner::Job;
+use crate::watch::Changes;
 use crate::{recorder, sys, words};
 
 /// `signal(7)`
@@ -61,11 +62,14 @@ impl Shell {
                 if note.kind == NoteKind::ProbeLost {
                     self.probe_lost(note.service);
                 }
+                self.grown_stale(&note);
                 self.tell(&note);
+                self.consequences_told(&note);
                 self.systemd.changed();
             }
             Action::Removed { service } => {
                 self.logs.remove(service.0);
+                self.unwatch(service);
                 let name = self.entries.remove(&service).map(|entry| entry.name);
                 if let Some(name) = name.or_else(|| self.forget_ghost(service))
                     && self.names.get(&*name) == Some(&service)
@@ -80,6 +84,7 @@ impl Shell {
                 self.tell_own(Level::Info, None, "ready", format!("ready: {summary}"), json!({}));
                 self.systemd.ready(&summary);
             }
+            Action::Reload => self.reload(),
             Action::Finished => self.finished = true,
         }
     }
@@ -97,6 +102,10 @@ impl Shell {
         entry.status_text = None;
         entry.spawn_error = None;
         entry.lack = None;
+        // It will see what is there now.
+        entry.changes = Changes::default();
+        entry.program_changes = Changes::default();
+        entry.stale = None;
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);

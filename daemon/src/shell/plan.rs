@@ -38,12 +38,6 @@ impl Shell {
         let diff = diff(&self.config, &loaded.config);
         let holds = |list: &[String], name: &String| list.binary_search(name).is_ok();
         let (mut steps, mut works, mut unchanged) = (Vec::new(), Vec::new(), 0);
-        for name in &diff.removed {
-            let Some(id) = self.names.get(name).copied() else { continue };
-            let action = if self.core.is_at_rest(id) { StepAction::Remove } else { StepAction::Stop };
-            steps.push(step(name, action, "it is no longer in the configuration"));
-            works.push(Work::Remove(id));
-        }
         for (name, spec) in &loaded.config.services {
             if holds(&diff.added, name) {
                 steps.push(new_one(spec, loaded));
@@ -63,6 +57,13 @@ impl Shell {
                 }
                 None => unchanged += 1,
             }
+        }
+        // Last, when nobody needs them any more.
+        for name in &diff.removed {
+            let Some(id) = self.names.get(name).copied() else { continue };
+            let action = if self.core.is_at_rest(id) { StepAction::Remove } else { StepAction::Stop };
+            steps.push(step(name, action, "it is no longer in the configuration"));
+            works.push(Work::Remove(id));
         }
         let id = id(&steps, &loaded.config, &diff.needs_daemon_restart, restart);
         for step in &mut steps {
@@ -173,9 +174,11 @@ fn why(action: StepAction, view: &View, at_rest: bool, changed: bool) -> &'stati
             StateView::Parked(_) => "it is parked, and its configuration changed",
             StateView::Backoff { .. } => "it waits for its restart, and what it runs changed",
             StateView::Down(_)
+            | StateView::Waiting(_)
             | StateView::Spawning
             | StateView::Starting(_)
             | StateView::Up
+            | StateView::Leaving { .. }
             | StateView::Stopping(_)
             | StateView::Ending { .. } => "its process is ending, and what it runs changed",
         },

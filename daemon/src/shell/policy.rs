@@ -1,11 +1,17 @@
 //! What of a service's settings the core decides by.
 
-use mcpd_config::ServiceSpec;
-use mcpd_config::spec::{ExitMatch, HealthAction, OnLimit, ReadySpec, RestartWhen};
-use mcpd_core::Policy;
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-pub(super) fn policy(spec: &ServiceSpec) -> Policy {
+use mcpd_config::ServiceSpec;
+use mcpd_config::spec::{
+    ExitMatch, HealthAction, OnLimit, ReadySpec, RestartWhen, WatchAction as Configured, WatchSpec,
+};
+use mcpd_core::Policy;
+use mcpd_core::policy::{
+    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+};
+
+pub(super) fn policy(spec: &ServiceSpec, relations: Relations) -> Policy {
     let restart = &spec.restart;
     Policy {
         start_timeout: spec.start_timeout,
@@ -49,6 +55,21 @@ pub(super) fn policy(spec: &ServiceSpec) -> Policy {
                 HealthAction::Report => false,
             },
         }),
+        relations,
+        watch: spec.watch.as_ref().map(watch),
+    }
+}
+
+fn watch(spec: &WatchSpec) -> WatchPolicy {
+    let mut edition = DefaultHasher::new();
+    spec.hash(&mut edition);
+    WatchPolicy {
+        edition: edition.finish(),
+        debounce: spec.debounce,
+        action: match spec.action {
+            Configured::Restart => WatchAction::Restart,
+            Configured::Signal(signal) => WatchAction::Signal(signal.number()),
+        },
     }
 }
 

@@ -111,8 +111,10 @@ impl Shell {
                 StateView::Starting(Awaited::Ready) => true,
                 StateView::Starting(Awaited::Health)
                 | StateView::Down(_)
+                | StateView::Waiting(_)
                 | StateView::Spawning
                 | StateView::Up
+                | StateView::Leaving { .. }
                 | StateView::Stopping(_)
                 | StateView::Ending { .. }
                 | StateView::Backoff { .. }

@@ -47,7 +47,10 @@ impl Shell {
         let generation = run.generation;
         let starts = self.core.view(service).is_some_and(|view| match view.state {
             StateView::Spawning | StateView::Starting(Awaited::Ready | Awaited::Health) => true,
+            // It may be wanted again before its stop has its turn.
+            StateView::Leaving { .. } => true,
             StateView::Down(_)
+            | StateView::Waiting(_)
             | StateView::Up
             | StateView::Stopping(_)
             | StateView::Ending { .. }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_config::plan::settle;
+use mcpd_config::spec::DaemonSpec;
 use mcpd_core::action::Probing;
 use mcpd_core::event::{Change, Redefinition};
 use mcpd_core::{Event, ServiceId};
@@ -65,6 +66,11 @@ pub(super) struct Reloads {
 }
 
 impl Shell {
+    /// Nobody waits for the answer: a signal asked, or the files changed.
+    pub(super) fn reload(&mut self) {
+        self.want_configuration(Wanted::Reload(ReloadParams::default(), None));
+    }
+
     /// Reads the configuration, off the loop; `loaded` goes on.
     pub(super) fn want_configuration(&mut self, wanted: Wanted) {
         if self.core.is_shutting_down() {
@@ -198,6 +204,11 @@ impl Shell {
 
     fn apply(&mut self, loaded: &Loaded, planned: Planned) -> Reloaded {
         let Planned { plan, works } = planned;
+        // All have a number before one of them is defined, for they name each other.
+        self.number(loaded.config.services.keys());
+        let parallel_starts = loaded.config.daemon.max_parallel_starts;
+        self.events.push_back(Event::Limit { parallel_starts });
+        self.events.push_back(Event::Reloading);
         for work in works {
             match work {
                 Work::Remove(service) => self.events.push_back(Event::Remove { service }),
@@ -213,10 +224,16 @@ impl Shell {
                 }
             }
         }
+        self.events.push_back(Event::Begun);
         // Places stay as they were until the daemon starts again: `needs_daemon_restart` says so.
-        let daemon = self.config.daemon.clone();
+        let daemon = DaemonSpec {
+            max_parallel_starts: parallel_starts,
+            auto_reload: loaded.config.daemon.auto_reload,
+            ..self.config.daemon.clone()
+        };
         let before = std::mem::replace(&mut self.config, loaded.config.clone());
         self.config.daemon = daemon;
+        self.watch_config(loaded);
         let mut done = Reloaded {
             schema: SCHEMA,
             unchanged: plan.unchanged,
@@ -242,23 +259,23 @@ impl Shell {
     /// A service that is new, or that was being removed and is wanted again. `left`: what an earlier life of the daemon
     /// left of it.
     pub(super) fn define(&mut self, spec: &ServiceSpec, loaded: &Loaded, left: Vec<Leftover>) {
-        let id = match self.names.get(&spec.name) {
-            Some(id) => *id,
-            None => self.new_service(&spec.name),
-        };
+        let id = self.new_service(&spec.name);
         self.set_entry(id, spec, loaded);
         let left = self.inherits(id, spec.name.as_str().into(), left);
         self.events.push_back(Event::Define {
             service: id,
-            policy: Box::new(policy(spec)),
+            policy: Box::new(policy(spec, self.relations(spec))),
             start: spec.enabled,
             program_missing: loaded.missing.contains_key(&spec.name),
             left,
         });
     }
 
-    /// A number for a name that has none.
+    /// The number of a service; one that is new gets one.
     pub(super) fn new_service(&mut self, name: &str) -> ServiceId {
+        if let Some(id) = self.names.get(name) {
+            return *id;
+        }
         let id = ServiceId(self.next_service);
         self.next_service += 1;
         self.names.insert(name.to_owned(), id);
@@ -268,7 +285,7 @@ impl Shell {
     fn redefine(&mut self, spec: &ServiceSpec, loaded: &Loaded, change: Change) {
         let Some(id) = self.names.get(&spec.name).copied() else { return };
         let live = self.set_entry(id, spec, loaded);
-        let to = Box::new(Redefinition { policy: policy(spec), live, change });
+        let to = Box::new(Redefinition { policy: policy(spec, self.relations(spec)), live, change });
         self.events.push_back(Event::Redefine { service: id, to });
     }
 
@@ -278,7 +295,7 @@ impl Shell {
         let name = &spec.name;
         let running = self.entries.get(&id).filter(|_| !self.core.is_at_rest(id));
         let settled = running.map_or_else(|| spec.clone(), |entry| settle(&entry.spec, spec));
-        let live = policy(&settled);
+        let live = policy(&settled, self.relations(&settled));
         self.logs.define(id.0, name, &settled.log, settled.crash.tail_lines);
         let program = loaded.programs.get(name).cloned();
         let next = (settled != *spec).then(|| {
@@ -294,6 +311,7 @@ impl Shell {
         let check = self.check(&settled, Probing::Health);
         let ready_check = self.check(&settled, Probing::Ready);
         let settled = Arc::new(settled);
+        let before = self.entries.get(&id).map(|entry| entry.spec.clone());
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(settled.clone(), None));
         entry.spec = settled;
         entry.check = check;
@@ -304,8 +322,21 @@ impl Shell {
             entry.program = program;
         }
         entry.next = next;
+        let settled = entry.spec.clone();
+        self.watch_files_anew(id, before.as_deref(), &settled);
         self.watch(id);
         live
+    }
+
+    /// Watches what `[watch]` names, if that is other than it was. Its paths are shown from the working directory on.
+    fn watch_files_anew(&mut self, id: ServiceId, before: Option<&ServiceSpec>, spec: &ServiceSpec) {
+        let same = |old: &ServiceSpec| {
+            old.watch == spec.watch
+                && (spec.watch.is_none() || old.working_directory == spec.working_directory)
+        };
+        if !before.is_some_and(same) {
+            self.watch_files(id, spec);
+        }
     }
 
     fn check(&mut self, spec: &ServiceSpec, what: Probing) -> Option<Arc<HttpCheck>> {
@@ -325,10 +356,11 @@ impl Shell {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(Next { spec, keys: _, check, ready_check, program }) = entry.next.take() else { return };
         self.logs.define(id.0, &spec.name, &spec.log, spec.crash.tail_lines);
-        entry.spec = spec;
         entry.check = check;
         entry.ready_check = ready_check;
+        let before = std::mem::replace(&mut entry.spec, spec.clone());
         entry.program = program.or(entry.program.take());
+        self.watch_files_anew(id, Some(&before), &spec);
         self.watch(id);
     }
 }

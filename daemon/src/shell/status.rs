@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_core::verdict::ParkReason;
-use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View};
+use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View, WatchView};
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::ErrorObject;
-use mcpd_proto::status::{DaemonStatus, Health, Next, ServiceStatus, State, StatusDocument, Tree};
+use mcpd_proto::status::{
+    DaemonStatus, Health, Next, ServiceStatus, Stale, State, StatusDocument, Tree, Watch,
+};
 
 use super::Shell;
 use super::entry::Entry;
@@ -60,7 +62,8 @@ impl Shell {
 
     /// "3 running, 1 in backoff, 1 parked (db)": one line, for `systemctl status` too.
     pub(super) fn summary(&self) -> String {
-        let (mut running, mut starting, mut stopping, mut backoff, mut down) = (0, 0, 0, 0, 0);
+        let (mut running, mut starting, mut waiting) = (0, 0, 0);
+        let (mut stopping, mut backoff, mut down) = (0, 0, 0);
         let mut parked = Vec::new();
         let mut unhealthy = Vec::new();
         for view in self.core.views() {
@@ -68,7 +71,10 @@ impl Shell {
             match view.state {
                 StateView::Up => running += 1,
                 StateView::Spawning | StateView::Starting(_) => starting += 1,
-                StateView::Stopping(_) | StateView::Ending { .. } => stopping += 1,
+                StateView::Waiting(_) => waiting += 1,
+                StateView::Leaving { .. } | StateView::Stopping(_) | StateView::Ending { .. } => {
+                    stopping += 1
+                }
                 StateView::Backoff { .. } => backoff += 1,
                 StateView::Down(_) => down += 1,
                 StateView::Parked(_) => parked.push(name()),
@@ -78,9 +84,13 @@ impl Shell {
             }
         }
         let mut parts = vec![format!("{running} running")];
-        for (count, what) in
-            [(starting, "starting"), (stopping, "stopping"), (backoff, "in backoff"), (down, "down")]
-        {
+        for (count, what) in [
+            (starting, "starting"),
+            (waiting, "waiting"),
+            (stopping, "stopping"),
+            (backoff, "in backoff"),
+            (down, "down"),
+        ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
@@ -100,7 +110,8 @@ impl Shell {
     fn service_status(&self, now: (Mono, Timestamp), view: &View, entry: &Entry) -> ServiceStatus {
         let wall = |at| super::report::stamp(super::report::wall(now, at));
         let spec = &entry.spec;
-        let (state, reason) = state(view, entry);
+        let (state, reason) = self.state(view, entry);
+        let waiting_on = view.state.waits_for().map(|other| self.name_of(other));
         let log_file = (spec.log.target == LogTarget::File)
             .then(|| self.config.daemon.log_dir.join(format!("{}.log", entry.name)).display().to_string());
         let cgroup = entry.run.as_ref().and_then(|run| self.children.cgroup(run.key));
@@ -143,9 +154,17 @@ impl Shell {
             since: wall(view.since),
             tree: entry.run.as_ref().map(|_| if cgroup.is_some() { Tree::Cgroup } else { sys::TREE }),
             cgroup: cgroup.map(|cgroup| cgroup.path().display().to_string()),
+            watch: watch(view, entry),
+            stale: view.stale.map(|(what, since)| Stale {
+                what: words::stale(what).into(),
+                reason: words::stale_reason(what, entry.stale.as_deref()),
+                since: wall(since),
+            }),
             command: entry.command(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,
+            waiting_on,
+            relations: self.shown_relations(spec),
             next,
             last_crash: entry.last_crash.clone(),
             config: entry.origin.clone(),
@@ -157,13 +176,35 @@ impl Shell {
     }
 }
 
+fn watch(view: &View, entry: &Entry) -> Option<Watch> {
+    let spec = entry.spec.watch.as_ref()?;
+    let (state, reason) = match view.watch {
+        WatchView::None => return None,
+        WatchView::Watching => ("watching", None),
+        WatchView::Settling(_) => ("settling", None),
+        WatchView::Suspended { times } => ("suspended", Some(words::watch_suspended(times, ""))),
+    };
+    let paths = spec.paths.iter().map(|path| path.display().to_string()).collect();
+    Some(Watch { state: state.into(), paths, reason })
+}
+
 /// The state's name, and why it is so when that needs saying.
-fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
+pub(super) fn state(
+    view: &View,
+    entry: &Entry,
+    name: &dyn Fn(ServiceId) -> String,
+) -> (State, Option<String>) {
     let crash = |otherwise: &str| {
         entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
     };
     match view.state {
-        StateView::Down(why) => (State::Down, Some(words::down_reason(why))),
+        StateView::Down(why) => (State::Down, Some(words::down_reason(why, name))),
+        // What it waits for is another service's business: `order` words it.
+        StateView::Waiting(_) => (State::Waiting, None),
+        StateView::Leaving { cause, first } => {
+            let first = first.map_or_else(String::new, |first| format!("; {} stops first", name(first)));
+            (State::Stopping, Some(words::stop_cause(cause, name) + &first))
+        }
         StateView::Spawning => (State::Spawning, None),
         StateView::Starting(Awaited::Health) => {
             (State::Starting, Some("its health check has not succeeded yet".into()))
@@ -188,7 +229,7 @@ fn state(view: &View, entry: &Entry) -> (State, Option<String>) {
             };
             (State::Up, reason)
         }
-        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause).into())),
+        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause, name))),
         StateView::Ending { exit, left } => {
             let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
             let rest = match left {

@@ -51,6 +51,7 @@ impl Shell {
             Message::Collect => self.collect(),
             Message::Log(event) => self.log_event(event),
             Message::Loaded(loaded) => self.loaded(*loaded),
+            Message::Watch(sign) => self.watch_sign(sign),
             Message::Recalled { service, count, newest } => {
                 if let Some(entry) = self.entries.get_mut(&service) {
                     entry.crash_count += count;
@@ -95,7 +96,11 @@ impl Shell {
             Ask::Status(names, reply) => drop(reply.send(self.status_document(&names))),
             Ask::Known(name, reply) => drop(reply.send(self.select(&[name]).map(drop))),
             Ask::ServiceStatus(name, reply) => {
-                let found = self.names.get(&name).and_then(|id| Some((*id, self.status_of(*id)?)));
+                let found = self.names.get(&name).and_then(|id| {
+                    let mut status = self.status_of(*id)?;
+                    status.relations.required_by = self.required_by(&name);
+                    Some((*id, status))
+                });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
             Ask::Find(name, reply) => {
@@ -166,7 +171,7 @@ impl Shell {
                         };
                         self.register.began(stamp(Timestamp::now()), run);
                     }
-                    entry.program = Some(started.program);
+                    entry.program = Some(started.program.clone());
                     entry.run = Some(Run {
                         key,
                         generation,
@@ -185,6 +190,7 @@ impl Shell {
                 self.children.adopt(key, spawned.process, &run_id);
                 self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
+                self.watch_program(service, &started.program, started.seen);
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }

@@ -1,8 +1,8 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind, UpBy};
+use mcpd_core::action::{Note, NoteKind, Then, UpBy};
 use mcpd_core::view::Effect;
-use mcpd_core::{Exit, Mono};
+use mcpd_core::{Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
 use serde_json::{Map, Value, json};
@@ -18,7 +18,7 @@ impl Shell {
     /// Writes a note down.
     pub(super) fn tell(&self, note: &Note) {
         let entry = note.service.and_then(|id| self.entries.get(&id));
-        let name_of =
+        let whose =
             entry.map(|entry| &entry.name).or_else(|| note.service.and_then(|id| self.ghost_name(id)));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());
         let verdict = entry.and_then(|entry| entry.verdicts.back()).map(|verdict| verdict.detail.as_str());
@@ -35,9 +35,19 @@ impl Shell {
         let mut killed = run.iter().flat_map(|run| run.killed_names());
         let names = (words::process_names(left_names.clone()), words::process_names(killed.clone()));
         let mut put = |key: &str, value: Value| drop(data.insert(key.into(), value));
+        let name_of = |other| self.name_of(other);
         let (level, name, message) = match &note.kind {
             NoteKind::Asked(verb) => {
                 (Level::Info, "asked", format!("somebody asked for {}", words::verb(*verb)))
+            }
+            NoteKind::Wanted { by } => {
+                put("by", name_of(*by).into());
+                (Level::Info, "wanted", format!("{} is started and wants it up", name_of(*by)))
+            }
+            NoteKind::Waiting { on } => {
+                put("on", json!(on.service().map(name_of)));
+                let level = if *on == WaitingFor::Place { Level::Debug } else { Level::Info };
+                (level, "waiting", self.waiting(Some(*on)))
             }
             NoteKind::Spawning => {
                 (Level::Debug, "spawning", format!("starting, generation {}", note.generation))
@@ -74,7 +84,7 @@ impl Shell {
                 (Level::Debug, "failed", format!("failed: {}", words::failure(*failure)))
             }
             NoteKind::Stopping { why } => {
-                (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why)))
+                (Level::Info, "stopping", format!("stopping: {}", words::stop_cause(*why, name_of)))
             }
             NoteKind::Killing => {
                 put("processes", process_list(&mut killed));
@@ -131,7 +141,7 @@ impl Shell {
                 let detail = entry.and_then(|entry| entry.park_detail(*why));
                 (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail.as_deref())))
             }
-            NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why)),
+            NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why, name_of)),
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
             NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
             NoteKind::ReloadSlow => (
@@ -161,6 +171,34 @@ impl Shell {
                 (Level::Info, "redefined", message.into())
             }
             NoteKind::Removed => (Level::Info, "removed", "removed from the configuration".into()),
+            NoteKind::FilesChanged { then } => {
+                let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
+                let what = match then {
+                    Then::Restart => "restarting".to_owned(),
+                    Then::Start => "starting".to_owned(),
+                    Then::Signal(signal) => format!("sending {}", words::signal(*signal)),
+                };
+                put("then", json!(words::then(*then)));
+                (Level::Info, "files_changed", format!("{what}: {changed}"))
+            }
+            NoteKind::Stale { what } => {
+                let changed = entry.and_then(|entry| entry.stale.clone());
+                put("what", words::stale(*what).into());
+                put("changed", json!(changed));
+                (Level::Warn, "stale", words::stale_reason(*what, changed.as_deref()))
+            }
+            NoteKind::ConfigChanged => {
+                (Level::Info, "config_changed", format!("reloading: {}", self.config_changes.words()))
+            }
+            NoteKind::ProgramChanged => {
+                let changed = entry.map_or_else(String::new, |entry| entry.program_changes.words());
+                (Level::Info, "program_changed", format!("no longer parked, starting: {changed}"))
+            }
+            NoteKind::WatchSuspended { times } => {
+                let changed = entry.map_or_else(String::new, |entry| entry.changes.words());
+                put("times", (*times).into());
+                (Level::Error, "watch_suspended", words::watch_suspended(*times, &changed))
+            }
             NoteKind::ShuttingDown => (Level::Info, "shutting_down", "stopping everything".into()),
         };
         let event = Event {
@@ -168,7 +206,7 @@ impl Shell {
             id: note.id.0,
             cause: note.cause.map(|cause| cause.0),
             time: stamp(self.wall(note.at)),
-            service: name_of.map(|name| name.to_string()),
+            service: whose.map(|name| name.to_string()),
             event: name.into(),
             message,
             data: Value::Object(data),

@@ -1,6 +1,6 @@
 //! Everything about one service, for whoever has to get it going again.
 
-use mcpd_proto::status::{Health, Next, ServiceStatus, State, Tree};
+use mcpd_proto::status::{Health, Next, Relations, ServiceStatus, State, Tree};
 
 use super::{health_style, restarts, state_style};
 use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
@@ -95,6 +95,16 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         facts.push(Fact::new("crash", told));
         facts.push(Fact::new("see", format!("mcpctl crashes show {}", crash.id)));
     }
+    facts.extend(relations(&status.relations));
+    facts.extend(
+        status.stale.as_ref().map(|stale| {
+            Fact::styled("stale", format!("{} ({})", stale.reason, clock.ago(&stale.since)), WARN)
+        }),
+    );
+    facts.extend(status.watch.as_ref().map(|watch| match &watch.reason {
+        Some(reason) => Fact::styled("watch", reason, WARN),
+        None => Fact::new("watch", watch.paths.join(", ")),
+    }));
     facts.push(Fact::new("command", command(&status.command)));
     facts.extend(status.working_directory.as_ref().map(|path| Fact::new("runs in", path)));
     facts.extend(status.config.as_ref().map(|config| Fact::new("config", config)));
@@ -104,6 +114,23 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         facts.push(Fact::styled("lost", lost, WARN));
     }
     facts
+}
+
+/// What it has to do with others, under the keys of the configuration.
+fn relations(relations: &Relations) -> Vec<Fact> {
+    let Relations { requires, binds_to, wants, part_of, after, before, conflicts, required_by } = relations;
+    let all = [
+        ("requires", requires),
+        ("binds to", binds_to),
+        ("wants", wants),
+        ("part of", part_of),
+        ("after", after),
+        ("before", before),
+        ("conflicts", conflicts),
+        ("needed by", required_by),
+    ];
+    let told = all.into_iter().filter(|(_, names)| !names.is_empty());
+    told.map(|(key, names)| Fact::new(key, names.join(", "))).collect()
 }
 
 /// `start in 3.4 s (at 12:00:03)`
@@ -141,6 +168,7 @@ pub(crate) fn command(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use mcpd_proto::log::Stream;
+    use mcpd_proto::status::{Stale, Watch};
 
     use super::super::tests::{crash, up, without_process};
     use super::*;
@@ -220,6 +248,33 @@ Last output:
         let text = render(&ServiceStatus { tree: Some(Tree::Cgroup), cgroup, ..up("web") }, &terminal());
         assert!(text.contains("  tree:     cgroup /sys/fs/cgroup/web@1\n"), "{text}");
         assert!(!text.contains("Last output"), "{text}");
+    }
+
+    #[test]
+    fn a_process_older_than_its_program_says_so() {
+        let stale = Stale {
+            what: "program".into(),
+            reason: "/a/b changed on disk".into(),
+            since: "2026-11-22T11:27:00Z".into(),
+        };
+        let text = render(&ServiceStatus { stale: Some(stale), ..up("web") }, &terminal());
+        assert!(text.contains("  stale:    /a/b changed on disk (3m ago)\n"), "{text}");
+    }
+
+    #[test]
+    fn what_it_watches_or_why_not() {
+        let watch = |reason: Option<&str>| Watch {
+            state: "watching".into(),
+            paths: vec!["/a/src".into(), "/a/b.toml".into()],
+            reason: reason.map(str::to_owned),
+        };
+        let text = render(&ServiceStatus { watch: Some(watch(None)), ..up("web") }, &terminal());
+        assert!(text.contains("  watch:    /a/src, /a/b.toml\n"), "{text}");
+        let text = render(
+            &ServiceStatus { watch: Some(watch(Some("watch suspended: x"))), ..up("web") },
+            &terminal(),
+        );
+        assert!(text.contains("  watch:    watch suspended: x\n"), "{text}");
     }
 
     #[test]

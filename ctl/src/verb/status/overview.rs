@@ -53,7 +53,11 @@ fn table(services: &[&ServiceStatus], look: &Look) -> Table {
             state(service),
             health,
             service.pid.map_or_else(none, |pid| pid.to_string().into()),
-            service.uptime_seconds.map_or_else(none, |uptime| human::seconds(uptime).into()),
+            // The mark of a process that is older than its program; on a terminal the line below says what it means.
+            service.uptime_seconds.map_or_else(none, |uptime| match service.stale {
+                Some(_) => Cell::styled(format!("{}*", human::seconds(uptime)), WARN),
+                None => human::seconds(uptime).into(),
+            }),
             Cell::styled(restarts(service), if service.restarts > 0 { WARN } else { PLAIN }),
             crash.map_or_else(none, |crash| {
                 format!("{}: {}", look.clock.ago(&crash.time), what(crash)).into()
@@ -156,9 +160,9 @@ fn state(service: &ServiceStatus) -> Cell {
 fn trouble(service: &ServiceStatus) -> Option<String> {
     let reason = service.reason.as_deref();
     let why = match (service.state, service.health) {
-        (State::Parked | State::Backoff, _) => reason,
+        (State::Parked | State::Backoff | State::Waiting, _) => reason,
         (_, Health::Failing | Health::Unhealthy) => reason.or(service.health_detail.as_deref()),
-        _ => None,
+        _ => service.stale.as_ref().map(|stale| stale.reason.as_str()),
     };
     let pending = || {
         let keys = service.pending.join(", ");
@@ -169,11 +173,20 @@ fn trouble(service: &ServiceStatus) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use mcpd_proto::status::{DaemonStatus, Next};
+    use mcpd_proto::status::{DaemonStatus, Next, Stale};
 
     use super::super::tests::{crash, up, without_process};
     use super::*;
     use crate::look::tests::{assert_fits, pipe, terminal};
+
+    #[test]
+    fn a_process_older_than_its_program_is_marked() {
+        let stale = Stale { what: "program".into(), reason: "/a changed".into(), since: String::new() };
+        let old = document(vec![ServiceStatus { stale: Some(stale), ..up("web") }]);
+        let text = render(&old, &terminal());
+        assert!(text.contains("1h 02m* ") && text.contains("/a changed\n"), "{text}");
+        assert!(render(&old, &pipe()).contains("1h 02m* "));
+    }
 
     fn document(services: Vec<ServiceStatus>) -> StatusDocument {
         let daemon = DaemonStatus {

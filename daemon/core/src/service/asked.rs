@@ -33,14 +33,20 @@ impl Service {
         self.want = Want::Up;
         self.attempt = 0;
         self.program_missing = false;
+        self.watched.lift();
     }
 
     pub(super) fn asked_to_start(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         if self.refuses_start(cx, request) {
             return;
         }
-        if let Actual::Up(_) = self.actual {
+        if self.want == Want::Down {
+            // The stop that waited for others to go first has not begun.
+            self.leave = None;
+        }
+        if let (Actual::Up(_), None) = (&self.actual, self.leave) {
             self.want = Want::Up;
+            self.supersede_stops(cx, Verb::Start);
             self.reply(cx, request, Outcome::Already);
             return;
         }
@@ -48,7 +54,8 @@ impl Service {
         self.wanted_anew();
         if !self.started_anew(cx, request) {
             self.supersede_stops(cx, Verb::Start);
-            self.wait_for_up(request, self.generation);
+            let next = u64::from(self.was_to_restart());
+            self.wait_for_up(request, self.generation + next);
         }
     }
 
@@ -57,9 +64,10 @@ impl Service {
     fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId) -> bool {
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
-                self.spawn(cx);
-                self.wait_for_up(request, self.generation);
+                self.start(cx);
+                self.wait_for_up(request, self.generation + 1);
             }
+            Actual::Waiting(_) => self.wait_for_up(request, self.generation + 1),
             Actual::Stopping(stopping) => {
                 stopping.start_now = true;
                 self.wait_for_up(request, self.generation + 1);
@@ -82,15 +90,15 @@ impl Service {
         if self.started_anew(cx, request) {
             return;
         }
-        if let Some((child, _)) = self.running() {
-            let child = child.clone();
-            self.stop_child(cx, child, StopCause::Restart);
+        if self.running().is_some() {
+            self.leave(StopCause::Restart);
             self.postpone_starts();
             self.wait_for_up(request, self.generation + 1);
         } else {
             // The process that is on its way is as new as one that would be asked for now.
             self.supersede_stops(cx, Verb::Restart);
-            self.wait_for_up(request, self.generation);
+            let next = u64::from(self.was_to_restart());
+            self.wait_for_up(request, self.generation + next);
         }
     }
 
@@ -117,23 +125,31 @@ impl Service {
     /// Down is wanted from now on, whatever was.
     pub(crate) fn want_down(&mut self, cx: &mut Cx<'_>, cause: StopCause) {
         self.want = Want::Down;
+        self.why_down = cause;
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => self.answer_down(cx),
-            Actual::Backoff { .. } | Actual::Parked(_) => self.go_down(cx, DownReason::Stopped),
-            Actual::Starting(child) | Actual::Up(child) => {
-                let child = child.clone();
-                self.stop_child(cx, child, cause);
-            }
+            Actual::Waiting(_) | Actual::Backoff { .. } | Actual::Parked(_) => self.go_down_as_asked(cx),
+            Actual::Starting(_) | Actual::Up(_) => self.leave(cause),
             // The answer is owed; it is stopped when it is there.
             Actual::Spawning(_) => {}
             // It is on its way already. A restart that became a stop is a stop; a failure stays one, for the report.
             Actual::Stopping(stopping) => {
                 stopping.start_now = false;
                 match stopping.cause {
-                    StopCause::Restart | StopCause::Changed | StopCause::Announced => stopping.cause = cause,
-                    StopCause::Asked | StopCause::Removed | StopCause::Shutdown => {}
-                    StopCause::Failure(_) | StopCause::EarlierLife => {}
+                    StopCause::Restart
+                    | StopCause::Changed
+                    | StopCause::RestartedWith(_)
+                    | StopCause::Unbound(_)
+                    | StopCause::Watch
+                    | StopCause::Announced => stopping.cause = cause,
+                    StopCause::Asked
+                    | StopCause::Removed
+                    | StopCause::Shutdown
+                    | StopCause::EarlierLife
+                    | StopCause::StoppedWith(_)
+                    | StopCause::Conflict(_)
+                    | StopCause::Failure(_) => {}
                 }
             }
             Actual::Ending(ending) => ending.start_now = false,
@@ -143,6 +159,7 @@ impl Service {
     pub(super) fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Reset));
         self.attempt = 0;
+        self.watched.lift();
         match &mut self.actual {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten; what time does not mend is none of them.
@@ -153,6 +170,7 @@ impl Service {
                 ending.mind_what_lacks();
             }
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
@@ -186,10 +204,11 @@ impl Service {
                     ending.rung = Rung::Asked(cx.now);
                 }
             }
+            // Whoever was to stop before it gets no time either.
+            Actual::Starting(_) | Actual::Up(_) => self.leave_now(cx),
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
-            | Actual::Starting(_)
-            | Actual::Up(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => {}
         }

@@ -10,14 +10,14 @@ impl Service {
             self.park(cx, ParkReason::ProgramMissing);
         } else {
             self.want = Want::Up;
-            self.spawn(cx);
+            self.start(cx);
         }
     }
 
     /// What would [`Self::redefine`] come to now? A reload says so before it does it.
     pub(crate) fn foresee(&self, change: Change) -> Effect {
         match (change, &self.actual) {
-            (Change::Settings, _) | (_, Actual::Down(_)) => Effect::Live,
+            (Change::Settings, _) | (_, Actual::Down(_) | Actual::Waiting(_)) => Effect::Live,
             (_, Actual::Backoff { .. } | Actual::Parked(_)) => Effect::Start,
             // It is on its way down, and stays there.
             (_, _) if self.want == Want::Down => Effect::Live,
@@ -34,6 +34,9 @@ impl Service {
         let effect = self.foresee(change);
         let (now, next) = if self.is_at_rest() { (policy, None) } else { (live, Some(policy)) };
         let health_changed = now.health != self.policy.health;
+        if now.watch != self.policy.watch {
+            self.watched = watched::Watched::default();
+        }
         let ready_changed = now.ready != self.policy.ready;
         let watchdog_changed = now.watchdog != self.policy.watchdog;
         self.next_policy = next.filter(|next| *next != now);
@@ -56,23 +59,24 @@ impl Service {
         match &mut self.actual {
             Actual::Spawning(spawning) => {
                 spawning.outdated = true;
-                spawning.replace |= change == Change::Replace;
-            }
-            Actual::Starting(child) | Actual::Up(child) => {
                 if change == Change::Replace {
-                    let child = child.clone();
-                    self.stop_child(cx, child, StopCause::Changed);
+                    spawning.replace = Some(StopCause::Changed);
+                }
+            }
+            Actual::Starting(_) | Actual::Up(_) => {
+                if change == Change::Replace && self.want == Want::Up {
+                    self.leave(StopCause::Changed);
                 }
             }
             Actual::Ending(ending) => ending.start_now = self.want == Want::Up,
             // It was wanted up and its definition was in the way, or may have been.
-            Actual::Backoff { .. } => self.spawn(cx),
+            Actual::Backoff { .. } => self.start(cx),
             Actual::Parked(_) => {
                 self.want = Want::Up;
-                self.spawn(cx);
+                self.start(cx);
             }
             Actual::Stopping(stopping) => stopping.start_now = self.want == Want::Up,
-            Actual::Down(_) => {}
+            Actual::Down(_) | Actual::Waiting(_) => {}
         }
     }
 

@@ -1,12 +1,21 @@
 //! What time brings.
 
 use super::*;
+use crate::action::Then;
 
 impl Service {
-    /// Does whatever is due now; afterwards [`Self::deadline`] is later than now.
-    pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) {
+    /// Does whatever is due now; afterwards [`Self::deadline`] is later than now. Says what changes on disk came to, for
+    /// those that go with this service.
+    pub(crate) fn timeout(&mut self, cx: &mut Cx<'_>) -> Option<Then> {
+        if self.watch_deadline().is_some_and(|at| at <= cx.now) {
+            return self.files_settled(cx);
+        }
+        if self.renewal_deadline().is_some_and(|at| at <= cx.now) {
+            self.renewal_due(cx);
+            return Some(Then::Start);
+        }
         match &mut self.actual {
-            Actual::Down(_) | Actual::Parked(_) => {}
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {
                 spawning.slow = true;
                 self.note(cx, NoteKind::SpawnSlow);
@@ -17,14 +26,15 @@ impl Service {
             Actual::Stopping(stopping) => {
                 let (service, generation) = (self.id, self.generation);
                 let first = matches!(stopping.rung, Rung::Asked(_));
-                stopping.rung = Rung::Killed(cx.now + KILL_AGAIN);
+                stopping.rung = stopping.rung.next(cx.now);
                 // The note comes after the signal: by then it is known whom it went to.
                 cx.out.push(Action::Signal { service, generation, signal: SIGKILL, whom: Whom::Group });
                 self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
             }
             Actual::Ending(_) => self.ending_due(cx),
-            Actual::Backoff { .. } => self.spawn(cx),
+            Actual::Backoff { .. } => self.start(cx),
         }
+        None
     }
 
     pub(super) fn starting_due(&mut self, cx: &mut Cx<'_>) {
@@ -85,7 +95,7 @@ impl Service {
         let Actual::Ending(ending) = &mut self.actual else { return };
         if ending.left.is_some_and(|left| left > 0) && ending.rung.at() <= cx.now {
             let first = matches!(ending.rung, Rung::Asked(_));
-            ending.rung = Rung::Killed(cx.now + KILL_AGAIN);
+            ending.rung = ending.rung.next(cx.now);
             cx.out.push(Action::SignalTree { service, generation, signal: SIGKILL });
             self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
         }

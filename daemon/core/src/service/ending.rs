@@ -8,10 +8,12 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let started = spawning.asked;
         // What failed was the old definition's start; the new one has not been tried.
-        let start_now = spawning.outdated && self.want == Want::Up;
+        let start_now = ((spawning.outdated || spawning.replace.is_some()) && self.want == Want::Up)
+            || self.was_to_restart();
         if start_now {
             self.postpone_starts();
         }
+        self.leave = None;
         self.note(cx, NoteKind::SpawnFailed);
         self.end_run(
             cx,
@@ -27,7 +29,7 @@ impl Service {
                 started: child.started,
                 cause: None,
                 rung: None,
-                start_now: false,
+                start_now: self.was_to_restart(),
                 permanent: false,
             },
             Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
@@ -40,11 +42,13 @@ impl Service {
                 permanent: false,
             },
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
         };
+        self.leave = None;
         let expected = end.cause.is_some_and(|cause| cause != StopCause::Announced);
         self.reset_if_stable(cx);
         self.note(cx, NoteKind::Exited { exit, expected });
@@ -55,11 +59,7 @@ impl Service {
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
         let End { exit, pid, started, cause, rung, start_now, permanent } = end;
         let failure = self.failure_of(exit, cause);
-        let asked = match cause {
-            None | Some(StopCause::Failure(_) | StopCause::Announced) => self.want == Want::Down || start_now,
-            Some(StopCause::Asked | StopCause::Restart | StopCause::Changed) => true,
-            Some(StopCause::Removed | StopCause::Shutdown | StopCause::EarlierLife) => true,
-        };
+        let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
         } else if permanent {
@@ -111,14 +111,8 @@ impl Service {
                 Exit::Code(_) => Failure::Exit,
                 Exit::Signal { .. } => Failure::Signal,
             }),
-            Some(
-                StopCause::Asked
-                | StopCause::Restart
-                | StopCause::Changed
-                | StopCause::Removed
-                | StopCause::Shutdown
-                | StopCause::EarlierLife,
-            ) => match exit {
+            // Every other one was asked for.
+            Some(_) => match exit {
                 Exit::Signal { signal, .. }
                     if is_crash_signal(signal) && signal != self.policy.stop_signal =>
                 {
@@ -190,7 +184,7 @@ impl Service {
             Rung::Asked(_) if !first_look => return,
             Rung::Asked(_) => stop_signal,
             // Whatever comes to light after SIGKILL gets it too: children of what was killed.
-            Rung::Killed(_) => SIGKILL,
+            Rung::Killed(_) | Rung::Deaf(_) => SIGKILL,
         };
         if first_look {
             self.note(cx, NoteKind::Leftovers { left });
@@ -206,17 +200,7 @@ impl Service {
         }
         let ending = (**ending).clone();
         cx.out.push(Action::Forget { service: self.id, generation: self.generation });
-        let ended_by_itself = match ending.cause {
-            None | Some(StopCause::Failure(_) | StopCause::Announced) => true,
-            Some(
-                StopCause::Asked
-                | StopCause::Restart
-                | StopCause::Changed
-                | StopCause::Removed
-                | StopCause::Shutdown
-                | StopCause::EarlierLife,
-            ) => false,
-        };
+        let ended_by_itself = !ending.cause.is_some_and(StopCause::is_asked);
         if ended_by_itself {
             // Who waited for this run to be up learns that it is not going to be.
             let generation = self.generation;
@@ -232,13 +216,16 @@ impl Service {
             });
         }
         if self.want == Want::Down {
-            let never = ending.is_inherited();
-            self.go_down(cx, if never { DownReason::NeverStarted } else { DownReason::Stopped });
+            if ending.is_inherited() {
+                self.go_down(cx, DownReason::NeverStarted);
+            } else {
+                self.go_down_as_asked(cx);
+            }
         } else if self.program_missing {
             self.park(cx, ParkReason::ProgramMissing);
         } else if ending.start_now || !ended_by_itself {
             self.answer_down(cx);
-            self.spawn(cx);
+            self.start(cx);
         } else {
             self.follow(cx, &ending);
         }
@@ -253,7 +240,7 @@ impl Service {
                 let until = ending.ended + delay;
                 self.note(cx, NoteKind::Backoff { delay, attempt: self.attempt });
                 if until <= cx.now {
-                    self.spawn(cx);
+                    self.start(cx);
                 } else {
                     self.enter(cx, Actual::Backoff { until, failure: ending.failure });
                 }

@@ -7,6 +7,7 @@ impl Service {
         let Actual::Spawning(spawning) = &self.actual else { return };
         let replace = spawning.replace;
         let started = at.min(cx.now);
+        self.renewed.forget_change();
         self.note(cx, NoteKind::Started { pid });
         let child = Child {
             pid,
@@ -18,21 +19,21 @@ impl Service {
             extended: None,
             reloading: None,
         };
+        // A stop begins when those that stop before it are gone; who looks at it next sees whether they are.
         if self.want == Want::Down {
             let cause = if self.removing {
                 StopCause::Removed
             } else if cx.shutting_down {
                 StopCause::Shutdown
             } else {
-                StopCause::Asked
+                self.why_down
             };
-            self.stop_child(cx, child, cause);
-        } else if replace {
+            self.leave(cause);
+        } else if let Some(cause) = replace {
             self.postpone_starts();
-            self.stop_child(cx, child, StopCause::Changed);
-        } else {
-            self.await_up(cx, child, started);
+            self.leave(cause);
         }
+        self.await_up(cx, child, started);
     }
 
     pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, finding: Finding) {

@@ -7,13 +7,18 @@
 //! |---|---|
 //! | `configured` | what does the configuration say of it? |
 //! | `asked` | what do people ask? |
+//! | `along` | what befalls it because of another one? |
+//! | `waiting` | what is in the way of a start or a stop, and what is it to the others? |
 //! | `ready` | is the start over? |
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
 //! | `inherited` | what did an earlier life of the daemon leave? |
 //! | `due` | what does time bring? |
+//! | `renewed` | its program changed: is the process old, may a parked one start? |
+//! | `watched` | files changed: what follows? |
 
+mod along;
 mod asked;
 mod configured;
 mod due;
@@ -22,21 +27,27 @@ mod inherited;
 mod living;
 mod notify;
 mod ready;
+mod renewed;
+mod waiting;
+mod watched;
 
 use std::time::Duration;
 
 use self::ready::Readiness;
 use crate::action::{
-    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, Whom,
+    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, WaitingFor, Whom,
 };
 use crate::event::{
     DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, Said, ServiceId,
     Verb,
 };
+use crate::graph::Link;
 use crate::health::{Health, Meaning, Sight};
 use crate::policy::Policy;
 use crate::time::{Chance, Mono};
 use crate::verdict::{Decision, Failure, ParkReason, What, is_crash_signal};
+
+pub(crate) use waiting::{Hope, Leave, Obstacle, Standing, Waiting};
 
 /// `signal(7)`: systemd's `WatchdogSignal=`, so that whatever hangs can say where (a core, a stack).
 const SIGABRT: i32 = 6;
@@ -65,6 +76,8 @@ pub(crate) enum Want {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Actual {
     Down(DownReason),
+    /// It is to start, and has not been let.
+    Waiting(Waiting),
     /// An answer to [`Action::Spawn`] is owed.
     Spawning(Spawning),
     /// A process that is not ready yet; or whose health check has not succeeded yet, in its start period.
@@ -85,8 +98,8 @@ pub(crate) struct Spawning {
     asked: Mono,
     /// A reload changed what it runs meanwhile: if nothing comes of this start, the new one is tried at once.
     outdated: bool,
-    /// And what comes of it is replaced as soon as it is there.
-    replace: bool,
+    /// What comes of it is replaced, for this reason, as soon as it is there.
+    replace: Option<StopCause>,
     /// Said that the answer takes long.
     slow: bool,
 }
@@ -126,6 +139,8 @@ enum Rung {
     Asked(Mono),
     /// SIGKILL was sent; again at this time.
     Killed(Mono),
+    /// SIGKILL was sent more than once; again at this time.
+    Deaf(Mono),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -195,13 +210,19 @@ pub(crate) struct Service {
     pub(crate) removing: bool,
     /// The definition that is in force once this run is over has no program: it parks then.
     pub(crate) program_missing: bool,
+    /// Its process is to be stopped as soon as those that stop before it are gone.
+    pub(crate) leave: Option<Leave>,
+    /// Why down is wanted, while it is.
+    why_down: StopCause,
     waiters: Vec<Waiter>,
     /// The note that brought the present state about.
-    cause: Option<NoteId>,
+    pub(crate) cause: Option<NoteId>,
     /// The deadline that the index holds for it.
     pub(crate) indexed: Option<Mono>,
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
     pub(crate) settles_by: Option<Mono>,
+    watched: watched::Watched,
+    renewed: renewed::Renewed,
 }
 
 impl Stopping {
@@ -245,20 +266,25 @@ impl Service {
             restarts_total: 0,
             removing: false,
             program_missing: false,
+            leave: None,
+            why_down: StopCause::Asked,
             waiters: Vec::new(),
             cause: None,
             indexed: None,
             settles_by: None,
+            watched: watched::Watched::default(),
+            renewed: renewed::Renewed::default(),
         }
     }
 
     /// It has shown what becomes of it: up, down or given up. A crash loop has not, while there is hope.
     pub(crate) fn has_settled(&self) -> bool {
         match &self.actual {
-            Actual::Down(_) | Actual::Parked(_) => true,
+            Actual::Down(_) | Actual::Up(_) | Actual::Parked(_) => true,
+            // What it waits for has settled, and not as it needs it.
+            Actual::Waiting(_) => self.standing() == Standing::Never,
             Actual::Spawning(_)
             | Actual::Starting(_)
-            | Actual::Up(_)
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => self.counts_as_up(),
@@ -273,6 +299,7 @@ impl Service {
                 Some(child)
             }
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
@@ -286,6 +313,7 @@ impl Service {
             Actual::Starting(child) => Some((child, true)),
             Actual::Up(child) => Some((child, false)),
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Stopping(_)
             | Actual::Ending(_)
@@ -297,7 +325,7 @@ impl Service {
     /// Nothing runs and nothing is owed.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.actual {
-            Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
@@ -308,8 +336,12 @@ impl Service {
 
     /// When this service needs the core next.
     pub(crate) fn deadline(&self) -> Option<Mono> {
+        earliest([self.state_deadline(), self.watch_deadline(), self.renewal_deadline()])
+    }
+
+    fn state_deadline(&self) -> Option<Mono> {
         match &self.actual {
-            Actual::Down(_) | Actual::Parked(_) => None,
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
@@ -466,12 +498,12 @@ impl Service {
             self.policy = next;
         }
         self.generation += 1;
+        self.watched.begun(cx.now);
+        self.renewed.begun();
         self.note(cx, NoteKind::Spawning);
         cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
-        self.enter(
-            cx,
-            Actual::Spawning(Spawning { asked: cx.now, outdated: false, replace: false, slow: false }),
-        );
+        let spawning = Spawning { asked: cx.now, outdated: false, replace: None, slow: false };
+        self.enter(cx, Actual::Spawning(spawning));
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
@@ -486,7 +518,30 @@ impl Service {
         }
         let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
         let rung = Rung::Asked(cx.now + patience);
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
+        // What fails while it waits to be restarted is restarted as it was asked for.
+        let start_now = !cause.is_asked() && self.was_to_restart();
+        self.leave = None;
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now }));
+    }
+
+    /// Down, as it was asked for.
+    fn go_down_as_asked(&mut self, cx: &mut Cx<'_>) {
+        let why = match self.why_down {
+            StopCause::StoppedWith(other) => DownReason::StoppedWith(other),
+            StopCause::Conflict(other) => DownReason::Conflict(other),
+            StopCause::Asked
+            | StopCause::Restart
+            | StopCause::Changed
+            | StopCause::Removed
+            | StopCause::Shutdown
+            | StopCause::RestartedWith(_)
+            | StopCause::Unbound(_)
+            | StopCause::Watch
+            | StopCause::EarlierLife
+            | StopCause::Announced
+            | StopCause::Failure(_) => DownReason::Stopped,
+        };
+        self.go_down(cx, why);
     }
 
     /// To everything that is left of the tree. What is stopped (SIGSTOP) is woken, as `stop_child` does.
@@ -499,6 +554,8 @@ impl Service {
     }
 
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
+        self.watched.forget_changes();
+        self.renewed.forget_change();
         self.note(cx, NoteKind::Down(why));
         self.enter(cx, Actual::Down(why));
         self.answer_down(cx);
@@ -513,9 +570,17 @@ impl Service {
 }
 
 impl Rung {
+    /// SIGKILL is sent, for the first time or again.
+    fn next(self, now: Mono) -> Self {
+        match self {
+            Self::Asked(_) => Self::Killed(now + KILL_AGAIN),
+            Self::Killed(_) | Self::Deaf(_) => Self::Deaf(now + KILL_AGAIN),
+        }
+    }
+
     fn at(self) -> Mono {
         match self {
-            Self::Asked(at) | Self::Killed(at) => at,
+            Self::Asked(at) | Self::Killed(at) | Self::Deaf(at) => at,
         }
     }
 }

@@ -66,10 +66,15 @@ impl Service {
     fn announced(&mut self, cx: &mut Cx<'_>) {
         let Actual::Up(child) = &self.actual else { return };
         let child = child.clone();
-        let cause = StopCause::Announced;
         self.reset_if_stable(cx);
-        self.note(cx, NoteKind::Stopping { why: cause });
+        self.note(cx, NoteKind::Stopping { why: StopCause::Announced });
+        // If it was to be stopped, and only waited for its turn, that is what happens now.
+        let cause = self.leave.map_or(StopCause::Announced, |leave| leave.cause);
+        if self.leave.is_some() && self.want == Want::Up {
+            self.postpone_starts();
+        }
         let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
+        self.leave = None;
         self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
     }
 
@@ -89,6 +94,7 @@ impl Service {
                 }
             }
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Stopping(_)
             | Actual::Ending(_)

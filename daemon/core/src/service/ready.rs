@@ -61,12 +61,13 @@ impl Child {
 }
 
 impl Service {
-    /// Others may rely on it.
+    /// Others may rely on it: it is up, and not about to be stopped.
     #[must_use]
     pub(crate) fn counts_as_up(&self) -> bool {
         match &self.actual {
-            Actual::Up(_) => true,
+            Actual::Up(_) => self.leave.is_none(),
             Actual::Down(_)
+            | Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Stopping(_)

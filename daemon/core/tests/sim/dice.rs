@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, HealthPolicy, ReadyPolicy, RestartPolicy, When};
+use mcpd_core::policy::{
+    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+};
 use mcpd_core::time::Chance;
-use mcpd_core::{Exit, Policy, Said};
+use mcpd_core::{Exit, Policy, Said, ServiceId};
 
 /// The one source of chance of a world.
 #[derive(Debug, Clone)]
@@ -80,7 +82,17 @@ impl Dice {
             },
             ready: if self.percent(40) { Some(self.ready()) } else { None },
             health: if self.percent(60) { Some(self.health()) } else { None },
+            relations: Relations::default(),
             watchdog: if self.percent(30) { Some(self.watchdog()) } else { None },
+            watch: if self.percent(50) { Some(self.watch()) } else { None },
+        }
+    }
+
+    pub(crate) fn watch(&mut self) -> WatchPolicy {
+        WatchPolicy {
+            edition: self.below(2),
+            debounce: Duration::from_millis(self.pick(&[1, 50, 300, 2_000])),
+            action: self.pick(&[WatchAction::Restart, WatchAction::Restart, WatchAction::Signal(1)]),
         }
     }
 
@@ -106,6 +118,43 @@ impl Dice {
             8 => Said::Trigger,
             _ => Said::Extend(self.ms(100_000)),
         }
+    }
+
+    /// What a service says of others, of those that are not there (yet) too. Orders go from low to high `rank`, so that
+    /// there are no circles.
+    pub(crate) fn relations(
+        &mut self,
+        id: ServiceId,
+        most: u32,
+        rank: impl Fn(ServiceId) -> u64,
+    ) -> Relations {
+        let mut says = Relations::default();
+        let density = self.pick(&[0, 25, 60]);
+        for other in (1..=most).map(ServiceId).filter(|other| *other != id) {
+            if !self.percent(density) {
+                continue;
+            }
+            let earlier = rank(other) < rank(id);
+            match self.below(12) {
+                0..=2 if earlier => says.requires.push(other),
+                3 | 4 if earlier => says.binds_to.push(other),
+                5 if earlier => says.after.push(other),
+                6 if earlier => {
+                    says.wants.push(other);
+                    says.after.push(other);
+                }
+                0 if !earlier => {
+                    says.requires.push(other);
+                    says.before.push(other);
+                }
+                1..=4 => says.before.push(other),
+                7 | 8 => says.wants.push(other),
+                9 | 10 => says.part_of.push(other),
+                11 => says.conflicts.push(other),
+                _ => {}
+            }
+        }
+        says
     }
 
     pub(crate) fn health(&mut self) -> HealthPolicy {

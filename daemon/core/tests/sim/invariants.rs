@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::{Probing, StopCause, UpBy};
-use mcpd_core::event::RECORD_LIMIT;
-use mcpd_core::policy::ReadyPolicy;
+use mcpd_core::action::{Probing, StopCause, Then, UpBy};
+use mcpd_core::event::{CONFIG_SETTLES, MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
+use mcpd_core::policy::{ReadyPolicy, WatchAction};
 use mcpd_core::verdict::{Failure, ParkReason};
-use mcpd_core::view::{Effect, NextView, StateView, View};
+use mcpd_core::view::{Effect, NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
-use super::ledger::{Broken, Check, Ledger, Life};
+use super::ledger::{Check, Ledger, Life};
 
 /// What is really there, whatever the core has been told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,7 +28,7 @@ const MICRO: Duration = Duration::from_micros(1);
 
 macro_rules! broken {
     ($name:expr, $($detail:tt)*) => {
-        Err(Broken { invariant: $name, detail: format!($($detail)*) })
+        Err($crate::sim::ledger::Broken { invariant: $name, detail: format!($($detail)*) })
     };
 }
 pub(crate) use broken;
@@ -44,8 +44,10 @@ pub(crate) fn judge(
         notes_are_numbered(ledger, note)?;
         notes_have_causes(ledger, note)?;
     }
+    super::order::judge(ledger, action, &truth)?;
     match action {
         Action::Ready => return ready_is_said_once(ledger),
+        Action::Reload => return a_configuration_settles_first(ledger, now),
         Action::Finished => return finished_is_said_once_and_last(ledger, truth),
         Action::Reply { request, service, outcome } => {
             one_reply_per_request(ledger, *request)?;
@@ -107,6 +109,17 @@ pub(crate) fn judge(
             }
             NoteKind::Stopping { why: StopCause::Changed } => a_process_is_replaced_when_that_was_asked(life),
             NoteKind::Redefined { effect } => a_change_comes_to_what_was_foreseen(life, *effect),
+            NoteKind::FilesChanged { then } => {
+                changes_settle_first(life, now)?;
+                consequences_fit(life, *then)?;
+                a_self_writer_is_suspended(life)
+            }
+            NoteKind::Stale { what } => {
+                let fits = life.files.stale == Some((*what, false));
+                if fits { Ok(()) } else { broken!("stale_is_said_once", "{what:?}: {life:?}") }
+            }
+            NoteKind::ProgramChanged => a_change_of_the_program_unparks(life, now),
+            NoteKind::WatchSuspended { .. } => a_watch_is_suspended_for_a_reason(life),
             NoteKind::Stopping { why: StopCause::Failure(Failure::Health) } => {
                 unready_is_no_failure(life)?;
                 unknowns_never_kill(life)
@@ -124,7 +137,7 @@ pub(crate) fn judge(
             let gone = life.removing && life.at_rest();
             if gone { Ok(()) } else { broken!("removed_means_gone", "{life:?}") }
         }
-        Action::Reply { .. } | Action::Ready | Action::Finished => Ok(()),
+        Action::Reply { .. } | Action::Ready | Action::Reload | Action::Finished => Ok(()),
     }
 }
 
@@ -140,7 +153,7 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         | Action::Removed { service } => Some(*service),
         Action::RecordCrash(crash) => Some(crash.service),
         Action::Note(note) => note.service,
-        Action::Ready | Action::Finished => None,
+        Action::Ready | Action::Reload | Action::Finished => None,
     }
 }
 
@@ -415,6 +428,96 @@ fn failures_count_after_the_start_period(life: &Life, failures: u32) -> Check {
     }
 }
 
+// ---- changed files
+
+fn files_due(life: &Life) -> Option<Mono> {
+    life.policy.watch.zip(life.files.changed).map(|(watch, (first, last))| {
+        (last + watch.debounce).min(first + watch.debounce.saturating_mul(MOST_DEBOUNCES))
+    })
+}
+
+/// One burst has one consequence, when it is over or has gone on for long.
+fn changes_settle_first(life: &Life, now: Mono) -> Check {
+    let due = files_due(life);
+    match due {
+        Some(due) if now >= due && !life.files.suspended => Ok(()),
+        due => broken!("changes_settle_first", "now {now:?}, due {due:?}: {life:?}"),
+    }
+}
+
+fn consequences_fit(life: &Life, then: Then) -> Check {
+    let fits = match then {
+        Then::Restart => life.owed || (life.alive && life.stop.is_none()),
+        Then::Signal(_) => life.alive && life.stop.is_none() && life.up.is_some(),
+        Then::Start => life.at_rest() && (life.parked || life.wait.is_some()),
+    };
+    if fits && life.down_since.is_none() && !life.removing {
+        Ok(())
+    } else {
+        broken!("consequences_fit", "{then:?}: {life:?}")
+    }
+}
+
+/// A service that writes into what it watches is not restarted for ever.
+fn a_self_writer_is_suspended(life: &Life) -> Check {
+    if life.files.own && life.files.row >= OWN_WRITES {
+        broken!("a_self_writer_is_suspended", "{} in a row: {life:?}", life.files.row + 1)
+    } else {
+        Ok(())
+    }
+}
+
+fn a_watch_is_suspended_for_a_reason(life: &Life) -> Check {
+    if life.files.all >= OWN_WRITES && life.files.changed.is_some() && !life.files.suspended {
+        Ok(())
+    } else {
+        broken!("a_watch_is_suspended_for_a_reason", "{life:?}")
+    }
+}
+
+/// A parked service starts by itself when what it lacked has changed and is quiet.
+fn a_change_of_the_program_unparks(life: &Life, now: Mono) -> Check {
+    let settled = life.files.program.is_some_and(|at| now >= at + PROGRAM_SETTLES);
+    if settled && life.parked && life.at_rest() && life.down_since.is_none() && !life.removing {
+        Ok(())
+    } else {
+        broken!("a_change_of_the_program_unparks", "now {now:?}: {life:?}")
+    }
+}
+
+/// What is seen of a process that is older than its files is what was told.
+pub(crate) fn stale_is_seen(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let Some(life) = ledger.lives.get(&view.service) else { continue };
+        let known = life.files.stale.filter(|_| life.alive);
+        if view.stale.map(|(what, _)| (what, true)) != known {
+            return broken!("stale_is_seen", "{view:?}: {life:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Where a change has a consequence, it will have it.
+pub(crate) fn changes_are_not_lost(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
+    for view in views {
+        let Some(life) = ledger.lives.get(&view.service) else { continue };
+        let rests = matches!(view.state, StateView::Up | StateView::Backoff { .. } | StateView::Parked(_));
+        let settling = matches!(view.watch, WatchView::Settling(_));
+        if rests && life.files.changed.is_some() != settling {
+            return broken!("changes_are_not_lost", "{view:?}: {life:?}");
+        }
+        // A signal may have to wait for a process that is ready for it.
+        let restarts = life.policy.watch.is_some_and(|watch| watch.action == WatchAction::Restart);
+        if let WatchView::Settling(at) = view.watch
+            && restarts
+            && files_due(life) != Some(at)
+        {
+            return broken!("changes_settle_in_time", "{view:?}: {life:?}");
+        }
+    }
+    Ok(())
+}
+
 /// What could not be asked does not end a service: that takes enough failures, and the last word was one.
 fn unknowns_never_kill(life: &Life) -> Check {
     let retries = life.policy.health.as_ref().map_or(u32::MAX, |health| health.retries);
@@ -539,6 +642,9 @@ fn done_means_done(
         (Verb::Start | Verb::Restart, Outcome::Superseded { by }) => *by == Verb::Stop,
         (_, Outcome::NotUpInTime) => life.owed || life.alive,
         (_, Outcome::StartFailed { generation, .. }) => *generation == life.generation && life.at_rest(),
+        (Verb::Start | Verb::Restart, Outcome::Blocked { on }) => {
+            life.at_rest() && ledger.linked(service, *on) && !life.removing
+        }
         (_, Outcome::ShuttingDown) => ledger.shutdowns > 0,
         (_, Outcome::Removed) => life.removing,
         (Verb::Signal(..), Outcome::Done) => life.alive,
@@ -551,6 +657,18 @@ fn done_means_done(
 }
 
 // ---- the daemon
+
+/// One reload for changes that come together.
+fn a_configuration_settles_first(ledger: &Ledger, now: Mono) -> Check {
+    match ledger.config.map(config_due) {
+        Some(due) if now >= due && ledger.shutdowns == 0 => Ok(()),
+        due => broken!("a_configuration_settles_first", "now {now:?}, due {due:?}"),
+    }
+}
+
+fn config_due((first, last): (Mono, Mono)) -> Mono {
+    (last + CONFIG_SETTLES).min(first + CONFIG_SETTLES.saturating_mul(MOST_DEBOUNCES))
+}
 
 fn ready_is_said_once(ledger: &Ledger) -> Check {
     if ledger.ready == 0 { Ok(()) } else { broken!("ready_is_said_once", "again") }
@@ -582,16 +700,25 @@ fn notes_have_causes(ledger: &Ledger, note: &Note) -> Check {
     let Some(life) = note.service.and_then(|service| ledger.lives.get(&service)) else { return Ok(()) };
     let own_word = matches!(
         note.kind,
-        NoteKind::Asked(_) | NoteKind::Redefined { .. } | NoteKind::Removed | NoteKind::ShuttingDown
+        NoteKind::Asked(_)
+            | NoteKind::Redefined { .. }
+            | NoteKind::Removed
+            | NoteKind::ShuttingDown
+            | NoteKind::FilesChanged { .. }
+            | NoteKind::WatchSuspended { .. }
+            | NoteKind::Stale { .. }
+            | NoteKind::ProgramChanged
     );
     let fits = match note.cause {
         None => own_word || life.last_note.is_none(),
         Some(cause) => {
             let by_shutdown =
                 matches!(note.kind, NoteKind::Stopping { why: StopCause::Shutdown } | NoteKind::Down(_));
+            // A word to another service that reached this one, by way of others perhaps.
+            let of_another = ledger.related && ledger.notes_of.contains_key(&cause);
             !own_word
                 && cause < note.id
-                && (life.last_note == Some(cause) || ledger.shutdown_note == Some(cause))
+                && (life.last_note == Some(cause) || ledger.shutdown_note == Some(cause) || of_another)
                 && (!by_shutdown || ledger.shutdowns == 0 || cause >= ledger.shutdown_note.unwrap_or(cause))
         }
     };
@@ -630,8 +757,8 @@ pub(crate) fn deadlines_fit_the_states(
     deadline: Option<Mono>,
     views: impl Iterator<Item = View>,
 ) -> Check {
-    let mut wanted: Option<Mono> = None;
-    let mut allowed = ledger.ready == 0;
+    let mut wanted: Option<Mono> = ledger.config.map(config_due);
+    let mut allowed = ledger.ready == 0 || wanted.is_some();
     for view in views {
         let needs = match view.state {
             StateView::Backoff { .. } | StateView::Stopping(_) => true,
@@ -643,12 +770,34 @@ pub(crate) fn deadlines_fit_the_states(
                 allowed = true;
                 false
             }
-            StateView::Down(_) | StateView::Parked(_) => false,
+            StateView::Leaving { .. } => {
+                allowed = true;
+                false
+            }
+            StateView::Down(_) | StateView::Waiting(_) | StateView::Parked(_) => false,
         };
         if matches!(view.state, StateView::Starting(_)) && deadline.is_none() {
             return broken!("deadlines_fit_the_states", "none while {view:?}");
         }
         allowed |= needs;
+        if let WatchView::Settling(at) = view.watch {
+            allowed = true;
+            wanted = Some(wanted.map_or(at, |wanted| wanted.min(at)));
+        }
+        let lacks = matches!(
+            view.state,
+            StateView::Parked(
+                ParkReason::ProgramMissing
+                    | ParkReason::CannotStart
+                    | ParkReason::Lacking
+                    | ParkReason::Limit { .. }
+            )
+        );
+        let renewed = ledger.lives.get(&view.service).and_then(|life| life.files.program);
+        if let Some(at) = renewed.filter(|_| lacks).map(|at| at + PROGRAM_SETTLES) {
+            allowed = true;
+            wanted = Some(wanted.map_or(at, |wanted| wanted.min(at)));
+        }
         if let Some((next, at)) = view.next {
             let at_rest_wait = matches!(next, NextView::Start | NextView::Kill | NextView::Probe);
             if at_rest_wait {
@@ -673,7 +822,7 @@ pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Ch
     for (id, life) in &ledger.lives {
         if let Some(since) = life.down_since
             && !life.at_rest()
-            && now.since(since) > DOWN_LIMIT + slept
+            && now.since(since) > DOWN_LIMIT * 3 + slept
         {
             return broken!("down_is_reached", "{id:?} since {since:?}, now {now:?}: {life:?}");
         }
@@ -682,13 +831,15 @@ pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Ch
 }
 
 /// When no fault is left and time has passed, everything is as wanted.
-pub(crate) fn calm_means_as_wanted(views: impl Iterator<Item = View>) -> Check {
+pub(crate) fn calm_means_as_wanted(views: &[View]) -> Check {
     for view in views {
         let fits = match view.state {
             StateView::Up => view.wanted,
             StateView::Down(_) | StateView::Parked(_) => !view.wanted,
+            StateView::Waiting(on) => view.wanted && super::order::may_wait_for_ever(on, views),
             StateView::Spawning
             | StateView::Starting(_)
+            | StateView::Leaving { .. }
             | StateView::Stopping(_)
             | StateView::Ending { .. }
             | StateView::Backoff { .. } => false,

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::Probing;
-use mcpd_core::action::StopCause;
-use mcpd_core::event::Change;
-use mcpd_core::policy::{ReadyPolicy, When};
+use mcpd_core::action::{Probing, Stale, StopCause, Then};
+use mcpd_core::event::{Change, SOON};
+use mcpd_core::policy::{ReadyPolicy, Relations, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::view::Effect;
 use mcpd_core::{
@@ -82,6 +81,26 @@ pub(crate) struct Health {
     pub(crate) said_blind: bool,
 }
 
+/// What is known of changed files, counted independently.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Files {
+    /// The first and the last change that nothing has followed from.
+    pub(crate) changed: Option<(Mono, Mono)>,
+    /// The first of them was the service's own work, for all one can tell.
+    pub(crate) own: bool,
+    /// When the newest process was asked for or signalled for a change.
+    pub(crate) began: Option<Mono>,
+    /// So many consequences in a row were of such changes.
+    pub(crate) row: u32,
+    /// So many consequences there were since somebody acted.
+    pub(crate) all: u32,
+    pub(crate) suspended: bool,
+    /// What is newer than the process, and whether that was said.
+    pub(crate) stale: Option<(Stale, bool)>,
+    /// When the program last changed while a start was of no use or on its way.
+    pub(crate) program: Option<Mono>,
+}
+
 /// The way to being ready.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Start {
@@ -108,6 +127,12 @@ pub(crate) struct Life {
     pub(crate) alive: bool,
     /// When it was asked to end, why, and how long it has.
     pub(crate) stop: Option<(Mono, StopCause, Duration)>,
+    /// It is to be asked to end when others are gone.
+    pub(crate) leaving: Option<StopCause>,
+    /// It was down or parked before this event.
+    pub(crate) was_down: bool,
+    /// It is to start, and something is in the way.
+    pub(crate) held_back: bool,
     pub(crate) end: Option<End>,
     pub(crate) settled: bool,
     /// A start was asked for that goes before any decision.
@@ -143,10 +168,17 @@ pub(crate) struct Life {
     pub(crate) spawned: Option<Mono>,
     /// Since when it is up.
     pub(crate) up: Option<Mono>,
+    /// The answer to the spawn takes long.
+    pub(crate) slow: bool,
+    /// Not even SIGKILL ended this run.
+    pub(crate) deaf: bool,
     /// SIGKILL was sent to this run.
     pub(crate) killed: bool,
     /// A person sent SIGKILL with a command that is being carried out.
     pub(crate) person_signals: bool,
+    /// It is down: no process, and none wanted.
+    pub(crate) down: bool,
+    pub(crate) files: Files,
 }
 
 impl Life {
@@ -160,6 +192,9 @@ impl Life {
             owed: false,
             alive: false,
             stop: None,
+            leaving: None,
+            was_down: true,
+            held_back: false,
             end: None,
             settled: true,
             asked: false,
@@ -181,19 +216,52 @@ impl Life {
             triggered: false,
             spawned: None,
             up: None,
+            slow: false,
+            deaf: false,
             killed: false,
             person_signals: false,
+            down: true,
+            files: Files::default(),
         }
     }
 
-    fn asked_down(&mut self, now: Mono) {
+    /// What it is run by is another policy from now on.
+    fn redefined(&mut self, now: Mono, policy: &Policy) {
+        let health_changed = self.policy.health != policy.health;
+        let ready_changed = self.policy.ready != policy.ready;
+        let watchdog_changed = self.policy.watchdog != policy.watchdog;
+        if self.policy.watch != policy.watch {
+            self.files = Files { stale: self.files.stale, program: self.files.program, ..Files::default() };
+        }
+        self.policy = Rc::new(policy.clone());
+        let starts = self.alive && self.stop.is_none() && self.up.is_none();
+        if ready_changed && starts {
+            let unready = self.policy.ready.is_some();
+            self.start = Start { unready, ..Start::default() };
+            self.rearm(if unready { self.spawned.unwrap_or(now) } else { now });
+            self.up = (!unready && up_by_living(&self.policy)).then_some(now);
+            self.arm_watchdog(now);
+        }
+        if health_changed && !self.start.unready {
+            self.rearm(now);
+            if self.alive && self.policy.health.is_none() && self.up.is_none() {
+                self.up = Some(now);
+                self.arm_watchdog(now);
+            }
+        }
+        if watchdog_changed {
+            self.arm_watchdog(now);
+        }
+    }
+
+    pub(crate) fn asked_down(&mut self, now: Mono) {
         self.down_since.get_or_insert(now);
         if let Some((_, cause @ StopCause::Announced, _)) = &mut self.stop {
             *cause = StopCause::Asked;
         }
     }
 
-    fn want_up(&mut self) {
+    pub(crate) fn want_up(&mut self) {
         self.down_since = None;
         self.parked = false;
     }
@@ -203,6 +271,8 @@ impl Life {
         let goes_on = self.owed || (self.alive && self.stop.is_none());
         match change {
             Change::Settings => Effect::Live,
+            // It takes the new one when it is let, or when somebody wants it.
+            _ if self.held_back || self.down => Effect::Live,
             _ if self.at_rest() && (self.parked || (waits && self.down_since.is_none())) => Effect::Start,
             _ if self.at_rest() || self.down_since.is_some() => Effect::Live,
             Change::Definition if goes_on => Effect::Pending,
@@ -211,7 +281,7 @@ impl Life {
         }
     }
 
-    fn counters_reset(&mut self) {
+    pub(crate) fn counters_reset(&mut self) {
         self.attempts = 0;
         self.reset = true;
         self.previous = None;
@@ -236,6 +306,16 @@ pub(crate) struct Ledger {
     pub(crate) shutdowns: u32,
     pub(crate) ready: u32,
     pub(crate) finished: u32,
+    /// How many may start at the same time; 0: any number.
+    pub(crate) most_starting: usize,
+    /// Whose notes those were.
+    pub(crate) notes_of: BTreeMap<NoteId, ServiceId>,
+    /// Some service has had to do with another.
+    pub(crate) related: bool,
+    /// A person asks.
+    pub(crate) person: bool,
+    /// The first and the last change of the configuration that no reload has followed.
+    pub(crate) config: Option<(Mono, Mono)>,
 }
 
 impl Ledger {
@@ -244,15 +324,21 @@ impl Ledger {
         for life in self.lives.values_mut() {
             life.person_signals = false;
         }
+        self.person = matches!(event, Event::Command { .. });
+        self.related |= match event {
+            Event::Define { policy, .. } => policy.relations != Relations::default(),
+            Event::Redefine { to, .. } => to.policy.relations != Relations::default(),
+            _ => false,
+        };
         match event {
             Event::Define { service, policy, start, program_missing, left } => {
                 let fresh = !self.lives.contains_key(service);
                 let life = self.lives.entry(*service).or_insert_with(|| Life::new((**policy).clone()));
                 life.removing = false;
+                life.redefined(now, policy);
                 life.outdated = life.owed;
                 life.replaced = true;
                 life.foreseen = None;
-                life.policy = Rc::new((**policy).clone());
                 life.next_policy = None;
                 life.counters_reset();
                 if *start && self.shutdowns == 0 {
@@ -261,41 +347,20 @@ impl Ledger {
                 } else if !fresh || *left > 0 {
                     life.down_since.get_or_insert(now);
                 }
-                life.rearm(now);
                 if fresh && *left > 0 {
                     life.inherited(now);
                 }
             }
             Event::Redefine { service, to } => {
+                let along = self.running_with(*service);
                 let Some(life) = self.lives.get_mut(service) else { return };
+                let ran = life.stays();
                 life.foreseen = Some(life.effect(to.change));
                 life.replaced = to.change == Change::Replace || (life.replaced && !life.at_rest());
                 // A process, or the start of one, keeps what it was started with.
                 let runs = life.owed || life.alive || !life.settled;
-                let in_force = if runs { &to.live } else { &to.policy };
                 life.next_policy = runs.then(|| Rc::new(to.policy.clone()));
-                let health_changed = life.policy.health != in_force.health;
-                let ready_changed = life.policy.ready != in_force.ready;
-                let watchdog_changed = life.policy.watchdog != in_force.watchdog;
-                life.policy = Rc::new(in_force.clone());
-                let starts = life.alive && life.stop.is_none() && life.up.is_none();
-                if ready_changed && starts {
-                    let unready = life.policy.ready.is_some();
-                    life.start = Start { unready, ..Start::default() };
-                    life.rearm(if unready { life.spawned.unwrap_or(now) } else { now });
-                    life.up = (!unready && up_by_living(&life.policy)).then_some(now);
-                    life.arm_watchdog(now);
-                }
-                if health_changed && !life.start.unready {
-                    life.rearm(now);
-                    if life.alive && life.policy.health.is_none() && life.up.is_none() {
-                        life.up = Some(now);
-                        life.arm_watchdog(now);
-                    }
-                }
-                if watchdog_changed {
-                    life.arm_watchdog(now);
-                }
+                life.redefined(now, if runs { &to.live } else { &to.policy });
                 if to.change != Change::Settings {
                     life.counters_reset();
                     // Only a new definition that waits behind a living process starts nothing.
@@ -305,6 +370,9 @@ impl Ledger {
                     if life.parked {
                         life.want_up();
                     }
+                    if ran && to.change == Change::Replace {
+                        self.restarted(&along);
+                    }
                 }
             }
             Event::Remove { service } => {
@@ -313,10 +381,35 @@ impl Ledger {
                 life.asked_down(now);
                 life.parked = false;
             }
-            Event::Begun => {}
+            Event::Limit { parallel_starts } => {
+                self.most_starting = usize::try_from(*parallel_starts).unwrap();
+            }
+            Event::FilesChanged { service } => {
+                let shutting_down = self.shutdowns > 0;
+                let Some(life) = self.lives.get_mut(service) else { return };
+                if !shutting_down {
+                    life.files_changed(now);
+                }
+            }
+            Event::ProgramChanged { service } => {
+                let shutting_down = self.shutdowns > 0;
+                let Some(life) = self.lives.get_mut(service).filter(|life| !life.removed) else { return };
+                if life.runs() {
+                    life.files.stale.get_or_insert((Stale::Program, false));
+                } else if !shutting_down && !life.removing && !life.alive && (!life.at_rest() || life.parked)
+                {
+                    life.files.program = Some(now);
+                }
+            }
+            Event::ConfigChanged => {
+                let (first, _) = self.config.unwrap_or((now, now));
+                self.config = (self.shutdowns == 0).then_some((first, now));
+            }
+            Event::Begun | Event::Reloading => {}
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
             Event::Shutdown => {
                 self.shutdowns += 1;
+                self.config = None;
                 for life in self.lives.values_mut() {
                     life.asked_down(now);
                     life.parked = false;
@@ -334,6 +427,7 @@ impl Ledger {
                     life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
                     life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
+                    life.files.program = None;
                 }
             }
             Event::SpawnFailed { service, generation, permanent } => {
@@ -402,6 +496,7 @@ impl Ledger {
 
     fn asked(&mut self, now: Mono, request: RequestId, service: ServiceId, verb: Verb) {
         let shutting_down = self.shutdowns > 0;
+        let along = self.running_with(service);
         let life = self.lives.get_mut(&service).filter(|life| !life.removed);
         let had = life.as_ref().filter(|life| life.alive).map(|life| life.generation);
         self.pending.insert(request, Pending { service, verb, had });
@@ -410,8 +505,14 @@ impl Ledger {
         match verb {
             Verb::Start | Verb::Restart if refused => {}
             Verb::Start => {
+                // A stop that has only waited for others is taken back: it is up as before.
+                let stays = life.leaving.is_none() || life.down_since.is_some();
                 life.want_up();
-                life.asked |= life.stop.is_some() || (!life.alive && !life.owed) || life.outdated;
+                if !life.alive || life.stop.is_some() || !stays || life.up.is_none() {
+                    life.lift();
+                }
+                let ends = life.stop.is_some() || life.leaving.is_some();
+                life.asked |= ends || (!life.alive && !life.owed) || life.outdated;
                 // One that is up is left alone, counters and all.
                 if !life.alive || life.stop.is_some() {
                     life.counters_reset();
@@ -420,7 +521,9 @@ impl Ledger {
             Verb::Restart => {
                 life.want_up();
                 life.asked |= !life.owed || life.outdated;
+                life.lift();
                 life.counters_reset();
+                self.restarted(&along);
             }
             Verb::Stop => {
                 life.asked_down(now);
@@ -429,9 +532,21 @@ impl Ledger {
             }
             Verb::Reset => {
                 life.counters_reset();
+                life.lift();
                 life.parked = false;
             }
             Verb::Signal(..) => life.person_signals = true,
+        }
+    }
+
+    /// These are to be replaced, whatever becomes of them meanwhile.
+    fn restarted(&mut self, along: &[ServiceId]) {
+        for id in along {
+            if let Some(life) = self.lives.get_mut(id) {
+                life.asked = true;
+                life.outdated |= life.owed;
+                life.replaced |= life.owed;
+            }
         }
     }
 
@@ -461,6 +576,13 @@ impl Ledger {
                 life.spawned = None;
                 life.up = None;
                 life.killed = false;
+                life.deaf = false;
+                life.slow = false;
+                life.down = false;
+                life.files.changed = None;
+                life.files.began = Some(now);
+                life.files.stale = None;
+                life.files.program = None;
             }
             Action::RecordCrash(crash) => {
                 let Some(life) = self.lives.get_mut(&crash.service) else { return };
@@ -494,16 +616,29 @@ impl Ledger {
                 }
             }
             Action::Ready => self.ready += 1,
+            Action::Reload => self.config = None,
             Action::Finished => self.finished += 1,
             Action::Note(note) => {
                 self.notes = note.id.0;
                 let Some(service) = note.service else {
-                    self.shutdown_note = Some(note.id);
+                    if note.kind == NoteKind::ShuttingDown {
+                        self.shutdown_note = Some(note.id);
+                    }
                     return;
                 };
                 let Some(life) = self.lives.get_mut(&service) else { return };
                 life.last_note = Some(note.id);
+                self.notes_of.insert(note.id, service);
+                let along = match note.kind {
+                    NoteKind::FilesChanged { then: Then::Restart } => self.running_with(service),
+                    _ => Vec::new(),
+                };
+                let Some(life) = self.lives.get_mut(&service) else { return };
+                if let NoteKind::Wanted { .. } = note.kind {
+                    super::order::wanted(life, self.person);
+                }
                 life.noted(now, &note.kind);
+                self.restarted(&along);
             }
             Action::Signal { service, signal, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
@@ -520,6 +655,42 @@ fn up_by_living(policy: &Policy) -> bool {
 }
 
 impl Life {
+    /// Somebody acted.
+    pub(crate) fn lift(&mut self) {
+        self.files.row = 0;
+        self.files.all = 0;
+        self.files.suspended = false;
+    }
+
+    /// A process that nobody has asked to end.
+    fn runs(&self) -> bool {
+        self.alive && self.stop.is_none()
+    }
+
+    fn files_are_newer(&mut self) {
+        if self.runs() {
+            self.files.stale.get_or_insert((Stale::Files, false));
+        }
+    }
+
+    fn files_changed(&mut self, now: Mono) {
+        if self.policy.watch.is_none() || self.removing || self.removed || self.down {
+            return;
+        }
+        if self.files.suspended {
+            return self.files_are_newer();
+        }
+        let starting = self.owed || (self.alive && self.up.is_none() && self.stop.is_none());
+        let soon = self.files.began.is_some_and(|began| now.since(began) < SOON);
+        match &mut self.files.changed {
+            Some((_, last)) => *last = now,
+            None => {
+                self.files.changed = Some((now, now));
+                self.files.own = starting || soon;
+            }
+        }
+    }
+
     fn arm_watchdog(&mut self, now: Mono) {
         let runs = self.alive && self.stop.is_none() && self.up.is_some();
         self.watchdog = self.policy.watchdog.filter(|_| runs).map(|every| now + every);
@@ -594,8 +765,17 @@ impl Life {
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
             (Some(exit), None | Some(StopCause::Announced)) => {
+                let restart = matches!(
+                    self.leaving,
+                    Some(
+                        StopCause::Restart
+                            | StopCause::Changed
+                            | StopCause::RestartedWith(_)
+                            | StopCause::Watch
+                    )
+                );
                 // Who says that it stops and is asked to start again meanwhile may end well.
-                let meant = cause.is_some() && self.asked;
+                let meant = self.down_since.is_some() || restart || (cause.is_some() && self.asked);
                 !self.policy.success.holds(exit) || (self.policy.restart.when == When::Always && !meant)
             }
             (Some(Exit::Signal { signal, .. }), Some(_)) => {
@@ -622,6 +802,7 @@ impl Life {
     /// Something of an earlier life of the daemon is there: a run that has ended already.
     fn inherited(&mut self, now: Mono) {
         self.settled = false;
+        self.down = false;
         self.end = Some(End {
             at: now,
             policy: Rc::clone(&self.policy),
@@ -641,6 +822,9 @@ impl Life {
     fn noted(&mut self, now: Mono, kind: &NoteKind) {
         match kind {
             NoteKind::Stopping { why } => {
+                // What was to be stopped anyway ends as it was asked to.
+                let why =
+                    if *why == StopCause::Announced { self.leaving.as_ref().unwrap_or(why) } else { why };
                 self.stop = Some((now, *why, self.policy.stop_timeout));
                 self.watchdog = None;
             }
@@ -663,8 +847,54 @@ impl Life {
                     end.drained = true;
                 }
             }
+            NoteKind::Parked(_) => {
+                self.parked = true;
+                self.down = false;
+            }
+            NoteKind::Down(_) => {
+                self.down = true;
+                self.files.changed = None;
+                self.files.program = None;
+            }
+            NoteKind::WatchSuspended { .. } => {
+                self.files.suspended = true;
+                self.files.changed = None;
+                self.files_are_newer();
+            }
+            NoteKind::Stale { .. } => {
+                if let Some((_, said)) = &mut self.files.stale {
+                    *said = true;
+                }
+            }
+            NoteKind::ProgramChanged => {
+                self.asked = true;
+                self.want_up();
+                self.counters_reset();
+            }
+            NoteKind::FilesChanged { then } => {
+                self.files.changed = None;
+                self.files.all += 1;
+                self.files.row = if self.files.own { self.files.row + 1 } else { 0 };
+                match then {
+                    Then::Restart => {
+                        self.asked = true;
+                        self.outdated |= self.owed;
+                        self.replaced |= self.owed;
+                    }
+                    Then::Start => {
+                        self.asked = true;
+                        self.want_up();
+                        self.counters_reset();
+                    }
+                    Then::Signal(_) => {
+                        self.files.began = Some(now);
+                        self.files_are_newer();
+                    }
+                }
+            }
             NoteKind::Killing => self.time_is_up = true,
-            NoteKind::Parked(_) => self.parked = true,
+            NoteKind::SpawnSlow => self.slow = true,
+            NoteKind::StillAlive => self.deaf = true,
             NoteKind::Up { .. } => {
                 self.up = Some(now);
                 self.start = Start::default();

@@ -6,12 +6,14 @@
 //! | `world` | what do processes, probes, disks and people do? |
 //! | `run` | one seed from the first step to the last |
 //! | `ledger` | what has been said and done so far? |
+//! | `order` | what must hold between services? |
 //! | `invariants` | what must hold after every step? |
 //! | `subject` | the core, or a broken one to show that this notices |
 
 pub(crate) mod dice;
 pub(crate) mod invariants;
 pub(crate) mod ledger;
+pub(crate) mod order;
 pub(crate) mod run;
 pub(crate) mod subject;
 pub(crate) mod world;

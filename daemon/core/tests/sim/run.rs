@@ -8,6 +8,7 @@ use mcpd_core::{Action, Event, Mono, NoteKind};
 
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
+use super::order;
 use super::subject::{Flaw, Subject};
 use super::world::{Next, World};
 
@@ -55,6 +56,8 @@ struct Run {
     seen: BTreeSet<String>,
     tail: VecDeque<String>,
     slept: Duration,
+    /// A configuration is being told of.
+    held: bool,
 }
 
 /// Runs one seed.
@@ -73,6 +76,7 @@ pub(crate) fn run(seed: u64, flaw: Option<Flaw>, keep: Keep) -> Report {
         seen: BTreeSet::new(),
         tail: VecDeque::new(),
         slept: Duration::ZERO,
+        held: true,
     };
     let result = run.whole();
     Report {
@@ -106,7 +110,8 @@ impl Run {
         self.say(|| "--- calm".to_owned());
         let until = self.world.now + DOWN_LIMIT;
         loop {
-            let settled = invariants::calm_means_as_wanted(self.subject.views())
+            let views: Vec<_> = self.subject.views().collect();
+            let settled = invariants::calm_means_as_wanted(&views)
                 .and_then(|()| invariants::every_request_is_answered(&self.ledger));
             if settled.is_ok() {
                 return Ok(());
@@ -174,6 +179,12 @@ impl Run {
                 }
                 Ok(())
             }
+            Next::Reload(events) => {
+                for event in events.into_iter().filter(|event| self.may_tell(event)).collect::<Vec<_>>() {
+                    self.tell(event)?;
+                }
+                Ok(())
+            }
             Next::Poke => {
                 let due = self.subject.next_deadline(self.world.now).is_some_and(|at| at <= self.world.now);
                 if due {
@@ -204,6 +215,7 @@ impl Run {
         self.subject = self.subject.successor();
         self.twin = None;
         self.ledger = Ledger::default();
+        self.held = true;
         for event in self.world.reborn() {
             self.tell(event)?;
         }
@@ -220,6 +232,11 @@ impl Run {
         self.step += 1;
         let now = self.world.now;
         self.say(|| format!("> {event:?}"));
+        match event {
+            Event::Begun => self.held = false,
+            Event::Reloading => self.held = true,
+            _ => {}
+        }
         self.ledger.told(now, &event);
         self.maybe_copy();
         self.out.clear();
@@ -227,14 +244,17 @@ impl Run {
         if let Some(twin) = &mut self.twin {
             twin.handle(now, event.clone(), &mut self.twin_out);
         }
-        self.subject.handle(now, event, &mut self.out);
-        self.judge()
+        self.subject.handle(now, event.clone(), &mut self.out);
+        self.judge()?;
+        let views: Vec<_> = self.subject.views().collect();
+        order::judge_after(&self.ledger, &event, &views)
     }
 
     fn timeout(&mut self) -> Check {
         self.step += 1;
         let now = self.world.now;
         self.say(|| "> timeout".to_owned());
+        self.ledger.person = false;
         for life in self.ledger.lives.values_mut() {
             life.person_signals = false;
         }
@@ -282,8 +302,15 @@ impl Run {
             self.world.perform(action);
         }
         self.out = actions;
+        let views: Vec<_> = self.subject.views().collect();
+        order::take_down_wishes(&mut self.ledger, now, &views);
+        if !self.held {
+            order::judge_views(&self.ledger, &views)?;
+        }
         let deadline = self.subject.next_deadline(now);
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
+        invariants::stale_is_seen(&self.ledger, self.subject.views())?;
+        invariants::changes_are_not_lost(&self.ledger, self.subject.views())?;
         invariants::the_watchdog_is_watched(&self.ledger, deadline)?;
         invariants::up_is_ready(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;

@@ -2,7 +2,7 @@
 
 use mcpd_core::action::Probing;
 use mcpd_core::event::Change;
-use mcpd_core::view::{StateView, View};
+use mcpd_core::view::{StateView, View, WatchView};
 use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
@@ -50,6 +50,10 @@ pub(crate) enum Flaw {
     ReplacesAnyway,
     /// Starts the process although an earlier life of the daemon left one.
     IgnoresEarlierLife,
+    /// Does not wait until files are quiet.
+    ActsEarly,
+    /// Restarts a service that writes into what it watches for ever.
+    NeverSuspends,
     /// Takes no start for the last one: what cannot start is tried again.
     TriesAgain,
     /// Takes every failed start for the last one.
@@ -58,6 +62,24 @@ pub(crate) enum Flaw {
     HearsNothing,
     /// Takes the first failed probe for the last one.
     CountsEarly,
+    /// Knows nothing of `requires` and `binds_to`.
+    ForgetsNeeds,
+    /// Takes what a service needs for what it only wants, after it.
+    WaitsForStartsOnly,
+    /// Knows nothing of `after`, `before` and the order of what is needed.
+    ForgetsOrder,
+    /// Takes each order for its opposite, once everything runs.
+    StopsInOrder,
+    /// Takes `binds_to` for `requires`.
+    Loosens,
+    /// Knows nothing of `part_of`.
+    ForgetsParts,
+    /// Lets conflicting services run.
+    ForgetsConflicts,
+    /// Lets any number start.
+    IgnoresLimit,
+    /// Takes waiting for a failure that counts.
+    CountsWaiting,
     /// Takes every answer for a good one.
     TakesAnyAnswer,
     /// Asks for health before it is ready.
@@ -76,6 +98,42 @@ pub(crate) struct Subject {
     core: Core,
     flaw: Option<Flaw>,
     count: u64,
+}
+
+/// What a core that is broken in this way takes the event for.
+fn relations_spoilt(flaw: Flaw, mut event: Event) -> Event {
+    let says = match &mut event {
+        // Only what runs already: a start in the wrong order is noticed before any stop.
+        Event::Define { .. } if flaw == Flaw::StopsInOrder => return event,
+        Event::Define { policy, .. } => &mut policy.relations,
+        Event::Redefine { to, .. } => &mut to.policy.relations,
+        _ => return event,
+    };
+    match flaw {
+        Flaw::ForgetsNeeds => {
+            says.requires.clear();
+            says.binds_to.clear();
+        }
+        Flaw::WaitsForStartsOnly => {
+            for needed in says.requires.drain(..).chain(says.binds_to.drain(..)) {
+                says.wants.push(needed);
+                says.after.push(needed);
+            }
+        }
+        Flaw::ForgetsOrder => {
+            says.after.clear();
+            says.before.clear();
+        }
+        Flaw::StopsInOrder => {
+            says.before.append(&mut says.after.clone());
+            says.after.clear();
+        }
+        Flaw::Loosens => says.requires.append(&mut says.binds_to),
+        Flaw::ForgetsParts => says.part_of.clear(),
+        Flaw::ForgetsConflicts => says.conflicts.clear(),
+        _ => {}
+    }
+    event
 }
 
 const GHOST: RequestId = RequestId(u64::MAX);
@@ -122,6 +180,7 @@ impl Subject {
                 };
                 Event::Redefine { service, to }
             }
+            (Flaw::IgnoresLimit, Event::Limit { .. }) => Event::Limit { parallel_starts: 0 },
             (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
                 Event::Probed { service, generation, probe, finding: Finding::Good }
             }
@@ -131,9 +190,24 @@ impl Subject {
             (Flaw::TakesAnyWord, Event::Notified { service, generation, .. }) => {
                 Event::Notified { service, generation, said: Said::Ready }
             }
-            (_, event) => event,
+            (_, event) => relations_spoilt(flaw, event),
         };
+        if let (Flaw::NeverSuspends, Event::FilesChanged { service }) = (flaw, &event)
+            && self.core.view(*service).is_some_and(|view| view.state == StateView::Up && view.restarts == 0)
+        {
+            let reset = Event::Command { request: GHOST, service: *service, verb: Verb::Reset };
+            self.core.handle(now, reset, out);
+        }
         self.core.handle(now, event, out);
+        if flaw == Flaw::ActsEarly {
+            let settling = self.core.views().filter_map(|view| match view.watch {
+                WatchView::Settling(at) => Some(at),
+                WatchView::None | WatchView::Watching | WatchView::Suspended { .. } => None,
+            });
+            if let Some(at) = settling.min().filter(|&at| self.core.next_deadline() == Some(at)) {
+                self.core.handle_timeout(at, out);
+            }
+        }
         if flaw == Flaw::Unparks {
             let parked = self.core.views().find(|view| matches!(view.state, StateView::Parked(_)));
             if let Some(view) = parked {
@@ -219,6 +293,11 @@ impl Subject {
                         *delay /= 3;
                     }
                 }
+                (Action::Note(note), Flaw::CountsWaiting) => match &mut note.kind {
+                    NoteKind::Waiting { .. } => self.count += 1,
+                    NoteKind::Backoff { attempt, .. } => *attempt += u32::try_from(self.count).unwrap_or(0),
+                    _ => {}
+                },
                 (Action::Note(note), Flaw::CountsEarly) => {
                     if let NoteKind::Unhealthy { failures } = &mut note.kind {
                         *failures += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcpd_core::action::Probing;
 use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, Redefinition};
-use mcpd_core::policy::ReadyPolicy;
+use mcpd_core::policy::{ReadyPolicy, Relations};
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
 use super::dice::Dice;
@@ -33,6 +33,8 @@ pub(crate) enum Plan {
 pub(crate) enum Next {
     /// Tell the core.
     Tell(Event),
+    /// Tell the core of a reload.
+    Reload(Vec<Event>),
     /// Wake the core although nothing is due.
     Poke,
     /// The clock leaps.
@@ -75,6 +77,8 @@ struct Process {
 #[derive(Debug, Clone)]
 struct Service {
     policy: Policy,
+    /// It writes into what it watches, each time it starts.
+    writes: bool,
     process: Option<Process>,
     removing: bool,
     removed: bool,
@@ -96,15 +100,22 @@ pub(crate) struct World {
     shutdowns: u32,
     /// No more faults.
     pub(crate) calm: bool,
+    /// Services have to do with each other.
+    related: bool,
+    ranks: u64,
 }
 
 const STALE: usize = 12;
+/// Services of a world.
+const MOST_SERVICES: u32 = 7;
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let someones = u32::try_from(15 + dice.below(120)).unwrap();
         let deaths = if dice.percent(30) { u32::try_from(1 + dice.below(3)).unwrap() } else { 0 };
+        let related = dice.percent(70);
+        let ranks = dice.below(u64::MAX);
         Self {
             dice,
             now: Mono(1_000_000_000),
@@ -117,13 +128,18 @@ impl World {
             deaths,
             shutdowns: 0,
             calm: false,
+            related,
+            ranks,
         }
     }
 
     /// The first configuration.
     pub(crate) fn begin(&mut self) -> Vec<Event> {
-        let services = 1 + self.dice.below(3);
+        let services = 1 + if self.related { self.dice.below(6) } else { self.dice.below(3) };
         let mut events: Vec<Event> = (0..services).map(|_| self.define_new()).collect();
+        if self.related && self.dice.percent(40) {
+            events.push(self.limit());
+        }
         events.push(Event::Begun);
         self.plan(Duration::ZERO, Plan::Someone);
         events
@@ -302,6 +318,7 @@ impl World {
             | Action::Reply { .. }
             | Action::Note(_)
             | Action::Ready
+            | Action::Reload
             | Action::Finished => {}
         }
     }
@@ -342,6 +359,10 @@ impl World {
         }
         let pid = u32::try_from(generation + 100).unwrap();
         self.tell(late, Event::Spawned { service, generation, pid, at: self.now });
+        if self.services.get(&service).is_some_and(|known| known.writes) {
+            let after = late + self.dice.ms(2_500);
+            self.tell(after, Event::FilesChanged { service });
+        }
         // Whether anybody waits for it or not, and perhaps after its end.
         let says = match self.dice.below(10) {
             _ if self.calm => Some(100),
@@ -449,10 +470,31 @@ impl World {
 
     // ---- people, reloads and faults
 
+    fn limit(&mut self) -> Event {
+        Event::Limit { parallel_starts: self.dice.pick(&[0, 1, 1, 2, 3]) }
+    }
+
+    fn policy(&mut self, id: ServiceId) -> Policy {
+        let mut policy = self.dice.policy();
+        policy.relations = self.relations(id);
+        policy
+    }
+
+    fn relations(&mut self, id: ServiceId) -> Relations {
+        if !self.related {
+            return Relations::default();
+        }
+        let ranks = self.ranks;
+        let rank = |id: ServiceId| (u64::from(id.0) + 1).wrapping_mul(ranks | 1) >> 20;
+        self.dice.relations(id, MOST_SERVICES, rank)
+    }
+
     fn define_new(&mut self) -> Event {
         let id = ServiceId(u32::try_from(self.services.len()).unwrap() + 1);
-        let policy = self.dice.policy();
-        let service = Service { policy: policy.clone(), process: None, removing: false, removed: false };
+        let policy = self.policy(id);
+        let writes = self.dice.percent(20);
+        let service =
+            Service { policy: policy.clone(), writes, process: None, removing: false, removed: false };
         self.services.insert(id, service);
         Event::Define {
             service: id,
@@ -531,15 +573,13 @@ impl World {
             return Next::Reborn;
         }
         match self.dice.below(100) {
-            0..=57 => self.command(id),
-            58..=70 if !removed => self.redefine(id),
-            71..=76 if !removed => {
-                if let Some(service) = self.services.get_mut(&id) {
-                    service.removing = true;
-                }
-                Next::Tell(Event::Remove { service: id })
-            }
-            77 | 78 if count < 5 => Next::Tell(self.define_new()),
+            0..=44 => self.command(id),
+            45..=57 => self.edit(id),
+            58..=66 if !removed => Next::Tell(self.redefine(id)),
+            67..=70 => self.reload(),
+            71..=76 if !removed => Next::Tell(self.remove(id)),
+            77 if self.related && self.dice.percent(50) => Next::Tell(self.limit()),
+            77 | 78 if count < u64::from(MOST_SERVICES) => Next::Tell(self.define_new()),
             79..=83 => Next::Leap(Duration::from_secs(30 + self.dice.below(600))),
             84..=88 => Next::Poke,
             89..=97 => self.stale(),
@@ -573,7 +613,50 @@ impl World {
         Next::Tell(Event::Command { request: RequestId(self.requests), service, verb })
     }
 
-    fn redefine(&mut self, service: ServiceId) -> Next {
+    fn remove(&mut self, id: ServiceId) -> Event {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.removing = true;
+        }
+        Event::Remove { service: id }
+    }
+
+    /// Several things at once, as a real reload does it.
+    fn reload(&mut self) -> Next {
+        let mut events = vec![Event::Reloading];
+        let there: Vec<ServiceId> =
+            self.services.iter().filter(|(_, s)| !s.removed).map(|(id, _)| *id).collect();
+        for id in there {
+            match self.dice.below(10) {
+                0 | 1 if !self.services[&id].removing => events.push(self.redefine(id)),
+                2 if !self.services[&id].removing => events.push(self.remove(id)),
+                _ => {}
+            }
+        }
+        while self.services.len() < MOST_SERVICES as usize && self.dice.percent(20) {
+            events.push(self.define_new());
+        }
+        events.push(Event::Begun);
+        Next::Reload(events)
+    }
+
+    /// Somebody changes files, one or some.
+    fn edit(&mut self, service: ServiceId) -> Next {
+        for _ in 0..self.dice.below(4) {
+            let after = self.dice.ms(3_000);
+            self.tell(after, Event::FilesChanged { service });
+        }
+        if self.dice.percent(40) {
+            let after = self.dice.ms(3_000);
+            self.tell(after, Event::ProgramChanged { service });
+        }
+        let program = self.dice.percent(30);
+        if self.dice.percent(20) {
+            return self.news(Event::ConfigChanged);
+        }
+        self.news(if program { Event::ProgramChanged { service } } else { Event::FilesChanged { service } })
+    }
+
+    fn redefine(&mut self, service: ServiceId) -> Event {
         let policy = match self.services.get(&service) {
             Some(known) if self.dice.percent(40) => {
                 let mut policy = known.policy.clone();
@@ -588,7 +671,7 @@ impl World {
                 }
                 policy
             }
-            Some(_) | None => self.dice.policy(),
+            Some(_) | None => self.policy(service),
         };
         // What asks a new question waits for the process that can answer it.
         let mut live = policy.clone();
@@ -605,11 +688,11 @@ impl World {
             2 => Change::Definition,
             _ => Change::Replace,
         };
-        Next::Tell(Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) })
+        Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
     }
 
     fn define_again(&mut self, service: ServiceId) -> Next {
-        let policy = self.dice.policy();
+        let policy = self.policy(service);
         if let Some(known) = self.services.get_mut(&service) {
             known.removing = false;
             known.policy = policy.clone();
