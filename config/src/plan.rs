@@ -67,15 +67,16 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
 /// What of `new` holds for a process that was started with `running`: the settings that only the daemon looks at. The rest
 /// waits for the next start. Equal to `new` when nothing has to wait.
 ///
-/// What a health check asks and how it is seen to be ready is the daemon's business and in force at once, but not when
-/// something else has to wait: the new question is for the new program, and the old one would fail it. Then only the health
-/// check's times and numbers are live.
+/// What a health check asks, how it is seen to be ready and what runs before and beside it is the daemon's business and in
+/// force at once, but not when something else has to wait: the new question is for the new program, and the old one would
+/// fail it. Then only the health check's times and numbers are live.
 #[must_use]
 pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
     // Every field is named, so that a new one has to be put on one side or the other.
     let ServiceSpec {
         // A process is started with these: they wait for the next one.
         exec: _,
+        oneshot: _,
         kind: _,
         working_directory: _,
         environment: _,
@@ -90,6 +91,8 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         // These are live.
         name,
         description,
+        exec_start_pre,
+        exec_reload,
         enabled,
         stop_signal,
         stop_timeout,
@@ -108,6 +111,8 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         log,
         name,
         description,
+        exec_start_pre,
+        exec_reload,
         enabled,
         stop_signal,
         stop_timeout,
@@ -128,6 +133,8 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
     };
     if settled != *new {
         settled.ready = running.ready;
+        settled.exec_start_pre = running.exec_start_pre;
+        settled.exec_reload = running.exec_reload;
         settled.health = match (running.health, settled.health) {
             (Some(running), Some(new)) => Some(HealthSpec { probe: running.probe, ..new }),
             (running, _) => running,
@@ -205,6 +212,7 @@ mod tests {
             "[service.a]\nexec = \"a\"\nlog.format = \"json\"",
             "[service.a]\nexec = \"b\"\ndescription = \"x\"",
             "[service.a]\nexec = \"a\"\ntype = \"exec\"",
+            "[service.a]\nexec = \"a\"\ntype = \"oneshot\"",
         ] {
             let plan = diff(&config(BASE), &config(change));
             assert_eq!(plan, Plan { restart: vec!["a".into()], ..Plan::default() }, "{change}");
@@ -252,6 +260,8 @@ mod tests {
             "health.tcp = \"h:1\"",
             "watch.paths = [\"src\"]",
             "ready.log = \"x\"",
+            "exec_start_pre = [[\"b\"]]",
+            "exec_reload = [[\"b\"]]",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

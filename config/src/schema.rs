@@ -20,7 +20,10 @@ pub(crate) const SERVICE: Schema = Schema {
     known: &[
         "description",
         "exec",
+        "exec_start_pre",
+        "exec_reload",
         "type",
+        "remain_after_exit",
         "working_directory",
         "environment",
         "environment_files",
@@ -50,16 +53,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "crash",
         "instances",
     ],
-    planned: &[
-        "exec_start_pre",
-        "exec_start_post",
-        "exec_stop",
-        "exec_stop_post",
-        "exec_reload",
-        "sandbox",
-        "remain_after_exit",
-        "on_keeper_death",
-    ],
+    planned: &["exec_start_post", "exec_stop", "exec_stop_post", "sandbox", "on_keeper_death"],
 };
 
 pub(crate) const RESTART: Schema = Schema {

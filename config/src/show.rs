@@ -11,9 +11,9 @@ use crate::load::Loaded;
 use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
-    CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget,
-    OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec,
-    ServiceType, WatchAction, WatchSpec,
+    CommandSpec, CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec,
+    LogTarget, OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen,
+    ServiceSpec, ServiceType, WatchAction, WatchSpec,
 };
 use crate::write;
 
@@ -168,6 +168,9 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         name,
         description,
         exec,
+        exec_start_pre,
+        exec_reload,
+        oneshot,
         kind,
         working_directory,
         environment,
@@ -194,13 +197,23 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     let path = vec!["service".to_owned(), name.clone()];
     let mut entries: Vec<(&str, Value)> = Vec::new();
     entries.extend(description.as_ref().map(|text| ("description", text.clone().into())));
-    entries.push(("exec", exec.clone().into()));
+    match oneshot {
+        Some(oneshot) => entries.push(("exec", commands(&oneshot.exec))),
+        None => entries.push(("exec", exec.clone().into())),
+    }
+    for (key, list) in [("exec_start_pre", exec_start_pre), ("exec_reload", exec_reload)] {
+        if !list.is_empty() {
+            entries.push((key, commands(list)));
+        }
+    }
     let kind = match kind {
         ServiceType::Simple => "simple",
         ServiceType::Exec => "exec",
         ServiceType::Notify => "notify",
+        ServiceType::Oneshot => "oneshot",
     };
     entries.push(("type", kind.into()));
+    entries.extend(oneshot.as_ref().map(|oneshot| ("remain_after_exit", oneshot.remain_after_exit.into())));
     entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
     let files = environment_files
         .iter()
@@ -254,6 +267,17 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     blocks.extend(resources);
     blocks.push(crash);
     blocks
+}
+
+fn commands(list: &[CommandSpec]) -> Value {
+    let one = |command: &CommandSpec| {
+        let mut words = command.argv.clone();
+        if let (true, Some(program)) = (command.ignore_failure, words.first_mut()) {
+            program.insert(0, '-');
+        }
+        Value::from(words)
+    };
+    list.iter().map(one).collect()
 }
 
 fn exits(list: &[ExitMatch]) -> Value {

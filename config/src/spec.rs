@@ -45,8 +45,15 @@ pub struct ServiceSpec {
     pub name: String,
     /// For people.
     pub description: Option<String>,
-    /// Program and arguments; never empty. The program is looked up by `crate::program::find`.
+    /// Program and arguments; never empty. The program is looked up by `crate::program::find`. Of a oneshot with several
+    /// commands, the first.
     pub exec: Vec<String>,
+    /// `exec_start_pre`: these run before `exec`, one after the other.
+    pub exec_start_pre: Vec<CommandSpec>,
+    /// `exec_reload`: what `mcpctl reload` runs beside the process, one after the other.
+    pub exec_reload: Vec<CommandSpec>,
+    /// `type = "oneshot"`: what `exec` is then.
+    pub oneshot: Option<OneshotSpec>,
     /// When the service counts as started.
     pub kind: ServiceType,
     /// Where the program runs; the daemon's own directory when absent.
@@ -69,7 +76,7 @@ pub struct ServiceSpec {
     pub stop_signal: Signal,
     /// How long a stop may take before the whole tree gets SIGKILL.
     pub stop_timeout: Duration,
-    /// How long a start may take before it is a failure.
+    /// How long a start may take before it is a failure; of a start of several commands, each of them.
     pub start_timeout: Duration,
     /// Which ends are not failures. This is the whole list; default `[0]`.
     pub success_exit_status: Vec<ExitMatch>,
@@ -123,6 +130,26 @@ pub enum ServiceType {
     Exec,
     /// Started once it says `READY=1` (systemd's `Type=notify`). [`ServiceSpec::ready`] is [`ReadySpec::Notify`].
     Notify,
+    /// Started once its commands have ended well (systemd's `Type=oneshot`). [`ServiceSpec::oneshot`] has them.
+    Oneshot,
+}
+
+/// One command of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandSpec {
+    /// Program and arguments; never empty.
+    pub argv: Vec<String>,
+    /// Written with a leading `-` before the program: its failure is ignored.
+    pub ignore_failure: bool,
+}
+
+/// What `type = "oneshot"` runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneshotSpec {
+    /// The commands of `exec`, one after the other; at least one.
+    pub exec: Vec<CommandSpec>,
+    /// It counts as up once they have ended well, until it is stopped.
+    pub remain_after_exit: bool,
 }
 
 /// One entry of `environment_files`.

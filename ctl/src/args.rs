@@ -101,6 +101,13 @@ Examples:
   mcpctl restart web db --timeout 1m
   mcpctl restart 'worker@*'")]
     Restart(Names),
+    /// Let services read their configuration again, by their exec_reload
+    #[command(after_help = "\
+The process stays. A service without exec_reload is refused: see mcpctl signal. mcpd's own: mcpctl daemon reload.
+
+Examples:
+  mcpctl reload web")]
+    Reload(Names),
     /// Forget restarts and failures, so that a parked service may start again
     #[command(after_help = "Examples:\n  mcpctl reset web")]
     Reset(Names),
@@ -167,7 +174,7 @@ Examples:
     },
 }
 
-/// `start`, `stop`, `restart`, `reset`
+/// `start`, `stop`, `restart`, `reload`, `reset`
 #[derive(Debug, Args)]
 pub(crate) struct Names {
     /// Services, * ? [] {} make a pattern; none is touched when one does not exist

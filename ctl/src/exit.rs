@@ -68,6 +68,8 @@ impl Exit {
                 | Kind::NoSuchCrash
                 | Kind::DamagedCrash
                 | Kind::StartFailed
+                | Kind::NoReload
+                | Kind::ReloadFailed
                 | Kind::Superseded
                 | Kind::PlanChanged
                 | Kind::DaemonBusy

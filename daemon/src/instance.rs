@@ -3,9 +3,11 @@
 //! The lock is the kernel's, on an open file, so it goes with the process however that ends; the file's text only says
 //! who holds it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+
+use crate::sys;
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
@@ -42,8 +44,7 @@ pub enum LockError {
 /// [`LockError`]
 pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_path_buf(), source };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+    let mut file = sys::open_lock(path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -71,11 +71,12 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// [`RunError`]
 pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
-    make_dir(&daemon.state_dir, "daemon.state_dir")?;
+    let state_dir = &daemon.state_dir;
+    sys::make_private_dir(state_dir).map_err(not_made(state_dir, "daemon.state_dir"))?;
     if cfg!(unix)
         && let Some(parent) = daemon.control_socket.parent()
     {
-        make_dir(parent, "daemon.control_socket")?;
+        sys::make_runtime_dir(parent).map_err(not_made(parent, "daemon.control_socket"))?;
     }
     // Without it services run all the same, and the log path says what is wrong.
     let _ = sys::make_private_dir(&daemon.log_dir);
@@ -254,10 +255,7 @@ fn known(records: &[RunRecord], inherited: Vec<(String, sys::Cgroup)>) -> sys::K
     sys::KnownLives { lives, runs: runs.collect(), cgroups }
 }
 
-fn make_dir(path: &Path, key: &'static str) -> Result<(), RunError> {
-    sys::make_private_dir(path).map_err(|source| RunError::Directory {
-        path: path.to_path_buf(),
-        key,
-        source,
-    })
+fn not_made(path: &Path, key: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    let path = path.to_path_buf();
+    move |source| RunError::Directory { path, key, source }
 }

@@ -25,8 +25,12 @@ pub struct Job {
     pub spec: Arc<ServiceSpec>,
     /// `MCPD_RUN_ID` in the process's environment.
     pub run_id: String,
+    /// One of the service's other commands instead of `exec`.
+    pub command: Option<Vec<String>>,
     /// A health probe's program instead of the service's own.
     pub probe: Option<Vec<String>>,
+    /// Variables for it on top of the service's.
+    pub variables: Vec<(String, String)>,
 }
 
 /// The variables of a process whose names look secret, with their values: what must not reach a report.
@@ -194,7 +198,11 @@ fn run(
         let socket = socket.map_err(|why| NotStarted { why: why.clone(), permanent: false })?;
         notifying(&mut env, spec, socket);
     }
-    let argv = job.probe.as_ref().unwrap_or(&spec.exec);
+    for (name, value) in &job.variables {
+        env.retain(|(known, _)| *known != **name);
+        env.push((name.into(), value.into()));
+    }
+    let argv = job.probe.as_ref().or(job.command.as_ref()).unwrap_or(&spec.exec);
     let Some(first) = argv.first() else {
         return Err(NotStarted { why: "exec is empty".into(), permanent: true });
     };
@@ -275,7 +283,7 @@ mod tests {
         let text = "[daemon]\nstate_dir = \"/s\"\n[service.a]\nexec = [\"a\"]\n";
         let loaded = mcpd_config::load_text(Path::new("/a.toml"), text, &mcpd_config::Environment::default());
         let spec = Arc::new(loaded.unwrap().config.services["a"].clone());
-        Job { key, spec, run_id: String::new(), probe: None }
+        Job { key, spec, run_id: String::new(), command: None, probe: None, variables: Vec::new() }
     }
 
     #[test]

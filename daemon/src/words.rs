@@ -60,6 +60,7 @@ pub fn verb(verb: Verb) -> String {
         Verb::Stop => "stop".into(),
         Verb::Restart => "restart".into(),
         Verb::Reset => "reset".into(),
+        Verb::Reload => "reload".into(),
         Verb::Signal(number, _) => format!("signal {}", signal(number)),
     }
 }
@@ -185,6 +186,7 @@ pub fn down_reason(reason: DownReason, name: impl Fn(ServiceId) -> String) -> St
         }
         DownReason::Failed(kind) => format!("{}, and restart.when does not restart it then", failure(kind)),
         DownReason::Reset => "reset after it was parked".into(),
+        DownReason::Completed => "done: all its commands have ended well".into(),
     }
 }
 
@@ -223,6 +225,7 @@ pub fn decision(decision: &Decision) -> (&'static str, String) {
         What::Park(reason) => ("park", format!("parked: {}", park_reason(reason, None))),
         What::StayDown => ("stay_down", "restart.when does not restart after such an end".into()),
         What::AsAsked => ("stopping", "a stop or restart was on its way".into()),
+        What::GoOn => ("go_on", "the start goes on".into()),
     }
 }
 

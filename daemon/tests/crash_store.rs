@@ -43,6 +43,7 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         health: Vec::new(),
         ready: Vec::new(),
         status_text: None,
+        phase: None,
         resources: Resources::default(),
         left_behind: Vec::new(),
         killed: Vec::new(),

@@ -125,6 +125,9 @@ pub struct CrashReport {
     /// The last answers to whether it is ready, oldest first.
     #[serde(default)]
     pub ready: Vec<HealthVerdict>,
+    /// Which of the service's commands it was when it was not `exec`: `exec_start_pre`. `command` is that command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
     /// What it last said of itself with `STATUS=`; null when it said nothing.
     #[serde(default)]
     pub status_text: Option<String>,

@@ -40,6 +40,10 @@ pub enum Kind {
     StartFailed,
     /// The service is not running and the verb needs it to.
     NotRunning,
+    /// The service has no `exec_reload`.
+    NoReload,
+    /// A command of `exec_reload` has failed; the service runs on.
+    ReloadFailed,
     /// Another command took over: a stop during a start, say.
     Superseded,
     /// The plan that was to be carried out is not what a reload would do any more; nothing was changed.
@@ -80,6 +84,8 @@ impl ErrorObject {
             | Kind::DamagedCrash
             | Kind::StartFailed
             | Kind::NotRunning
+            | Kind::NoReload
+            | Kind::ReloadFailed
             | Kind::Superseded
             | Kind::PlanChanged
             | Kind::ConfigInvalid

@@ -9,7 +9,7 @@
 //! | `daemon.shutdown` | none | `{}`, once every service is down |
 //! | `service.list` | [`ListParams`] | [`crate::status::StatusDocument`] |
 //! | `service.status` | [`NameParams`] | [`crate::status::ServiceStatus`], with `log_tail` |
-//! | `service.start` `service.stop` `service.restart` `service.reset` | [`NamesParams`] | [`Outcomes`]: one per service, when all are done; with `each` after `service.outcome` notifications ([`EachOutcome`]) |
+//! | `service.start` `service.stop` `service.restart` `service.reset` `service.reload` | [`NamesParams`] | [`Outcomes`]: one per service, when all are done; with `each` after `service.outcome` notifications ([`EachOutcome`]) |
 //! | `service.signal` | [`SignalParams`] | [`Outcomes`] |
 //! | `crash.list` | [`CrashListParams`] | [`crate::crash::CrashList`] |
 //! | `crash.get` | [`IdParams`] | [`crate::crash::CrashReport`] |

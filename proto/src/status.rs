@@ -177,7 +177,7 @@ pub struct ServiceStatus {
     pub health_detail: Option<String>,
     /// The main process; null when there is none.
     pub pid: Option<u32>,
-    /// Counts the starts of this service.
+    /// Counts the processes that were started for this service: one for each command of a start.
     pub generation: u64,
     /// How long the main process has been running; null when there is none.
     pub uptime_seconds: Option<f64>,

@@ -307,3 +307,40 @@ fn the_socket_goes_with_the_daemon() {
     assert!(daemon.stop().success());
     assert!(!notify_socket(&sandbox).exists());
 }
+
+/// A service of another user reaches the socket, through the directory that mcpd makes for it, and only the socket.
+#[test]
+fn a_service_of_another_user_is_heard() {
+    use std::os::unix::fs::PermissionsExt;
+    if !rustix::process::geteuid().is_root() {
+        let line =
+            "SKIPPED: a_service_of_another_user_is_heard: only root can start services as another user\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        return;
+    }
+    let sandbox = Sandbox::new("");
+    let text = std::fs::read_to_string(sandbox.config()).unwrap();
+    let socket = sandbox.path("run/c.sock");
+    let text = text.replace(&sandbox.socket().display().to_string(), &socket.display().to_string());
+    // The programs under test may lie where nobody else may look.
+    let fixture = sandbox.path("fixture");
+    std::fs::copy(mcpd_tests::binaries::fixture(), &fixture).unwrap();
+    std::fs::set_permissions(sandbox.dir(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let service = format!(
+        "[service.a]\nexec = [\"{}\", \"notify\", \"say=READY=1\"]\ntype = \"notify\"\nuser = \"nobody\"\nrestart.when = \"never\"\n",
+        fixture.display()
+    );
+    std::fs::write(sandbox.config(), format!("{text}{service}")).unwrap();
+    let mut mcpd = Daemon::command(&sandbox).spawn().unwrap();
+    mcpd_tests::wait::wait_for("an answer", || {
+        let mut ctl = sandbox.command(&mcpd_tests::binaries::mcpctl());
+        ctl.env("MCPD_SOCKET", &socket).args(["status", "a", "--json"]);
+        ctl.stdout(std::process::Stdio::piped());
+        let out = ctl.output().unwrap().stdout;
+        serde_json::from_slice::<serde_json::Value>(&out).is_ok_and(|now| now["state"] == "up")
+    });
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(sandbox.path("run")) & 0o007, mode(socket.clone()) & 0o007), (0o001, 0));
+    mcpd_tests::processes::signal(mcpd.id(), rustix::process::Signal::TERM);
+    assert!(mcpd.wait().unwrap().success());
+}

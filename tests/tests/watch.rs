@@ -158,6 +158,7 @@ fn a_service_that_writes_into_what_it_watches_is_suspended() {
         r#"
         [service.a]
         exec = ["@fixture", "record", "@dir/src/starts", "run"]
+        enabled = false
         [service.a.watch]
         paths = ["src"]
         debounce = "50ms"
@@ -165,6 +166,9 @@ fn a_service_that_writes_into_what_it_watches_is_suspended() {
     );
     fs::create_dir(sandbox.path("src")).unwrap();
     let daemon = sandbox.start();
+    // What is written before the first look at the directory is no change.
+    daemon.wait_event("it is watched", |event| event.event == "watching");
+    daemon.call("service.start", json!({ "names": ["a"] }));
     let suspended = daemon.wait_status("a", "its watch is suspended", |status| {
         status.watch.as_ref().is_some_and(|watch| watch.state == "suspended")
     });
@@ -190,6 +194,7 @@ fn a_service_that_writes_into_what_it_watches_is_suspended() {
         r#"
         [service.a]
         exec = ["@fixture", "record", "@dir/src/starts", "run"]
+        enabled = false
         [service.a.watch]
         paths = ["src"]
         ignore = ["starts"]

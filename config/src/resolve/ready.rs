@@ -15,6 +15,16 @@ const WAYS: [&str; 5] = ["http", "tcp", "exec", "log", "notify"];
 pub(crate) fn resolve(cx: &mut Context<'_>, service: &Section<'_>, kind: ServiceType) -> Option<ReadySpec> {
     let ready = service.section(cx, "ready", &schema::READY);
     let notifies = kind == ServiceType::Notify;
+    if kind == ServiceType::Oneshot {
+        for key in ["ready", "health", "watchdog", "exec_reload"] {
+            service.refuse(
+                cx,
+                key,
+                "does not go with `type = \"oneshot\"`, which runs nothing once it is up",
+            );
+        }
+        return None;
+    }
     let Some(span) = ready.span else { return notifies.then_some(ReadySpec::Notify) };
     let way = health::one_of(cx, &ready, &WAYS, "one thing says that a service is ready");
     let Some(way) = way else {

@@ -219,7 +219,7 @@ pub(crate) fn path_text(scalar: &Scalar<'_>) -> Result<String, Problem> {
     tilde(&text).map_or(Ok(text), Err)
 }
 
-fn tilde(text: &str) -> Option<Problem> {
+pub(crate) fn tilde(text: &str) -> Option<Problem> {
     let rest = text.strip_prefix("~/")?;
     let problem = Problem::new("`~` is not replaced: no shell is run");
     Some(problem.help(format!("write \"${{HOME}}/{rest}\"")))

@@ -9,7 +9,7 @@ use crate::resolve::relations;
 use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar};
 use crate::resolve::section::{Section, below, path_text};
-use crate::resolve::{health, ready, watch};
+use crate::resolve::{commands, health, ready, watch};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -21,6 +21,8 @@ const NAME_LENGTH: usize = 128;
 const SMALLEST_LOG: u64 = 4096;
 /// Lines of each stream that are held in memory for a report.
 const MOST_TAIL_LINES: u32 = 10_000;
+/// systemd's `TimeoutStartSec=` has no limit for a oneshot: a migration takes as long as it takes. The longest duration.
+const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// Why a service cannot be called so.
@@ -52,19 +54,28 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
     let working_directory = service.path(cx, "working_directory");
     let watch = watch::resolve(cx, &service, working_directory.as_deref());
     let Identity { user, group, supplementary_groups, umask } = resources::identity(cx, &service);
-    let kinds =
-        [("simple", ServiceType::Simple), ("exec", ServiceType::Exec), ("notify", ServiceType::Notify)];
+    let kinds = [
+        ("simple", ServiceType::Simple),
+        ("exec", ServiceType::Exec),
+        ("notify", ServiceType::Notify),
+        ("oneshot", ServiceType::Oneshot),
+    ];
     let kind = service.read(cx, "type", ServiceType::Simple, |scalar| {
-        let kind = scalar.choice(&kinds, &["oneshot"])?;
+        let kind = scalar.choice(&kinds, &[])?;
         if kind == ServiceType::Notify {
             ready::can_notify("\"notify\"")?
         }
         Ok(kind)
     });
+    let (exec, oneshot) = commands::exec(cx, &service, kind);
+    let start_timeout = if kind == ServiceType::Oneshot { NO_LIMIT } else { seconds(90) };
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
-        exec: exec(cx, &service),
+        exec,
+        exec_start_pre: commands::list(cx, &service, "exec_start_pre"),
+        exec_reload: commands::list(cx, &service, "exec_reload"),
+        oneshot,
         kind,
         working_directory,
         environment: environment(cx, &service),
@@ -76,12 +87,12 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
         stop_signal: service.read(cx, "stop_signal", Signal::TERM, Scalar::signal),
         stop_timeout: service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO),
-        start_timeout: service.duration(cx, "start_timeout", seconds(90), instant),
+        start_timeout: service.duration(cx, "start_timeout", start_timeout, instant),
         success_exit_status: service
             .list(cx, "success_exit_status", Scalar::exit_match)
             .unwrap_or_else(|| vec![ExitMatch::Code(0)]),
         relations: relations::read(cx, &service, &entry.key),
-        restart: restart(cx, &service),
+        restart: restart(cx, &service, kind),
         watchdog: service.optional(cx, "watchdog", |scalar| {
             ready::can_notify("`watchdog`")?;
             scalar.duration(instant)
@@ -93,15 +104,6 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         resources: resources::resources(cx, &service),
         crash: crash(cx, &service),
     })
-}
-
-fn exec(cx: &mut Context<'_>, service: &Section<'_>) -> Vec<String> {
-    if let (None, Some(span)) = (service.entry("exec"), service.span) {
-        let message = format!("[{}] has no `exec`", service.name());
-        let help = Some("say what to run: exec = [\"/path/to/program\", \"argument\"]".to_owned());
-        cx.error(Finding { span, key: &service.key("exec"), message, help });
-    }
-    service.command(cx, "exec")
 }
 
 fn environment(cx: &mut Context<'_>, service: &Section<'_>) -> BTreeMap<String, String> {
@@ -141,9 +143,9 @@ fn environment_files(cx: &mut Context<'_>, service: &Section<'_>) -> Vec<Environ
     service.list(cx, "environment_files", file).unwrap_or_default()
 }
 
-fn restart(cx: &mut Context<'_>, service: &Section<'_>) -> RestartSpec {
+fn restart(cx: &mut Context<'_>, service: &Section<'_>, kind: ServiceType) -> RestartSpec {
     let restart = service.section(cx, "restart", &schema::RESTART);
-    let when = [
+    let words = [
         ("always", RestartWhen::Always),
         ("on-success", RestartWhen::OnSuccess),
         ("on-failure", RestartWhen::OnFailure),
@@ -151,6 +153,17 @@ fn restart(cx: &mut Context<'_>, service: &Section<'_>) -> RestartSpec {
         ("on-watchdog", RestartWhen::OnWatchdog),
         ("never", RestartWhen::Never),
     ];
+    let oneshot = kind == ServiceType::Oneshot;
+    // As systemd: what is run once is not run again by itself, unless that is asked for; after success never.
+    let default = if oneshot { RestartWhen::Never } else { RestartWhen::OnFailure };
+    let when = |scalar: &Scalar<'_>| {
+        let when = scalar.choice(&words, &[])?;
+        if oneshot && matches!(when, RestartWhen::Always | RestartWhen::OnSuccess) {
+            return Err(Problem::new("a oneshot is not restarted after it has ended well")
+                .help("expected one of \"on-failure\", \"on-abnormal\", \"on-watchdog\", \"never\""));
+        }
+        Ok(when)
+    };
     let on_limit = [("park", OnLimit::Park), ("retry", OnLimit::Retry)];
     let seconds = Duration::from_secs;
 
@@ -165,7 +178,7 @@ fn restart(cx: &mut Context<'_>, service: &Section<'_>) -> RestartSpec {
         cx.error(Finding { span: entry.node.span, key: &restart.key("max_delay"), message, help });
     }
     let spec = RestartSpec {
-        when: restart.read(cx, "when", RestartWhen::OnFailure, |scalar| scalar.choice(&when, &[])),
+        when: restart.read(cx, "when", default, when),
         delay,
         multiplier: restart.read(cx, "multiplier", 1.5, |scalar| scalar.float(1.0, f64::INFINITY)),
         max_delay,

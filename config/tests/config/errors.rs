@@ -35,6 +35,7 @@ fn one_mistake_in_a_service() {
         ("working_directory = '~/x'", "3:21: `~` is not replaced: no shell is run (write \"${HOME}/x\")"),
         ("restart = 1", "3:11: expected a table, found an integer (write [service.x.restart])"),
         // Words.
+        ("type = 'oneshto'", "3:8: unknown value \"oneshto\" (did you mean \"oneshot\"?)"),
         ("type = 'smiple'", "3:8: unknown value \"smiple\" (did you mean \"simple\"?)"),
         (
             "restart.when = 'sometimes'",
@@ -90,6 +91,25 @@ fn one_mistake_in_a_service() {
         (
             "health = {}",
             "3:1: [service.x.health] does not say what to ask (give one of `http`, `tcp` and `exec`)",
+        ),
+        (
+            "exec_start_pre = 'a'",
+            "3:18: expected a list of commands, found a string (write exec_start_pre = [[",
+        ),
+        ("exec_start_pre = ['a', 'b']", "3:18: `exec_start_pre` is a list of commands, each a list itself ("),
+        ("exec_start_pre = [['a', 1]]", "3:25: expected a string, found an integer (write \"1\")"),
+        ("exec_start_pre = [[]]", "3:19: a command needs a program ("),
+        ("exec_start_pre = [['-']]", "3:19: the name of the program is empty"),
+        ("exec_start_pre = [['~/x']]", "3:19: `~` is not replaced: no shell is run ("),
+        ("remain_after_exit = true", "3:1: `remain_after_exit` goes with `type = \"oneshot\"`"),
+        (
+            "type = 'oneshot'\nready.log = 'x'",
+            "4:1: `ready` does not go with `type = \"oneshot\"`, which runs nothing once it is up",
+        ),
+        ("type = 'oneshot'\nhealth.tcp = 'h:1'", "4:1: `health` does not go with `type = \"oneshot\"`,"),
+        (
+            "type = 'oneshot'\nrestart.when = 'always'",
+            "4:16: a oneshot is not restarted after it has ended well (expected one of \"on-failure\",",
         ),
         ("health.exec = []", "3:15: a command needs a program ("),
         (
@@ -220,22 +240,28 @@ fn notification_is_refused_where_there_is_none() {
 }
 
 #[test]
+fn several_commands_are_for_oneshots() {
+    let found = errors("[service.x]\nexec = [['a'], ['b']]\n", &[]);
+    let expected = "t.toml:2:8: several commands go with `type = \"oneshot\"` (what runs before it goes into `exec_start_pre`)";
+    assert_eq!(found, [expected]);
+    let found = errors("[service.x]\ntype = 'oneshot'\nexec = [['a'], []]\n", &[]);
+    assert!(found.len() == 1 && found[0].starts_with("t.toml:3:16: a command needs a program"), "{found:?}");
+}
+
+#[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
-    let keys = "exec_start_pre exec_start_post exec_stop exec_stop_post exec_reload \
+    let keys = "exec_start_post exec_stop exec_stop_post \
         resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
         resources.cpu_quota resources.cpu_weight resources.io_weight sandbox \
-        remain_after_exit on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
+        on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);
         assert!(found.contains(" is not supported yet by this version"), "{key}: {found}");
         assert!(!found.contains("unknown"), "{key}: {found}");
     }
-    for line in [
-        "type = 'oneshot'",
-        "log.target = 'journal'",
-        "log.target = 'both'",
-        "watch = { paths = ['a'], action = 'reload' }",
-    ] {
+    for line in
+        ["log.target = 'journal'", "log.target = 'both'", "watch = { paths = ['a'], action = 'reload' }"]
+    {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");
     }
     for key in ["access", "on_stop", "on_keeper_death"] {

@@ -53,7 +53,7 @@ fn the_example_for_linux_sets_every_key_of_it() {
 fn the_annotated_example_sets_every_key() {
     let loaded = example("many.toml", &[]);
     let set = |key: &str| {
-        ["web", "database", "worker"].iter().any(|service| {
+        ["web", "database", "worker", "migrate"].iter().any(|service| {
             let path = format!("service.{service}.{key}");
             let below = format!("{path}.");
             loaded.origins.iter().any(|(found, origin)| {
@@ -62,7 +62,7 @@ fn the_annotated_example_sets_every_key() {
         })
     };
     // The tables' keys as design.md lists them; a new one has to come into the example as well.
-    for key in "description exec type working_directory environment environment_files enabled stop_signal stop_timeout \
+    for key in "description exec exec_start_pre exec_reload remain_after_exit type working_directory environment environment_files enabled stop_signal stop_timeout \
         start_timeout success_exit_status requires binds_to wants part_of after before conflicts restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
         restart.reset_after restart.max_restarts restart.on_limit restart.prevent_exit_status health.http health.tcp health.exec \
         health.expect_status health.expect_json health.expect_body health.headers health.interval health.timeout health.retries \

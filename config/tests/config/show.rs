@@ -51,11 +51,17 @@ before = ['c']
 enabled = false
 conflicts = ['a.b']
 health.tcp = "[::1]:1"
+[service.j]
+type = "oneshot"
+remain_after_exit = true
+exec = [["-a", "b"], "c d"]
+exec_start_pre = [["-e"], "f g"]
 [service.e]
 exec = "c"
 ready = { http = "http://h/", expect_status = [204], headers = { X = "y" }, timeout = 2 }
 [service.f]
 exec = "c"
+exec_reload = [["-k", "-HUP", "$$MAINPID"]]
 ready.log = 'up on [0-9]+ \w'
 [service.g]
 exec = "c"

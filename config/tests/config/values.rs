@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::common::{absolute, errors, load, one, service};
 use mcpd_config::spec::{
-    CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit,
-    Probe, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, Signal,
+    CommandSpec, CrashSpec, EnvironmentFile, ExitMatch, HealthAction, HttpProbe, LogFormat, LogSpec,
+    LogTarget, OnLimit, OneshotSpec, Probe, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen,
+    ServiceSpec, ServiceType, Signal,
 };
 
 #[test]
@@ -14,6 +15,9 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         name: "x".to_owned(),
         description: None,
         exec: vec!["x".to_owned()],
+        exec_start_pre: vec![],
+        exec_reload: vec![],
+        oneshot: None,
         kind: ServiceType::Simple,
         working_directory: None,
         environment: [].into(),
@@ -166,6 +170,30 @@ fn what_says_that_it_is_ready() {
     // On bytes: what is no UTF-8 can be looked for.
     let log = service(r"ready.log = '(?-u)\xff up$$'", &[]).ready;
     assert_eq!(log, Some(ReadySpec::Log { pattern: r"(?-u)\xff up$".into() }));
+}
+
+#[test]
+fn several_commands() {
+    let command = |ignore_failure, words: &[&str]| CommandSpec {
+        argv: words.iter().map(|word| (*word).to_owned()).collect(),
+        ignore_failure,
+    };
+    let spec = service("exec_start_pre = [['-/bin/a', '${V}'], \"b 'c d'\"]", &[("V", "x y")]);
+    assert_eq!(spec.exec_start_pre, [command(true, &["/bin/a", "x y"]), command(false, &["b", "c d"])]);
+
+    let load =
+        |text: &str| load(text, &[]).unwrap_or_else(|failed| panic!("{failed}")).config.services["y"].clone();
+    let one = load("[service.y]\ntype = 'oneshot'\nexec = ['-a', 'b']");
+    let oneshot = OneshotSpec { exec: vec![command(true, &["a", "b"])], remain_after_exit: false };
+    assert_eq!((&one.exec, &one.oneshot), (&vec!["a".to_owned(), "b".to_owned()], &Some(oneshot)));
+    assert_eq!(one.restart.when, RestartWhen::Never);
+    assert!(one.start_timeout > Duration::from_secs(99 * 365 * 24 * 3600), "no limit");
+    let some = load(
+        "[service.y]\ntype = 'oneshot'\nremain_after_exit = true\nexec = [['a'], 'b c', ['-d']]\nrestart.when = 'on-failure'\nstart_timeout = 5",
+    );
+    let exec = vec![command(false, &["a"]), command(false, &["b", "c"]), command(true, &["d"])];
+    assert_eq!(some.oneshot, Some(OneshotSpec { exec, remain_after_exit: true }));
+    assert_eq!((some.restart.when, some.start_timeout), (RestartWhen::OnFailure, Duration::from_secs(5)));
 }
 
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! `start`, `stop`, `restart`, `reset`: orders that the daemon answers once they are settled.
+//! `start`, `stop`, `restart`, `reload`, `reset`: orders that the daemon answers once they are settled.
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub(crate) const START: Order = Order { method: "service.start", doing: "startin
 pub(crate) const STOP: Order = Order { method: "service.stop", doing: "stopping", done: "stopped" };
 /// `restart`
 pub(crate) const RESTART: Order = Order { method: "service.restart", doing: "restarting", done: "restarted" };
+/// `reload`
+pub(crate) const RELOAD: Order = Order { method: "service.reload", doing: "reloading", done: "reloaded" };
 /// `reset`
 pub(crate) const RESET: Order = Order { method: "service.reset", doing: "resetting", done: "reset" };
 

@@ -70,6 +70,7 @@ pub(crate) fn run(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Start(names) => act::run(act::START, names, context),
         Verb::Stop(names) => act::run(act::STOP, names, context),
         Verb::Restart(names) => act::run(act::RESTART, names, context),
+        Verb::Reload(names) => act::run(act::RELOAD, names, context),
         Verb::Reset(names) => act::run(act::RESET, names, context),
         Verb::Signal { words, signal, all } => signal::run(words, signal, all, context),
         Verb::Crashes(crashes) => crashes::run(crashes, context),

@@ -16,6 +16,17 @@ pub enum Whom {
     Group,
 }
 
+/// Which of a service's commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// One of `exec_start_pre`.
+    StartPre(usize),
+    /// `exec`: the only command, or one of a oneshot's.
+    Exec(usize),
+    /// One of `exec_reload`, beside `exec`.
+    Reload(usize),
+}
+
 /// What a probe is to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probing {
@@ -28,12 +39,16 @@ pub enum Probing {
 /// What the shell is to do, without waiting for it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Start the service's process; its output is drained from the first byte.
+    /// Start one of the service's commands; its output is drained from the first byte.
     Spawn {
         /// Which one.
         service: ServiceId,
         /// The number of this start.
         generation: u64,
+        /// Which command of it.
+        command: Command,
+        /// It is the first one of a start: a definition that waited for the next start is in force.
+        first: bool,
     },
     /// Send a signal to a process that has not ended as far as the core knows.
     Signal {
@@ -70,6 +85,28 @@ pub enum Action {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+    },
+    /// Run a command beside the process, which is up.
+    Run {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which command beside this start.
+        number: u64,
+        /// What.
+        command: Command,
+        /// How long it may take; the runner sees to it.
+        timeout: Duration,
+    },
+    /// Nobody waits for a command beside the process any more: end it.
+    EndRun {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which command beside this start.
+        number: u64,
     },
     /// Ask it whether it is ready, or well.
     Probe {
@@ -125,6 +162,8 @@ pub struct Crash {
     pub ended: Mono,
     /// What follows.
     pub decision: Decision,
+    /// Which command ended so.
+    pub command: Command,
 }
 
 /// What became of a command.
@@ -161,6 +200,10 @@ pub enum Outcome {
     Removed,
     /// There is no process to do it to.
     NotRunning,
+    /// It has no `exec_reload`.
+    NoReload,
+    /// A command of `exec_reload` has failed.
+    ReloadFailed,
     /// The daemon is on its way down.
     ShuttingDown,
     /// No such service (any more).
@@ -282,6 +325,8 @@ pub enum NoteKind {
     Reloaded,
     /// It has not said so within `start_timeout`: it counts as done.
     ReloadSlow,
+    /// A command of `exec_reload` has failed. The process runs on.
+    ReloadFailed,
     /// A stable run started the counters again.
     CountersReset,
     /// The spawn has not been answered in time.
@@ -349,6 +394,8 @@ pub enum UpBy {
     Health,
     /// Nothing but that the start period is over.
     StartPeriod,
+    /// All its commands have ended well, and it remains.
+    Completion,
 }
 
 /// Why a running service is asked to end.
@@ -431,6 +478,8 @@ pub enum DownReason {
     Finished(Exit),
     /// It failed, and the policy does not restart it then.
     Failed(Failure),
+    /// All its commands have ended well: it is a oneshot and does not remain.
+    Completed,
     /// A person reset it after it was parked.
     Reset,
 }

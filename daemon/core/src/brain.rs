@@ -10,7 +10,7 @@ use crate::health::Health;
 use crate::index::Index;
 use crate::order::{Agenda, Face};
 use crate::policy::Relations;
-use crate::service::{Actual, Cx, Service, Standing, Want};
+use crate::service::{Actual, Child, Cx, Service, Standing, Want};
 use crate::time::{Chance, Mono};
 use crate::view::{Awaited, Effect, HealthView, NextView, StateView, View};
 
@@ -126,6 +126,9 @@ impl Core {
             }
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
+            }
+            Event::RunEnded { service, generation, number, ok } => {
+                self.with_run(now, service, generation, out, |s, cx| s.run_ended(cx, number, ok));
             }
             Event::Ready { service, generation } => {
                 self.with_run(now, service, generation, out, Service::said_ready);
@@ -419,16 +422,17 @@ fn view(service: &Service) -> View {
         restarts: service.attempt,
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
+        command: service.command,
         health: health_view(service, health),
         watch: service.watch_view(),
         stale: service.stale(),
-        reloading: child.is_some_and(|child| child.reloading.is_some()),
+        reloading: child.is_some_and(Child::is_reloading),
         next: service.next(),
     }
 }
 
 fn state_view(service: &Service) -> StateView {
-    if let (Actual::Starting(_) | Actual::Up(_), Some(leave)) = (&service.actual, service.leave) {
+    if let Some(leave) = service.leave.filter(|_| service.is_about_to_leave()) {
         return StateView::Leaving { cause: leave.cause, first: leave.first };
     }
     match &service.actual {
@@ -437,6 +441,7 @@ fn state_view(service: &Service) -> StateView {
         Actual::Spawning(_) => StateView::Spawning,
         Actual::Starting(child) => StateView::Starting(child.awaits()),
         Actual::Up(_) => StateView::Up,
+        Actual::Exited => StateView::Exited,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
         Actual::Ending(ending) if ending.is_inherited() => StateView::Stopping(StopCause::EarlierLife),
         Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
@@ -448,7 +453,7 @@ fn state_view(service: &Service) -> StateView {
 fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
     let Some(policy) = &service.policy.health else { return HealthView::None };
     let Some(health) = health else {
-        let awaited = service.child().is_some_and(|child| child.readiness.is_some());
+        let awaited = service.child().is_some_and(Child::is_unarmed);
         return if awaited { HealthView::Starting } else { HealthView::None };
     };
     match health.failures() {
@@ -467,9 +472,10 @@ impl Service {
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Parked(_) => None,
-            Actual::Starting(child) if child.awaits() == Awaited::Ready => {
+            Actual::Starting(child) if child.awaits() != Awaited::Health => {
                 // It is asked so often that the next time is no news.
                 Some((NextView::StartTimeout, self.start_ends(child)))
             }

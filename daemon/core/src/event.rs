@@ -24,6 +24,8 @@ pub enum Verb {
     Restart,
     /// Forget the failures.
     Reset,
+    /// Run `exec_reload`.
+    Reload,
     /// Send a signal: to the main process, or to the whole group.
     Signal(i32, crate::action::Whom),
 }
@@ -203,6 +205,17 @@ pub enum Event {
         /// Which start of it.
         generation: u64,
     },
+    /// The answer to [`crate::Action::Run`].
+    RunEnded {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which command beside this start.
+        number: u64,
+        /// It ended well.
+        ok: bool,
+    },
     /// It has said that it is ready: by the line of output that `[ready] log` waits for.
     Ready {
         /// Which one.
@@ -275,6 +288,9 @@ pub const OWN_WRITES: u32 = 5;
 /// How long after a probe's own timeout the core waits for its verdict. The prober sees to the timeout, and what hangs
 /// that long is a failure; a prober that says nothing at all says nothing of the service.
 pub const PROBE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long after the time that a command beside a process may take the core waits for its end.
+pub const RUN_GRACE: Duration = PROBE_GRACE;
 
 /// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).
 pub const KILL_AGAIN: Duration = Duration::from_secs(10);

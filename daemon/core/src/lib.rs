@@ -17,6 +17,7 @@
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it. A probe that
 //!   hangs is the prober's to end, and a [`Finding::Bad`]; one that could not be carried out, or that is never
 //!   answered, counts neither as a failure nor as a success.
+//! * [`Action::Run`] is answered by one [`Event::RunEnded`], or by none: the core stops waiting for it.
 //! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`], one of
 //!   [`policy::ReadyPolicy::Notified`] with [`event::Said::Ready`].
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls

@@ -102,7 +102,13 @@ impl Core {
             let first = service.leave.and_then(|leave| leave.first);
             match self.stops_before(id, first) {
                 Some(other) => self.step(now, id, out, |s, _| s.leave_after(other)),
-                None => self.step(now, id, out, Service::leave_now),
+                None => {
+                    self.step(now, id, out, Service::leave_now);
+                    // What had no process may be on its way to its next start already.
+                    if self.services.get(&id).is_some_and(Service::wants_a_look) {
+                        self.agenda.looks.insert(id);
+                    }
+                }
             }
         } else if service.stays()
             && let Some(other) = self.lost(id)
@@ -146,8 +152,9 @@ impl Core {
                 let hope = if leaving { Hope::Soon } else { Hope::Never };
                 return Some(Obstacle { on: WaitingFor::Gone(other), hope });
             }
-            if link.needs() && standing != Standing::There {
-                return Some(Obstacle { on: WaitingFor::Up(other), hope: standing.hope() });
+            let has_it = standing == Standing::There || (standing == Standing::Done && !link.is_bound());
+            if link.needs() && !has_it {
+                return Some(Obstacle { on: WaitingFor::Up(other), hope: standing.hope(link) });
             }
             let comes_first = link.is_after();
             if comes_first && standing == Standing::Coming {

@@ -7,6 +7,8 @@ use crate::event::ServiceId;
 /// How one service is to be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
+    /// Which commands make a start.
+    pub commands: Commands,
     /// A start that takes longer is a failure of kind `start_timeout`.
     pub start_timeout: Duration,
     /// After this long the whole tree gets SIGKILL.
@@ -49,6 +51,26 @@ pub struct Relations {
     pub conflicts: Vec<ServiceId>,
 }
 
+/// Which commands make a start, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Commands {
+    /// `exec_start_pre`: for each, whether its failure is ignored. Each has to end well before what comes after it.
+    pub start_pre: Vec<bool>,
+    /// `type = "oneshot"`: `exec` are commands that end.
+    pub oneshot: Option<Oneshot>,
+    /// `exec_reload`: for each, whether its failure is ignored. They run beside the process, when somebody asks.
+    pub reload: Vec<bool>,
+}
+
+/// `type = "oneshot"`: the start is over when the last command has ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oneshot {
+    /// For each command of `exec`, whether its failure is ignored; at least one.
+    pub exec: Vec<bool>,
+    /// It is up from then on, until it is stopped; else it is down.
+    pub remain: bool,
+}
+
 /// `[service.NAME.ready]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadyPolicy {
@@ -68,6 +90,7 @@ impl Policy {
     #[must_use]
     pub fn only_to_stop(stop_signal: i32, stop_timeout: Duration) -> Self {
         Self {
+            commands: Commands::default(),
             start_timeout: Duration::ZERO,
             stop_timeout,
             stop_signal,

@@ -63,6 +63,8 @@ pub enum What {
     StayDown,
     /// A stop or restart was on its way already.
     AsAsked,
+    /// The start goes on: the command has ended well, and another one follows, or the start is over.
+    GoOn,
 }
 
 impl ExitSet {

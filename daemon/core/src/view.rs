@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{DownReason, Stale, StopCause, WaitingFor};
+use crate::action::{Command, DownReason, Stale, StopCause, WaitingFor};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -28,6 +28,8 @@ pub struct View {
     pub max_restarts: u32,
     /// Automatic restarts ever.
     pub restarts_total: u64,
+    /// Which command runs, or was the last to.
+    pub command: Command,
     /// What the health check says.
     pub health: HealthView,
     /// What comes of changed files.
@@ -66,6 +68,8 @@ pub enum StateView {
     Starting(Awaited),
     /// Up.
     Up,
+    /// Up, without a process: a oneshot that remains after its commands have ended well.
+    Exited,
     /// Still up, but it stops as soon as those that stop before it are gone.
     Leaving {
         /// Why.
@@ -102,6 +106,7 @@ impl StateView {
             | Self::Spawning
             | Self::Starting(_)
             | Self::Up
+            | Self::Exited
             | Self::Stopping(_)
             | Self::Ending { .. }
             | Self::Backoff { .. }
@@ -117,6 +122,8 @@ pub enum Awaited {
     Ready,
     /// The first success of its health check.
     Health,
+    /// The end of a command that is meant to end.
+    End,
 }
 
 /// What the health check says.

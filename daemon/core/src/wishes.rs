@@ -36,7 +36,7 @@ impl Core {
                 self.bring_up(now, id, true, out);
             }
             Verb::Stop => self.take_along(now, id, Along::Stop, &BTreeSet::new(), out),
-            Verb::Start | Verb::Restart | Verb::Reset | Verb::Signal(..) => {}
+            Verb::Start | Verb::Restart | Verb::Reload | Verb::Reset | Verb::Signal(..) => {}
         }
     }
 
@@ -118,7 +118,9 @@ impl Core {
             let fine = match service.standing() {
                 // What these need was seen to when they were started.
                 Standing::There | Standing::Coming => true,
-                Standing::Later | Standing::Never | Standing::Leaving | Standing::Stuck => service.removing,
+                Standing::Done | Standing::Later | Standing::Never | Standing::Leaving | Standing::Stuck => {
+                    service.removing
+                }
             };
             // Nobody brings up what it would have to push aside.
             if fine || started.contains(&other) || self.conflicts_with_one_of(other, &started) {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use mcpd_core::event::{Change, Redefinition, Verb};
-use mcpd_core::policy::{ExitSet, Relations, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::verdict::{Failure, ParkReason, What};
 use mcpd_core::view::StateView;
@@ -264,6 +264,7 @@ struct Loop {
 impl Loop {
     fn new(restart: RestartPolicy) -> Self {
         let policy = Policy {
+            commands: Commands::default(),
             start_timeout: S(90),
             stop_timeout: S(10),
             stop_signal: 15,
@@ -392,6 +393,7 @@ fn people_start_the_counters_again() {
     let mut run = Loop::new(defaults());
     run.fail_after(MS(10));
     let policy = Policy {
+        commands: Commands::default(),
         start_timeout: S(90),
         stop_timeout: S(10),
         stop_signal: 15,

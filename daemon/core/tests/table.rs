@@ -5,10 +5,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::action::{DownReason, Probing, StopCause, Whom};
+use mcpd_core::action::{Command, DownReason, Probing, StopCause, Whom};
 use mcpd_core::event::{Change, Redefinition, Verb};
 use mcpd_core::policy::{
-    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+    Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, Relations, RestartPolicy, WatchAction,
+    WatchPolicy, When,
 };
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::view::{Awaited, StateView};
@@ -20,8 +21,8 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
-                      fail unknown says \
-                      sready sreloading sstopping salive strigger sextend timeout live pend redefine files program remove shutdown stale";
+                       fail unknown says reload ran ranbad \
+                       sready sreloading sstopping salive strigger sextend timeout live pend redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
 /// The other service, `b.` in the table.
@@ -37,6 +38,12 @@ fn policy(words: &[&str]) -> Policy {
         When::OnFailure
     };
     Policy {
+        commands: Commands {
+            start_pre: if has("pre") { vec![false, true] } else { vec![] },
+            oneshot: has("oneshot")
+                .then(|| Oneshot { exec: vec![false, true, false], remain: has("remain") }),
+            reload: if has("reload") { vec![true, false] } else { vec![] },
+        },
         start_timeout: Duration::from_secs(if has("quick") { 10 } else { 90 }),
         stop_timeout: Duration::from_secs(20),
         stop_signal: if has("kill") { 9 } else { 15 },
@@ -90,6 +97,7 @@ struct Bench {
     /// The other one's.
     other: Policy,
     probe: u64,
+    run: u64,
     request: u64,
 }
 
@@ -102,7 +110,7 @@ impl Bench {
         let on = |word: &str| if words.contains(&word) { vec![ID] } else { vec![] };
         let relations = Relations { requires: on("needed"), part_of: on("whole"), ..Relations::default() };
         let other = Policy { relations, ..policy(&[]) };
-        Self { core, now: Mono(1_000_000_000), policy: policy(words), other, probe: 1, request: 0 }
+        Self { core, now: Mono(1_000_000_000), policy: policy(words), other, probe: 1, run: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -129,6 +137,9 @@ impl Bench {
         for action in &out {
             if let Action::Probe { probe, .. } = action {
                 self.probe = *probe;
+            }
+            if let Action::Run { number, .. } = action {
+                self.run = *number;
             }
         }
         out.iter().filter_map(told).collect::<Vec<_>>().join(" ")
@@ -170,6 +181,9 @@ impl Bench {
             "stop" => self.command(service, Verb::Stop),
             "restart" => self.command(service, Verb::Restart),
             "reset" => self.command(service, Verb::Reset),
+            "reload" => self.command(service, Verb::Reload),
+            "ran" => Event::RunEnded { service, generation, number: self.run, ok: true },
+            "ranbad" => Event::RunEnded { service, generation, number: self.run, ok: false },
             "signal" => self.command(service, Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
@@ -216,6 +230,12 @@ impl Bench {
                 let policy = with_health(policy(&["health"]).health);
                 Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
             }
+            // What is to run is a single command.
+            "pendone" => {
+                let (live, change) = (self.policy.clone(), Change::Definition);
+                let policy = Policy { commands: Commands::default(), ..self.policy.clone() };
+                Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
+            }
             "nohealth" => to(Change::Settings, with_health(None)),
             "health" => to(Change::Settings, with_health(policy(&["health"]).health)),
             "noready" => to(Change::Settings, with_ready(None)),
@@ -244,6 +264,7 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
                 Event::Ready { service, generation },
+                Event::RunEnded { service, generation, number: self.run, ok: true },
                 Event::Notified { service, generation, said: Said::Ready },
                 Event::Notified { service, generation, said: Said::Stopping },
                 Event::Notified { service, generation, said: Said::Trigger },
@@ -282,7 +303,9 @@ impl Bench {
             StateView::Spawning => "spawning".to_owned(),
             StateView::Starting(Awaited::Health) => "starting".to_owned(),
             StateView::Starting(Awaited::Ready) => "unready".to_owned(),
+            StateView::Starting(Awaited::End) => "running".to_owned(),
             StateView::Up => "up".to_owned(),
+            StateView::Exited => "exited".to_owned(),
             StateView::Stopping(cause) => format!("stopping({})", stop(cause)),
             StateView::Ending { .. } => "ending".to_owned(),
             StateView::Backoff { failure } => format!("backoff({})", failure.map_or("clean", failed)),
@@ -313,6 +336,7 @@ fn down(why: DownReason) -> String {
         DownReason::Finished(_) => "finished".to_owned(),
         DownReason::Failed(failure) => format!("failed {}", failed(failure)),
         DownReason::Reset => "reset".to_owned(),
+        DownReason::Completed => "completed".to_owned(),
     }
 }
 
@@ -361,6 +385,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Stop => "stop",
         Verb::Restart => "restart",
         Verb::Reset => "reset",
+        Verb::Reload => "reload",
         Verb::Signal(..) => "signal",
     }
 }
@@ -371,6 +396,7 @@ fn follows(decision: Decision) -> String {
         What::Park(_) => "park".to_owned(),
         What::StayDown => "staydown".to_owned(),
         What::AsAsked => "asked".to_owned(),
+        What::GoOn => "goon".to_owned(),
     }
 }
 
@@ -384,6 +410,8 @@ fn told(action: &Action) -> Option<String> {
         | Action::SignalTree { service, .. }
         | Action::Forget { service, .. }
         | Action::Probe { service, .. }
+        | Action::Run { service, .. }
+        | Action::EndRun { service, .. }
         | Action::Reply { service, .. }
         | Action::Removed { service } => Some(*service),
         Action::RecordCrash(crash) => Some(crash.service),
@@ -395,7 +423,13 @@ fn told(action: &Action) -> Option<String> {
 /// An action in the table's words; notes are left to the simulator.
 fn show(action: &Action) -> Option<String> {
     Some(match action {
-        Action::Spawn { generation, .. } => format!("spawn{generation}"),
+        Action::Spawn { generation, command: Command::Exec(0), .. } => format!("spawn{generation}"),
+        Action::Spawn { generation, command: Command::Exec(at), .. } => format!("exec{at}:{generation}"),
+        Action::Spawn { generation, command: Command::StartPre(at), .. } => format!("pre{at}:{generation}"),
+        Action::Spawn { command: Command::Reload(_), .. } => "never".to_owned(),
+        Action::Run { number, command: Command::Reload(at), .. } => format!("reload{at}:{number}"),
+        Action::Run { .. } => "never".to_owned(),
+        Action::EndRun { number, .. } => format!("endrun{number}"),
         Action::Signal { signal, whom: Whom::Group, .. } => format!("sig{signal}"),
         Action::Signal { signal, whom: Whom::Main, .. } => format!("main{signal}"),
         Action::Settle { .. } => "settle".to_owned(),
@@ -427,6 +461,8 @@ fn answer(outcome: &Outcome) -> String {
         Outcome::Blocked { on } => format!("blocked {}", on.0),
         Outcome::Removed => "removed".to_owned(),
         Outcome::NotRunning => "notrunning".to_owned(),
+        Outcome::NoReload => "noreload".to_owned(),
+        Outcome::ReloadFailed => "reloadfailed".to_owned(),
         Outcome::ShuttingDown => "shuttingdown".to_owned(),
         Outcome::Unknown => "unknown".to_owned(),
     }
@@ -450,6 +486,7 @@ struct Block {
 const POLICIES: &[&str] = &[
     "never", "always", "limit", "health", "quick", "report", "kill", "retry", "ready", "told", "notify",
     "watchdog", "needs", "bound", "wants", "after", "rival", "needed", "whole", "single", "watch", "hup",
+    "pre", "oneshot", "remain", "reload",
 ];
 
 fn blocks() -> Vec<Block> {

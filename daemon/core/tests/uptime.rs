@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::policy::{ExitSet, Relations, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, ServiceId};
 
 #[test]
@@ -19,6 +19,7 @@ fn a_run_begins_when_its_process_does() {
         prevent: ExitSet::default(),
     };
     let policy = Policy {
+        commands: Commands::default(),
         start_timeout: Duration::from_secs(90),
         stop_timeout: Duration::from_secs(10),
         stop_signal: 15,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use mcpd_core::event::Verb;
-use mcpd_core::policy::{ExitSet, Relations, RestartPolicy, When};
+use mcpd_core::policy::{Commands, ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::view::StateView;
 use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, RequestId, ServiceId};
 
@@ -37,6 +37,7 @@ fn policy(relations: Relations) -> Policy {
         relations,
         watch: None,
         watchdog: None,
+        commands: Commands::default(),
     }
 }
 
@@ -63,7 +64,7 @@ impl World {
         self.core.handle(Mono(1), event, &mut out);
         for action in out {
             match action {
-                Action::Spawn { service, generation } => {
+                Action::Spawn { service, generation, .. } => {
                     self.events.push_back(Event::Spawned { service, generation, pid: 1, at: Mono(1) });
                 }
                 Action::Signal { service, generation, signal: 15, .. } => {

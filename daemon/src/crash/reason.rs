@@ -95,6 +95,12 @@ pub fn spawn(message: &str) -> String {
     sentence("could not be started", Some(message))
 }
 
+/// The reason of a command other than `exec`: `exec_start_pre: exited with code 1 after 3 ms: no such table`.
+#[must_use]
+pub fn of_phase(phase: &str, reason: &str) -> String {
+    words::shortened(&format!("{phase}: {reason}"), MAX_REASON)
+}
+
 /// A reason with what else is known, which is not to be lost at its end.
 #[must_use]
 pub fn with(reason: &str, more: &str) -> String {

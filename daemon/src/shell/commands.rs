@@ -130,13 +130,19 @@ impl Shell {
     fn outcome(&self, name: String, verb: Verb, service: ServiceId, outcome: &CoreOutcome) -> Outcome {
         let status = self.status_of(service).map(Box::new);
         let pid = status.as_ref().and_then(|status| status.pid);
-        let running = pid.map_or_else(|| "running".to_owned(), |pid| format!("running, pid {pid}"));
+        let completed = status.as_ref().is_some_and(|status| status.pid.is_none());
+        let running = match pid {
+            Some(pid) => format!("running, pid {pid}"),
+            None if completed => "done: all its commands have ended well".to_owned(),
+            None => "running".to_owned(),
+        };
         let fail = |kind: Kind, message: String| (message.clone(), Some(ErrorObject::new(kind, message)));
         let (message, error) = match outcome {
             CoreOutcome::Done => match verb {
                 Verb::Start | Verb::Restart => (running, None),
                 Verb::Stop => ("stopped".into(), None),
                 Verb::Reset => ("reset: its failures are forgotten".into(), None),
+                Verb::Reload => ("reloaded".into(), None),
                 Verb::Signal(number, _) => {
                     let to = pid.map_or_else(String::new, |pid| format!(" to pid {pid}"));
                     (format!("sent {}{to}", words::signal(number)), None)
@@ -144,8 +150,8 @@ impl Shell {
             },
             CoreOutcome::Already => match verb {
                 Verb::Stop => ("was already down".into(), None),
-                Verb::Start | Verb::Restart | Verb::Reset | Verb::Signal(..) => {
-                    (format!("was already {running}"), None)
+                Verb::Start | Verb::Restart | Verb::Reset | Verb::Reload | Verb::Signal(..) => {
+                    (format!("was already {}", if pid.is_some() { &running } else { "up" }), None)
                 }
             },
             CoreOutcome::StartFailed { failure, exit, decision, .. } => {
@@ -174,7 +180,19 @@ impl Shell {
             CoreOutcome::Removed => {
                 fail(Kind::Superseded, "was removed from the configuration meanwhile".into())
             }
+            CoreOutcome::NotRunning if verb == Verb::Reload => {
+                fail(Kind::NotRunning, "is not up, or not any more: there is nothing to reload".into())
+            }
             CoreOutcome::NotRunning => fail(Kind::NotRunning, "is not running".into()),
+            CoreOutcome::NoReload => {
+                let hint = "it has no exec_reload: a signal or a restart may do";
+                fail(Kind::NoReload, hint.into())
+            }
+            CoreOutcome::ReloadFailed => {
+                let entry = self.entries.get(&service);
+                let why = entry.and_then(|entry| entry.beside_detail.as_deref()).unwrap_or("it did not end");
+                fail(Kind::ReloadFailed, format!("exec_reload failed: {why}; the process runs on as it was"))
+            }
             CoreOutcome::ShuttingDown => fail(Kind::ShuttingDown, "mcpd is shutting down".into()),
             CoreOutcome::Unknown => (format!("{name} is gone"), Some(self.no_such_service(&name))),
         };
@@ -202,7 +220,7 @@ impl Shell {
             }
             What::Park(reason) => format!("; parked: {}", words::park_reason(reason, None)),
             What::StayDown => "; it stays down, as restart.when says".into(),
-            What::AsAsked => String::new(),
+            What::AsAsked | What::GoOn => String::new(),
         };
         let mut data = Map::new();
         data.insert("service".into(), name.into());

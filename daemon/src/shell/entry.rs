@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
 use mcpd_core::Mono;
-use mcpd_core::action::Probing;
+use mcpd_core::action::{Command, Probing};
 use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
+use super::hooks::Beside;
 use crate::crash::lack::Lack;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
@@ -43,6 +44,10 @@ pub(super) struct Entry {
     /// What it last said of itself, STATUS=.
     pub(super) status_text: Option<String>,
     pub(super) run: Option<Run>,
+    /// What runs beside it.
+    pub(super) beside: Option<Beside>,
+    /// How the last command beside it ended.
+    pub(super) beside_detail: Option<String>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
     /// What the last run lacked.
@@ -128,6 +133,8 @@ impl Entry {
             ready_verdicts: VecDeque::new(),
             status_text: None,
             run: None,
+            beside: None,
+            beside_detail: None,
             spawn_error: None,
             lack: None,
             program: None,
@@ -158,6 +165,18 @@ impl Entry {
             verdicts.pop_front();
         }
         verdicts.push_back(verdict);
+    }
+
+    /// Program and arguments of one of its commands; of `exec` the program as it was found.
+    pub(super) fn command_of(&self, command: Command) -> Vec<String> {
+        let several = match command {
+            Command::Exec(0) => return self.command(),
+            Command::Exec(at) => self.spec.oneshot.as_ref().and_then(|oneshot| oneshot.exec.get(at)),
+            Command::StartPre(at) => self.spec.exec_start_pre.get(at),
+            Command::Reload(at) => self.spec.exec_reload.get(at),
+        };
+        // Empty: a reload has just taken it out, and what is to be started is going to be replaced.
+        several.map(|command| command.argv.clone()).unwrap_or_default()
     }
 
     /// What is known of the reason for which it is parked.

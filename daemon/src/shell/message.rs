@@ -52,6 +52,17 @@ pub enum Message {
         /// What it says.
         recorded: Recorded,
     },
+    /// A command beside a service has ended.
+    RunEnded {
+        /// Beside which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// Which command beside that start.
+        number: u64,
+        /// How.
+        verdict: Verdict,
+    },
     /// Somebody wrote to the notification socket.
     Notified(sys::Datagram),
     /// A line of output said that a service is ready.

@@ -12,6 +12,7 @@
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
+//! | `hooks` | how is a command carried out that runs beside a service? |
 //! | `notify` | who speaks for which service? |
 //! | `ready` | what has to be seen before a service counts as up? |
 //! | `watched` | which files are of interest, and what changed? |
@@ -20,6 +21,7 @@ mod commands;
 mod earlier;
 mod entry;
 mod examine;
+mod hooks;
 pub mod load;
 pub mod message;
 mod notify;

@@ -63,7 +63,7 @@ impl Shell {
         };
         let name = &entry.name;
         let is = match view.state {
-            StateView::Up => return name.to_string(),
+            StateView::Up | StateView::Exited => return name.to_string(),
             // One sentence for the next one is enough; that one says what it waits for itself.
             StateView::Waiting(on) => match on.and_then(WaitingFor::service) {
                 Some(next) => format!("waiting for {}", self.name_of(next)),
@@ -93,6 +93,7 @@ impl Shell {
             | StateView::Spawning
             | StateView::Starting(_)
             | StateView::Up
+            | StateView::Exited
             | StateView::Leaving { .. }
             | StateView::Stopping(_)
             | StateView::Ending { .. }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcpd_core::action::Crash;
+use mcpd_core::action::{Command, Crash};
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::{CrashReport, ProcessName};
 use serde_json::json;
@@ -22,7 +22,12 @@ const SIGKILL: i32 = 9;
 impl Shell {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { service, generation } => self.spawn(service, generation),
+            Action::Spawn { service, generation, command, first } => {
+                if first {
+                    self.take_next(service);
+                }
+                self.spawn(service, generation, command);
+            }
             Action::Signal { service, generation, signal, whom } => {
                 self.signal(service, generation, signal, whom);
             }
@@ -49,8 +54,15 @@ impl Shell {
                     let name = entry.name.clone();
                     self.tell_killed(&name, &run);
                 }
-                self.take_next(service);
+                // Between two commands of a start it waits.
+                if self.core.is_at_rest(service) {
+                    self.take_next(service);
+                }
             }
+            Action::Run { service, generation, number, command, timeout } => {
+                self.run_beside(service, generation, number, command, timeout);
+            }
+            Action::EndRun { service, generation, number } => self.end_run(service, generation, number),
             Action::Probe { service, generation, probe, of } => {
                 self.probe(service, generation, probe, of);
             }
@@ -89,7 +101,7 @@ impl Shell {
         }
     }
 
-    fn spawn(&mut self, service: ServiceId, generation: u64) {
+    fn spawn(&mut self, service: ServiceId, generation: u64, command: Command) {
         let key = self.next_key;
         self.next_key += 1;
         let Some(entry) = self.entries.get_mut(&service) else {
@@ -109,7 +121,18 @@ impl Shell {
         self.owners.insert(key, Owner::Service { service, generation });
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);
-        self.spawner.submit(Job { key, spec: entry.spec.clone(), run_id, probe: None });
+        let command = match command {
+            Command::Exec(0) => None,
+            Command::Exec(_) | Command::StartPre(_) | Command::Reload(_) => Some(entry.command_of(command)),
+        };
+        self.spawner.submit(Job {
+            key,
+            spec: entry.spec.clone(),
+            run_id,
+            command,
+            probe: None,
+            variables: Vec::new(),
+        });
     }
 
     fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {
@@ -159,7 +182,7 @@ impl Shell {
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
         let verdicts = entry.verdicts.iter().cloned().collect();
         let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
-        let command = entry.command();
+        let command = entry.command_of(crash.command);
         let run = entry.run.as_mut().filter(|run| run.generation == generation);
         let names = |names: &mut dyn Iterator<Item = (u32, &str)>| -> Vec<ProcessName> {
             names.map(|(pid, name)| ProcessName { pid, name: name.to_owned() }).collect()

@@ -166,6 +166,9 @@ fn why(action: StepAction, view: &View, at_rest: bool, changed: bool) -> &'stati
     match action {
         StepAction::Restart if changed => "what it runs changed",
         StepAction::Restart => "what it runs changed in an earlier reload",
+        StepAction::Pending if changed && view.state == StateView::Exited => {
+            "it has done its work, and what it runs changes with its next start"
+        }
         StepAction::Pending if changed => {
             "its process goes on with what it was started with until its next start"
         }
@@ -179,6 +182,7 @@ fn why(action: StepAction, view: &View, at_rest: bool, changed: bool) -> &'stati
             | StateView::Starting(_)
             | StateView::Up
             | StateView::Leaving { .. }
+            | StateView::Exited
             | StateView::Stopping(_)
             | StateView::Ending { .. } => "its process is ending, and what it runs changed",
         },

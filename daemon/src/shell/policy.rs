@@ -8,12 +8,21 @@ use mcpd_config::spec::{
 };
 use mcpd_core::Policy;
 use mcpd_core::policy::{
-    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+    Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, Relations, RestartPolicy, WatchAction,
+    WatchPolicy, When,
 };
 
 pub(super) fn policy(spec: &ServiceSpec, relations: Relations) -> Policy {
     let restart = &spec.restart;
     Policy {
+        commands: Commands {
+            start_pre: spec.exec_start_pre.iter().map(|command| command.ignore_failure).collect(),
+            reload: spec.exec_reload.iter().map(|command| command.ignore_failure).collect(),
+            oneshot: spec.oneshot.as_ref().map(|oneshot| Oneshot {
+                exec: oneshot.exec.iter().map(|command| command.ignore_failure).collect(),
+                remain: oneshot.remain_after_exit,
+            }),
+        },
         start_timeout: spec.start_timeout,
         stop_timeout: spec.stop_timeout,
         stop_signal: spec.stop_signal.number(),

@@ -87,21 +87,36 @@ impl Shell {
                 });
             }
             Probe::Exec { argv } => {
-                let key = self.next_key;
-                self.next_key += 1;
-                let (started_tx, started) = oneshot::channel();
-                let (ended_tx, ended) = oneshot::channel();
-                let helper = Helper { started: Some(started_tx), ended: Some(ended_tx) };
-                self.owners.insert(key, Owner::Helper(helper));
-                self.spawning += 1;
-                let run_id = run_id_of(&self.boot, key);
-                self.spawner.submit(Job { key, spec: spec.clone(), run_id, probe: Some(argv.clone()) });
-                tokio::spawn(async move {
-                    let verdict = mind(key, timeout, started, ended, &outbox).await;
-                    let _ = outbox.send(report(verdict)).await;
-                });
+                self.help(spec, argv.clone(), Vec::new(), timeout, report);
             }
         }
+    }
+
+    /// Runs a program beside a service, with its environment and `variables`, and tells how it ended.
+    pub(super) fn help(
+        &mut self,
+        spec: &Arc<ServiceSpec>,
+        argv: Vec<String>,
+        variables: Vec<(String, String)>,
+        timeout: Duration,
+        report: impl FnOnce(Verdict) -> Message + Send + 'static,
+    ) -> sys::Key {
+        let outbox = self.outbox.clone();
+        let key = self.next_key;
+        self.next_key += 1;
+        let (started_tx, started) = oneshot::channel();
+        let (ended_tx, ended) = oneshot::channel();
+        let helper = Helper { started: Some(started_tx), ended: Some(ended_tx) };
+        self.owners.insert(key, Owner::Helper(helper));
+        self.spawning += 1;
+        let run_id = run_id_of(&self.boot, key);
+        let spec = spec.clone();
+        self.spawner.submit(Job { key, spec, run_id, command: None, probe: Some(argv), variables });
+        tokio::spawn(async move {
+            let verdict = mind(key, timeout, started, ended, &outbox).await;
+            let _ = outbox.send(report(verdict)).await;
+        });
+        key
     }
 
     /// No verdict came of a probe at all.
@@ -109,7 +124,8 @@ impl Shell {
         let starts =
             service.and_then(|service| self.core.view(service)).is_some_and(|view| match view.state {
                 StateView::Starting(Awaited::Ready) => true,
-                StateView::Starting(Awaited::Health)
+                StateView::Starting(Awaited::Health | Awaited::End)
+                | StateView::Exited
                 | StateView::Down(_)
                 | StateView::Waiting(_)
                 | StateView::Spawning

@@ -49,6 +49,7 @@ impl Shell {
             StateView::Spawning | StateView::Starting(Awaited::Ready | Awaited::Health) => true,
             // It may be wanted again before its stop has its turn.
             StateView::Leaving { .. } => true,
+            StateView::Starting(Awaited::End) | StateView::Exited => false,
             StateView::Down(_)
             | StateView::Waiting(_)
             | StateView::Up

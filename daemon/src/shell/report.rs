@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
-use mcpd_core::action::Crash;
+use mcpd_core::action::{Command, Crash};
 use mcpd_core::verdict::{Failure, What};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
@@ -96,7 +96,11 @@ pub(super) fn report(case: Case) -> CrashReport {
         }
         Failure::Watchdog => reason::watchdog(spec.watchdog.filter(|_| !triggered), status_text.as_deref()),
         Failure::StartTimeout => {
-            let awaited = spec.ready.as_ref().map(awaited);
+            let awaited = match crash.command {
+                Command::Reload(_) => None,
+                Command::Exec(_) if spec.oneshot.is_none() => spec.ready.as_ref().map(awaited),
+                Command::Exec(_) | Command::StartPre(_) => Some("the end of this command".to_owned()),
+            };
             let seen = if awaited.is_some() { &ready_verdicts } else { &verdicts };
             reason::start_timeout(spec.start_timeout, awaited.as_deref(), seen)
         }
@@ -107,10 +111,18 @@ pub(super) fn report(case: Case) -> CrashReport {
         // It is the reason already.
         Some(Lack::Thing(_)) | None => reason,
     };
+    let phase = match crash.command {
+        Command::StartPre(_) => Some("exec_start_pre".to_owned()),
+        Command::Exec(_) | Command::Reload(_) => None,
+    };
+    let reason = match &phase {
+        Some(phase) => reason::of_phase(phase, &reason),
+        None => reason,
+    };
     let (decision, why) = words::decision(&crash.decision);
     let delay = match crash.decision.what {
         What::Restart(delay) => Some(delay),
-        What::Park(_) | What::StayDown | What::AsAsked => None,
+        What::Park(_) | What::StayDown | What::AsAsked | What::GoOn => None,
     };
     let mut report = CrashReport {
         schema: SCHEMA,
@@ -141,6 +153,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         health: verdicts,
         ready: ready_verdicts,
         status_text,
+        phase,
         resources: Resources {
             max_rss_bytes: exit.as_ref().and_then(|exit| exit.max_rss_bytes),
             cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),

@@ -1,7 +1,10 @@
 //! The documents of `status`, from the core's views and the shell's entries.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
+use mcpd_core::action::Command;
 use mcpd_core::verdict::ParkReason;
 use mcpd_core::view::{Awaited, HealthView, NextView, StateView, View, WatchView};
 use mcpd_core::{Mono, ServiceId};
@@ -69,7 +72,7 @@ impl Shell {
         for view in self.core.views() {
             let name = || self.entries.get(&view.service).map_or("?", |entry| &entry.name);
             match view.state {
-                StateView::Up => running += 1,
+                StateView::Up | StateView::Exited => running += 1,
                 StateView::Spawning | StateView::Starting(_) => starting += 1,
                 StateView::Waiting(_) => waiting += 1,
                 StateView::Leaving { .. } | StateView::Stopping(_) | StateView::Ending { .. } => {
@@ -115,7 +118,9 @@ impl Shell {
         let log_file = (spec.log.target == LogTarget::File)
             .then(|| self.config.daemon.log_dir.join(format!("{}.log", entry.name)).display().to_string());
         let cgroup = entry.run.as_ref().and_then(|run| self.children.cgroup(run.key));
-        let next = view.next.map(|(what, at)| Next {
+        // What is so far away is no limit that anybody has set.
+        let next = view.next.filter(|(_, at)| at.since(now.0) < FAR);
+        let next = next.map(|(what, at)| Next {
             what: match what {
                 NextView::Start => "start",
                 NextView::Probe => "probe",
@@ -176,6 +181,9 @@ impl Shell {
     }
 }
 
+/// A year. A oneshot's `start_timeout` is a hundred, unless it is set.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 fn watch(view: &View, entry: &Entry) -> Option<Watch> {
     let spec = entry.spec.watch.as_ref()?;
     let (state, reason) = match view.watch {
@@ -208,6 +216,22 @@ pub(super) fn state(
         StateView::Spawning => (State::Spawning, None),
         StateView::Starting(Awaited::Health) => {
             (State::Starting, Some("its health check has not succeeded yet".into()))
+        }
+        StateView::Starting(Awaited::End) => {
+            let (what, of) = match view.command {
+                Command::StartPre(at) => ("exec_start_pre", (at, entry.spec.exec_start_pre.len())),
+                Command::Reload(at) => ("exec_reload", (at, entry.spec.exec_reload.len())),
+                Command::Exec(at) => {
+                    ("exec", (at, entry.spec.oneshot.as_ref().map_or(1, |oneshot| oneshot.exec.len())))
+                }
+            };
+            let place = if of.1 > 1 { format!(", {} of {}", of.0 + 1, of.1) } else { String::new() };
+            let command = entry.command_of(view.command).join(" ");
+            (State::Starting, Some(format!("runs {what}{place}: {command}")))
+        }
+        StateView::Exited => {
+            let why = "its commands have ended well; it stays up until it is stopped";
+            (State::Up, Some(why.into()))
         }
         StateView::Starting(Awaited::Ready) => {
             let what = entry.spec.ready.as_ref().map_or_else(|| "being ready".into(), awaited);

@@ -1,6 +1,7 @@
 //! Which event is a message to the core?
 
 use jiff::Timestamp;
+use mcpd_core::action::Command;
 use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
@@ -28,6 +29,9 @@ impl Shell {
             Message::CrashRecorded { service, generation, recorded } => {
                 self.recorded(service, generation, recorded);
                 self.events.push_back(Event::CrashRecorded { service, generation });
+            }
+            Message::RunEnded { service, generation, number, verdict } => {
+                self.ran_beside(service, generation, number, verdict);
             }
             Message::Notified(datagram) => self.notified(datagram),
             Message::SaidReady { service, generation } => self.said_ready(service, generation),
@@ -144,6 +148,7 @@ impl Shell {
         generation: u64,
         result: Result<Started, NotStarted>,
     ) {
+        let main = self.core.view(service).is_some_and(|view| view.command == Command::Exec(0));
         let entry = self.entries.get_mut(&service);
         match result {
             Ok(started) => {
@@ -171,7 +176,9 @@ impl Shell {
                         };
                         self.register.began(stamp(Timestamp::now()), run);
                     }
-                    entry.program = Some(started.program.clone());
+                    if main {
+                        entry.program = Some(started.program.clone());
+                    }
                     entry.run = Some(Run {
                         key,
                         generation,
@@ -190,7 +197,9 @@ impl Shell {
                 self.children.adopt(key, spawned.process, &run_id);
                 self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
-                self.watch_program(service, &started.program, started.seen);
+                if main {
+                    self.watch_program(service, &started.program, started.seen);
+                }
                 let at = Mono(started.began);
                 self.events.push_back(Event::Spawned { service, generation, pid, at });
             }

@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Note, NoteKind, Then, UpBy};
+use mcpd_core::action::{Command, Note, NoteKind, Then, UpBy};
 use mcpd_core::view::Effect;
 use mcpd_core::{Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
@@ -54,13 +54,19 @@ impl Shell {
             }
             NoteKind::Started { pid } => {
                 put("pid", (*pid).into());
-                (Level::Info, "started", format!("started, pid {pid}"))
+                let command = note.service.and_then(|id| self.core.view(id)).map(|view| view.command);
+                let what = match command {
+                    Some(Command::StartPre(_)) => "exec_start_pre ",
+                    Some(Command::Exec(_) | Command::Reload(_)) | None => "",
+                };
+                (Level::Info, "started", format!("{what}started, pid {pid}"))
             }
             NoteKind::Up { after, by } => {
                 let after = words::span(*after);
                 let how = match by {
                     UpBy::Ready => "up: ready",
                     UpBy::Health => "up: healthy",
+                    UpBy::Completion => "up: all its commands have ended well,",
                     UpBy::StartPeriod => "up: not healthy yet, its start period is over",
                 };
                 (Level::Info, "up", format!("{how} after {after}"))
@@ -144,6 +150,10 @@ impl Shell {
             NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why, name_of)),
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
             NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
+            NoteKind::ReloadFailed => {
+                let why = entry.and_then(|entry| entry.beside_detail.as_deref()).unwrap_or("it did not end");
+                (Level::Error, "reload_failed", format!("exec_reload failed: {why}"))
+            }
             NoteKind::ReloadSlow => (
                 Level::Warn,
                 "reload_slow",

@@ -28,8 +28,8 @@ pub use delegation::Cgroups;
 pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
-    async_pipe, ctrl_c_helper, is_pipe, make_private_dir, private, remove_stale_socket, set_socket_mode,
-    stderr_is_the_journal,
+    async_pipe, ctrl_c_helper, is_pipe, make_private_dir, make_runtime_dir, open_lock, private,
+    remove_stale_socket, set_socket_mode, stderr_is_the_journal,
 };
 pub use limits::{is_shortage, raise_open_files_limit};
 pub use notify::{Barrier, NotifySocket};

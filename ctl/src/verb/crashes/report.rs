@@ -188,6 +188,7 @@ mod tests {
             }],
             ready: Vec::new(),
             status_text: None,
+            phase: None,
             resources: Resources {
                 max_rss_bytes: Some(47_395_635),
                 cpu_seconds: Some(1.2),

@@ -12,18 +12,23 @@ impl Service {
         match &self.actual {
             Actual::Parked(_) | Actual::Backoff { .. } if !asked => return,
             Actual::Waiting(_) => return,
-            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) | Actual::Stopping(_)
+            Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Exited
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
                 if self.want == Want::Up =>
             {
                 return;
             }
-            Actual::Ending(_) if self.want == Want::Up => return,
             Actual::Down(_)
             | Actual::Parked(_)
             | Actual::Backoff { .. }
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_) => {}
         }
@@ -41,7 +46,7 @@ impl Service {
                 self.start(cx);
             }
             // It was to go.
-            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => {
+            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) | Actual::Exited => {
                 self.want = Want::Up;
                 self.leave = None;
                 self.supersede_stops(cx, Verb::Start);
@@ -51,8 +56,13 @@ impl Service {
                 self.want = Want::Up;
             }
             Actual::Ending(ending) => {
-                ending.start_now = true;
+                // Between two of its commands the start just goes on.
+                let goes_on = ending.goes_on();
+                ending.start_now = !goes_on;
                 self.want = Want::Up;
+                if goes_on {
+                    self.supersede_stops(cx, Verb::Start);
+                }
             }
             Actual::Waiting(_) => {}
         }
@@ -69,13 +79,14 @@ impl Service {
                 | DownReason::StoppedWith(_)
                 | DownReason::Conflict(_)
                 | DownReason::Reset => return false,
-                DownReason::Finished(_) | DownReason::Failed(_) => return true,
+                DownReason::Finished(_) | DownReason::Failed(_) | DownReason::Completed => return true,
             },
             Actual::Parked(_) => return true,
             Actual::Waiting(_)
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => {}
@@ -96,13 +107,23 @@ impl Service {
         }
         self.cause = note.or(self.cause);
         self.postpone_starts();
-        self.leave(StopCause::RestartedWith(by));
+        self.leave_and_return(StopCause::RestartedWith(by));
         true
+    }
+
+    /// It is to go, and to come back. Between two of its commands that is the end of this start.
+    fn leave_and_return(&mut self, cause: StopCause) {
+        if let Actual::Ending(ending) = &mut self.actual {
+            ending.start_now = true;
+            ending.break_off();
+        } else {
+            self.leave(cause);
+        }
     }
 
     /// One that it is bound to is up no more: it goes, and comes back with it.
     pub(crate) fn lose(&mut self, other: ServiceId, note: Option<NoteId>) {
         self.cause = note.or(self.cause);
-        self.leave(StopCause::Unbound(other));
+        self.leave_and_return(StopCause::Unbound(other));
     }
 }

@@ -9,6 +9,7 @@ impl Service {
             Verb::Restart => self.asked_to_restart(cx, request),
             Verb::Stop => self.asked_to_stop(cx, request),
             Verb::Reset => self.asked_to_reset(cx, request),
+            Verb::Reload => self.asked_to_reload(cx, request),
             Verb::Signal(signal, whom) => self.asked_to_signal(cx, request, signal, whom),
         }
     }
@@ -44,7 +45,7 @@ impl Service {
             // The stop that waited for others to go first has not begun.
             self.leave = None;
         }
-        if let (Actual::Up(_), None) = (&self.actual, self.leave) {
+        if self.counts_as_up() {
             self.want = Want::Up;
             self.supersede_stops(cx, Verb::Start);
             self.reply(cx, request, Outcome::Already);
@@ -52,7 +53,9 @@ impl Service {
         }
         self.note_asked(cx, NoteKind::Asked(Verb::Start));
         self.wanted_anew();
-        if !self.started_anew(cx, request) {
+        // A start between two of its commands is one that is on its way.
+        let goes_on = matches!(&self.actual, Actual::Ending(ending) if ending.goes_on());
+        if goes_on || !self.started_anew(cx, request) {
             self.supersede_stops(cx, Verb::Start);
             let next = u64::from(self.was_to_restart());
             self.wait_for_up(request, self.generation + next);
@@ -74,9 +77,12 @@ impl Service {
             }
             Actual::Ending(ending) => {
                 ending.start_now = true;
+                if ending.break_off() {
+                    self.postpone_starts();
+                }
                 self.wait_for_up(request, self.generation + 1);
             }
-            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => return false,
+            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) | Actual::Exited => return false,
         }
         true
     }
@@ -90,7 +96,7 @@ impl Service {
         if self.started_anew(cx, request) {
             return;
         }
-        if self.running().is_some() {
+        if self.running().is_some() || matches!(self.actual, Actual::Exited) {
             self.leave(StopCause::Restart);
             self.postpone_starts();
             self.wait_for_up(request, self.generation + 1);
@@ -113,8 +119,12 @@ impl Service {
 
     pub(super) fn asked_to_stop(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Stop));
-        if let Actual::Down(_) = self.actual {
+        if let Actual::Down(why) = self.actual {
             self.want = Want::Down;
+            if why == DownReason::Completed {
+                // It is not to do its work again by itself.
+                self.go_down(cx, DownReason::Stopped);
+            }
             self.reply(cx, request, Outcome::Already);
             return;
         }
@@ -128,9 +138,12 @@ impl Service {
         self.why_down = cause;
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
-            Actual::Down(_) => self.answer_down(cx),
+            Actual::Down(_) => {
+                self.watched.forget_changes();
+                self.answer_down(cx);
+            }
             Actual::Waiting(_) | Actual::Backoff { .. } | Actual::Parked(_) => self.go_down_as_asked(cx),
-            Actual::Starting(_) | Actual::Up(_) => self.leave(cause),
+            Actual::Starting(_) | Actual::Up(_) | Actual::Exited => self.leave(cause),
             // The answer is owed; it is stopped when it is there.
             Actual::Spawning(_) => {}
             // It is on its way already. A restart that became a stop is a stop; a failure stays one, for the report.
@@ -164,7 +177,10 @@ impl Service {
             Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
             // It was decided with the failures that are now forgotten; what time does not mend is none of them.
             Actual::Ending(ending)
-                if !matches!(ending.decision.what, What::AsAsked | What::Park(ParkReason::CannotStart)) =>
+                if !matches!(
+                    ending.decision.what,
+                    What::AsAsked | What::GoOn | What::Park(ParkReason::CannotStart)
+                ) =>
             {
                 ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
                 ending.mind_what_lacks();
@@ -174,6 +190,7 @@ impl Service {
             | Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => {}
@@ -205,7 +222,7 @@ impl Service {
                 }
             }
             // Whoever was to stop before it gets no time either.
-            Actual::Starting(_) | Actual::Up(_) => self.leave_now(cx),
+            Actual::Starting(_) | Actual::Up(_) | Actual::Exited => self.leave_now(cx),
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)

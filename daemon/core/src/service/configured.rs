@@ -21,11 +21,25 @@ impl Service {
             (_, Actual::Backoff { .. } | Actual::Parked(_)) => Effect::Start,
             // It is on its way down, and stays there.
             (_, _) if self.want == Want::Down => Effect::Live,
-            (_, Actual::Stopping(_) | Actual::Ending(_)) => Effect::Start,
-            (Change::Definition, Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_)) => {
-                Effect::Pending
-            }
-            (Change::Replace, Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_)) => Effect::Restart,
+            (_, Actual::Ending(ending)) if !ending.goes_on() => Effect::Start,
+            (_, Actual::Stopping(_)) => Effect::Start,
+            // A start between two of its commands is one that is under way.
+            (
+                Change::Definition,
+                Actual::Spawning(_)
+                | Actual::Starting(_)
+                | Actual::Up(_)
+                | Actual::Exited
+                | Actual::Ending(_),
+            ) => Effect::Pending,
+            (
+                Change::Replace,
+                Actual::Spawning(_)
+                | Actual::Starting(_)
+                | Actual::Up(_)
+                | Actual::Exited
+                | Actual::Ending(_),
+            ) => Effect::Restart,
         }
     }
 
@@ -68,9 +82,22 @@ impl Service {
                     self.leave(StopCause::Changed);
                 }
             }
-            Actual::Ending(ending) => ending.start_now = self.want == Want::Up,
+            Actual::Ending(ending) => {
+                let up = self.want == Want::Up;
+                if !(up && change == Change::Definition && ending.goes_on()) {
+                    ending.start_now = up;
+                    if ending.break_off() {
+                        self.postpone_starts();
+                    }
+                }
+            }
             // It was wanted up and its definition was in the way, or may have been.
             Actual::Backoff { .. } => self.start(cx),
+            Actual::Exited => {
+                if change == Change::Replace && self.want == Want::Up {
+                    self.leave(StopCause::Changed);
+                }
+            }
             Actual::Parked(_) => {
                 self.want = Want::Up;
                 self.start(cx);
@@ -80,10 +107,10 @@ impl Service {
         }
     }
 
-    pub(super) fn rearm_health(&mut self, cx: &Cx<'_>) {
+    pub(super) fn rearm_health(&mut self, cx: &mut Cx<'_>) {
         let policy = self.policy.health.clone();
         let Some((child, starting)) = self.running() else { return };
-        if child.readiness.is_some() {
+        if child.is_unarmed() {
             // It is armed once it is ready.
             return;
         }

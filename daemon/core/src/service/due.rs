@@ -15,7 +15,7 @@ impl Service {
             return Some(Then::Start);
         }
         match &mut self.actual {
-            Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => {}
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Exited | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {
                 spawning.slow = true;
                 self.note(cx, NoteKind::SpawnSlow);
@@ -54,6 +54,7 @@ impl Service {
     pub(super) fn up_due(&mut self, cx: &mut Cx<'_>) {
         self.reset_if_stable(cx);
         self.notify_due(cx);
+        self.beside_due(cx);
         let Actual::Up(child) = &self.actual else { return };
         let patience = self.patience_ends(child);
         if patience.is_some_and(|at| at <= cx.now) {

@@ -44,6 +44,7 @@ impl Service {
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
@@ -58,10 +59,13 @@ impl Service {
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
         let End { exit, pid, started, cause, rung, start_now, permanent } = end;
-        let failure = self.failure_of(exit, cause);
+        let passed = self.passed(exit, cause);
+        let failure = if passed { None } else { self.failure_of(exit, cause) };
         let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
+        } else if passed {
+            Decision { what: What::GoOn, attempt: 0, max: self.policy.restart.max_restarts }
         } else if permanent {
             // Whatever `restart.when` says: a reason to look at is of more use than the same failure again.
             let what = What::Park(ParkReason::CannotStart);
@@ -71,7 +75,7 @@ impl Service {
         };
         // An end that is no failure is worth a report only where the policy means the service never to end.
         let always = self.policy.restart.when == crate::policy::When::Always;
-        let by_itself = matches!(cause, None | Some(StopCause::Announced));
+        let by_itself = !passed && matches!(cause, None | Some(StopCause::Announced));
         let crash = failure.is_some() || (by_itself && always && !asked);
         let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
@@ -134,7 +138,7 @@ impl Service {
     }
 
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
-        let (service, generation) = (self.id, self.generation);
+        let (service, generation, command) = (self.id, self.generation, self.command);
         let Actual::Ending(ending) = &mut self.actual else { return };
         let Report::Draining { crash, .. } = ending.report else { return };
         match ending.failure.filter(|_| crash) {
@@ -149,6 +153,7 @@ impl Service {
                     started: ending.started,
                     ended: ending.ended,
                     decision: ending.decision,
+                    command,
                 })));
             }
             None => {
@@ -201,7 +206,7 @@ impl Service {
         let ending = (**ending).clone();
         cx.out.push(Action::Forget { service: self.id, generation: self.generation });
         let ended_by_itself = !ending.cause.is_some_and(StopCause::is_asked);
-        if ended_by_itself {
+        if ended_by_itself && !ending.goes_on() {
             // Who waited for this run to be up learns that it is not going to be.
             let generation = self.generation;
             let outcome = Outcome::StartFailed {
@@ -212,7 +217,7 @@ impl Service {
             };
             self.answer(cx, |goal| match goal {
                 Goal::Up { generation: wanted } => (wanted <= generation).then(|| outcome.clone()),
-                Goal::Down => None,
+                Goal::Down | Goal::Reloaded { .. } => None,
             });
         }
         if self.want == Want::Down {
@@ -246,6 +251,7 @@ impl Service {
                 }
             }
             What::Park(why) => self.park(cx, why),
+            What::GoOn => self.go_on(cx),
             What::StayDown | What::AsAsked => {
                 self.want = Want::Down;
                 let why = match (ending.failure, ending.exit) {

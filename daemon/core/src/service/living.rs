@@ -5,19 +5,22 @@ use super::*;
 impl Service {
     pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32, at: Mono) {
         let Actual::Spawning(spawning) = &self.actual else { return };
-        let replace = spawning.replace;
+        let (replace, nature) = (spawning.replace, spawning.nature);
         let started = at.min(cx.now);
         self.renewed.forget_change();
         self.note(cx, NoteKind::Started { pid });
         let child = Child {
             pid,
             started,
+            nature,
             probes: 0,
             readiness: None,
             health: None,
             watchdog: None,
             extended: None,
             reloading: None,
+            runs: 0,
+            beside: None,
         };
         // A stop begins when those that stop before it are gone; who looks at it next sees whether they are.
         if self.want == Want::Down {

@@ -9,7 +9,9 @@
 //! | `asked` | what do people ask? |
 //! | `along` | what befalls it because of another one? |
 //! | `waiting` | what is in the way of a start or a stop, and what is it to the others? |
+//! | `commands` | which command is next? |
 //! | `ready` | is the start over? |
+//! | `hooks` | what runs beside it? |
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
@@ -20,9 +22,11 @@
 
 mod along;
 mod asked;
+mod commands;
 mod configured;
 mod due;
 mod ending;
+mod hooks;
 mod inherited;
 mod living;
 mod notify;
@@ -33,9 +37,12 @@ mod watched;
 
 use std::time::Duration;
 
+use self::commands::Nature;
+use self::hooks::Beside;
 use self::ready::Readiness;
 use crate::action::{
-    Action, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy, WaitingFor, Whom,
+    Action, Command, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy,
+    WaitingFor, Whom,
 };
 use crate::event::{
     DRAIN_LIMIT, Exit, Finding, KILL_AGAIN, RECORD_LIMIT, Redefinition, RequestId, SETTLE, Said, ServiceId,
@@ -83,6 +90,8 @@ pub(crate) enum Actual {
     /// A process that is not ready yet; or whose health check has not succeeded yet, in its start period.
     Starting(Child),
     Up(Child),
+    /// Up without a process: a oneshot that remains.
+    Exited,
     Stopping(Stopping),
     /// The main process is dead, the run is not settled.
     Ending(Box<Ending>),
@@ -96,6 +105,7 @@ pub(crate) enum Actual {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawning {
     asked: Mono,
+    nature: Nature,
     /// A reload changed what it runs meanwhile: if nothing comes of this start, the new one is tried at once.
     outdated: bool,
     /// What comes of it is replaced, for this reason, as soon as it is there.
@@ -108,6 +118,7 @@ pub(crate) struct Spawning {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) started: Mono,
+    nature: Nature,
     /// Probes of this run so far. Longer-lived than a health check, which a reload replaces: an answer to the old
     /// one's probe must not pass for an answer to the new one's.
     probes: u64,
@@ -121,6 +132,10 @@ pub(crate) struct Child {
     extended: Option<Mono>,
     /// It says that it reloads, and is believed until then.
     pub(crate) reloading: Option<Mono>,
+    /// Commands beside this run so far.
+    runs: u64,
+    /// The one that runs.
+    beside: Option<Beside>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -190,6 +205,10 @@ enum Goal {
         generation: u64,
     },
     Down,
+    /// A whole reload that begins no earlier than it was asked for; `next`: not the one that runs, but the next.
+    Reloaded {
+        next: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -203,6 +222,10 @@ pub(crate) struct Service {
     pub(crate) actual: Actual,
     pub(crate) since: Mono,
     pub(crate) generation: u64,
+    /// Which command this generation is.
+    pub(crate) command: Command,
+    /// When the first command of this start was asked for.
+    begun: Mono,
     /// Automatic restarts in a row.
     pub(crate) attempt: u32,
     pub(crate) restarts_total: u64,
@@ -262,6 +285,8 @@ impl Service {
             actual: Actual::Down(DownReason::NeverStarted),
             since: now,
             generation: 0,
+            command: Command::Exec(0),
+            begun: now,
             attempt: 0,
             restarts_total: 0,
             removing: false,
@@ -285,6 +310,7 @@ impl Service {
             Actual::Waiting(_) => self.standing() == Standing::Never,
             Actual::Spawning(_)
             | Actual::Starting(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. } => self.counts_as_up(),
@@ -301,6 +327,7 @@ impl Service {
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Ending(_)
             | Actual::Backoff { .. }
             | Actual::Parked(_) => None,
@@ -315,6 +342,7 @@ impl Service {
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
@@ -322,13 +350,14 @@ impl Service {
         }
     }
 
-    /// Nothing runs and nothing is owed.
+    /// Nothing runs, nothing is owed, and it is not up.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.actual {
             Actual::Down(_) | Actual::Waiting(_) | Actual::Backoff { .. } | Actual::Parked(_) => true,
             Actual::Spawning(_)
             | Actual::Starting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_) => false,
         }
@@ -341,7 +370,7 @@ impl Service {
 
     fn state_deadline(&self) -> Option<Mono> {
         match &self.actual {
-            Actual::Down(_) | Actual::Waiting(_) | Actual::Parked(_) => None,
+            Actual::Down(_) | Actual::Waiting(_) | Actual::Exited | Actual::Parked(_) => None,
             Actual::Spawning(spawning) => {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
@@ -354,7 +383,9 @@ impl Service {
             Actual::Up(child) => {
                 let probe = child.health.as_ref().map(Health::deadline);
                 let patience = self.patience_ends(child);
-                earliest([probe, self.counts_until(child), patience, child.watchdog, child.reloading])
+                let beside = child.beside.as_ref().map(Beside::deadline);
+                let counts = self.counts_until(child);
+                earliest([probe, counts, patience, child.watchdog, child.reloading, beside])
             }
             Actual::Stopping(stopping) => Some(stopping.rung.at()),
             Actual::Ending(ending) => {
@@ -385,7 +416,7 @@ impl Service {
 
     /// Nothing else ends this start before.
     fn start_may_time_out(&self, child: &Child) -> bool {
-        child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
+        child.nature.passes || child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
     }
 
     /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
@@ -401,7 +432,7 @@ impl Service {
         let generation = self.generation;
         let waited_for = self.waiters.iter().any(|waiter| match waiter.goal {
             Goal::Up { generation: wanted } => wanted <= generation,
-            Goal::Down => false,
+            Goal::Down | Goal::Reloaded { .. } => false,
         });
         let patience = if self.trusted_when_up() { SETTLE } else { self.policy.start_timeout };
         waited_for.then(|| child.started + patience)
@@ -436,7 +467,8 @@ impl Service {
         self.note(cx, kind);
     }
 
-    fn enter(&mut self, cx: &Cx<'_>, actual: Actual) {
+    fn enter(&mut self, cx: &mut Cx<'_>, mut actual: Actual) {
+        self.leave_beside(cx, &mut actual);
         self.since = cx.now;
         self.actual = actual;
     }
@@ -476,7 +508,7 @@ impl Service {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
             Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::Done),
-            Goal::Down => None,
+            Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
 
@@ -485,7 +517,7 @@ impl Service {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
             Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::NotUpInTime),
-            Goal::Down => None,
+            Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
 
@@ -493,16 +525,27 @@ impl Service {
         self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Done));
     }
 
+    /// A start from its first command on.
     fn spawn(&mut self, cx: &mut Cx<'_>) {
         if let Some(next) = self.next_policy.take() {
             self.policy = next;
         }
+        self.begun = cx.now;
+        self.spawn_command(cx, self.policy.commands.first(), true);
+    }
+
+    fn spawn_command(&mut self, cx: &mut Cx<'_>, command: Command, first: bool) {
         self.generation += 1;
-        self.watched.begun(cx.now);
+        self.command = command;
+        if first {
+            // What changes from now on may not have been seen by each of them.
+            self.watched.begun(cx.now);
+        }
         self.renewed.begun();
         self.note(cx, NoteKind::Spawning);
-        cx.out.push(Action::Spawn { service: self.id, generation: self.generation });
-        let spawning = Spawning { asked: cx.now, outdated: false, replace: None, slow: false };
+        cx.out.push(Action::Spawn { service: self.id, generation: self.generation, command, first });
+        let nature = self.policy.commands.nature(command);
+        let spawning = Spawning { asked: cx.now, nature, outdated: false, replace: None, slow: false };
         self.enter(cx, Actual::Spawning(spawning));
     }
 

@@ -96,6 +96,7 @@ impl Service {
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }

@@ -56,7 +56,11 @@ impl Readiness {
 
 impl Child {
     pub(crate) fn awaits(&self) -> Awaited {
-        if self.readiness.is_some() { Awaited::Ready } else { Awaited::Health }
+        match (self.nature.passes, &self.readiness) {
+            (true, _) => Awaited::End,
+            (false, Some(_)) => Awaited::Ready,
+            (false, None) => Awaited::Health,
+        }
     }
 }
 
@@ -65,7 +69,7 @@ impl Service {
     #[must_use]
     pub(crate) fn counts_as_up(&self) -> bool {
         match &self.actual {
-            Actual::Up(_) => self.leave.is_none(),
+            Actual::Up(_) | Actual::Exited => self.leave.is_none(),
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
@@ -79,6 +83,9 @@ impl Service {
 
     /// A process is there: it is up, or something has to be seen first. `period`: when the start period began.
     pub(super) fn await_up(&mut self, cx: &mut Cx<'_>, mut child: Child, period: Mono) {
+        if child.nature.passes {
+            return self.enter(cx, Actual::Starting(child));
+        }
         child.readiness = self.policy.ready.map(|policy| Readiness::new(policy, cx.now));
         child.health = if child.readiness.is_some() { None } else { self.health(&child, period, period) };
         if child.readiness.is_some() || !self.start_period().is_zero() {
@@ -96,6 +103,9 @@ impl Service {
     /// A reload changed what a start waits for. It concerns only a start that is under way.
     pub(super) fn rearm_readiness(&mut self, cx: &mut Cx<'_>) {
         let Actual::Starting(child) = &self.actual else { return };
+        if child.nature.passes {
+            return;
+        }
         let (since, child) = (self.since, child.clone());
         self.await_up(cx, child, cx.now);
         if let Actual::Starting(_) = self.actual {

@@ -36,7 +36,11 @@ impl Service {
                     self.renewed.changed = Some(cx.now);
                 }
             }
-            Actual::Down(_) | Actual::Waiting(_) | Actual::Stopping(_) | Actual::Backoff { .. } => {}
+            Actual::Down(_)
+            | Actual::Waiting(_)
+            | Actual::Exited
+            | Actual::Stopping(_)
+            | Actual::Backoff { .. } => {}
         }
     }
 

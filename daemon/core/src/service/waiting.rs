@@ -47,6 +47,8 @@ pub(crate) struct Leave {
 pub(crate) enum Standing {
     /// It counts as up.
     There,
+    /// A oneshot that has done its work and is down: whoever needs that has it, until it is started again.
+    Done,
     /// Its start is under way, or follows soon.
     Coming,
     /// It failed and tries again some time, or waits for one that does.
@@ -60,10 +62,12 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// When something waits for it to be up.
-    pub(crate) fn hope(self) -> Hope {
+    /// When something that has this to do with it waits for it to be up.
+    pub(crate) fn hope(self, link: Link) -> Hope {
         match self {
-            Self::There | Self::Coming | Self::Leaving => Hope::Soon,
+            // Up it is not, and who is bound to it wants just that.
+            Self::Done if link.is_bound() => Hope::Never,
+            Self::There | Self::Done | Self::Coming | Self::Leaving => Hope::Soon,
             Self::Later => Hope::Later,
             Self::Never | Self::Stuck => Hope::Never,
         }
@@ -102,9 +106,12 @@ impl Service {
         match &self.actual {
             Actual::Spawning(spawning) => !spawning.slow,
             Actual::Starting(_) => true,
+            // Between two commands of a start.
+            Actual::Ending(ending) if ending.goes_on() => true,
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Up(_)
+            | Actual::Exited
             | Actual::Stopping(_)
             | Actual::Ending(_)
             | Actual::Backoff { .. }
@@ -120,6 +127,7 @@ impl Service {
         };
         match &self.actual {
             _ if self.counts_as_up() => Standing::There,
+            Actual::Down(DownReason::Completed) => Standing::Done,
             Actual::Down(_) | Actual::Parked(_) => Standing::Never,
             Actual::Waiting(waiting) => match waiting.hope() {
                 Hope::Soon => Standing::Coming,
@@ -129,7 +137,8 @@ impl Service {
             Actual::Spawning(spawning) if stays && spawning.replace.is_none() => Standing::Coming,
             Actual::Spawning(spawning) if spawning.slow => Standing::Stuck,
             Actual::Starting(_) if stays => Standing::Coming,
-            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) => Standing::Leaving,
+            Actual::Ending(ending) if stays && ending.goes_on() => Standing::Coming,
+            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) | Actual::Exited => Standing::Leaving,
             Actual::Stopping(stopping) => leaving(stopping.rung),
             Actual::Ending(ending) => leaving(ending.rung),
             Actual::Backoff { .. } => Standing::Later,
@@ -142,12 +151,21 @@ impl Service {
     }
 
     pub(crate) fn is_about_to_leave(&self) -> bool {
-        self.leave.is_some() && matches!(self.actual, Actual::Starting(_) | Actual::Up(_))
+        let there = matches!(self.actual, Actual::Starting(_) | Actual::Up(_) | Actual::Exited);
+        self.leave.is_some() && there
     }
 
-    /// A process that is wanted, or soon will be there.
+    /// It is up or on its way there, and is to be.
     pub(crate) fn stays(&self) -> bool {
-        let runs = matches!(self.actual, Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_));
+        let runs = match &self.actual {
+            Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) | Actual::Exited => true,
+            Actual::Ending(ending) => ending.goes_on(),
+            Actual::Down(_)
+            | Actual::Waiting(_)
+            | Actual::Stopping(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => false,
+        };
         runs && self.want == Want::Up && self.leave.is_none()
     }
 
@@ -156,7 +174,7 @@ impl Service {
         if let Actual::Waiting(waiting) = &self.actual {
             let this_one = waiting.on().and_then(WaitingFor::service) == Some(other);
             return this_one
-                || (link.needs() && waiting.hope() == Hope::Soon && standing.hope() != Hope::Soon);
+                || (link.needs() && waiting.hope() == Hope::Soon && standing.hope(link) != Hope::Soon);
         }
         match self.leave {
             Some(leave) => leave.first == Some(other),
@@ -167,7 +185,7 @@ impl Service {
     // ---- before a start
 
     /// It is to start as soon as nothing is in the way.
-    pub(super) fn start(&mut self, cx: &Cx<'_>) {
+    pub(super) fn start(&mut self, cx: &mut Cx<'_>) {
         self.leave = None;
         self.enter(cx, Actual::Waiting(Waiting::default()));
     }
@@ -212,13 +230,27 @@ impl Service {
     /// Nobody is in the way any more.
     pub(crate) fn leave_now(&mut self, cx: &mut Cx<'_>) {
         let Some(leave) = self.leave else { return };
-        if let Actual::Starting(child) | Actual::Up(child) = &self.actual {
+        if let Actual::Exited = self.actual {
+            self.leave = None;
+            self.leave_nothing(cx);
+        } else if let Actual::Starting(child) | Actual::Up(child) = &self.actual {
             let child = child.clone();
             if self.want == Want::Up {
                 // Only now is it certain that another start follows: until here it might have failed by itself.
                 self.postpone_starts();
             }
             self.stop_child(cx, child, leave.cause);
+        }
+    }
+
+    /// It is up without a process: down it is, or it starts again.
+    fn leave_nothing(&mut self, cx: &mut Cx<'_>) {
+        if self.want == Want::Up {
+            self.postpone_starts();
+            self.answer_down(cx);
+            self.start(cx);
+        } else {
+            self.go_down_as_asked(cx);
         }
     }
 

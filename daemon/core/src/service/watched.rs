@@ -58,7 +58,8 @@ impl Changes {
 impl Service {
     /// News of the files. The first of them counts for whose work they are, the last for when they are settled.
     pub(crate) fn files_changed(&mut self, cx: &mut Cx<'_>) {
-        let down = matches!(self.actual, Actual::Down(_));
+        // A oneshot that has done its work does it again.
+        let down = matches!(self.actual, Actual::Down(why) if why != DownReason::Completed);
         if self.policy.watch.is_none() || self.removing || cx.shutting_down || down {
             return;
         }
@@ -76,8 +77,10 @@ impl Service {
         let began = self.watched.began.is_some_and(|began| now.since(began) < SOON);
         match self.actual {
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Ending(_) => true,
-            Actual::Backoff { .. } | Actual::Parked(_) => began || now.since(self.since) < SOON,
-            Actual::Down(_) | Actual::Waiting(_) | Actual::Up(_) | Actual::Stopping(_) => began,
+            Actual::Down(_) | Actual::Exited | Actual::Backoff { .. } | Actual::Parked(_) => {
+                began || now.since(self.since) < SOON
+            }
+            Actual::Waiting(_) | Actual::Up(_) | Actual::Stopping(_) => began,
         }
     }
 
@@ -90,12 +93,13 @@ impl Service {
         }
         let settled = changes.settled(policy);
         match (&self.actual, policy.action) {
+            (Actual::Down(DownReason::Completed), WatchAction::Restart) => Some(settled),
             (Actual::Down(_) | Actual::Waiting(_) | Actual::Stopping(_) | Actual::Ending(_), _) => None,
-            (Actual::Spawning(_) | Actual::Starting(_), WatchAction::Signal(_)) => None,
+            (Actual::Spawning(_) | Actual::Starting(_) | Actual::Exited, WatchAction::Signal(_)) => None,
             (Actual::Spawning(spawning), WatchAction::Restart) => {
                 (self.want == Want::Up && spawning.replace.is_none()).then_some(settled)
             }
-            (Actual::Starting(_) | Actual::Up(_), WatchAction::Restart) => Some(settled),
+            (Actual::Starting(_) | Actual::Up(_) | Actual::Exited, WatchAction::Restart) => Some(settled),
             (Actual::Up(child), WatchAction::Signal(_)) => Some(settled.max(child.started + SETTLE)),
             (Actual::Backoff { .. } | Actual::Parked(_), _) => Some(settled),
         }
@@ -115,14 +119,15 @@ impl Service {
             self.watched.own += 1;
         }
         match (&mut self.actual, policy.action) {
-            (Actual::Down(_) | Actual::Waiting(_) | Actual::Stopping(_) | Actual::Ending(_), _)
-            | (Actual::Spawning(_) | Actual::Starting(_), WatchAction::Signal(_)) => None,
+            (Actual::Down(_), WatchAction::Signal(_))
+            | (Actual::Waiting(_) | Actual::Stopping(_) | Actual::Ending(_), _)
+            | (Actual::Spawning(_) | Actual::Starting(_) | Actual::Exited, WatchAction::Signal(_)) => None,
             (Actual::Spawning(spawning), WatchAction::Restart) => {
                 spawning.replace.get_or_insert(StopCause::Watch);
                 self.note_asked(cx, NoteKind::FilesChanged { then: Then::Restart });
                 Some(Then::Restart)
             }
-            (Actual::Starting(_) | Actual::Up(_), WatchAction::Restart) => {
+            (Actual::Starting(_) | Actual::Up(_) | Actual::Exited, WatchAction::Restart) => {
                 self.note_asked(cx, NoteKind::FilesChanged { then: Then::Restart });
                 self.leave(StopCause::Watch);
                 Some(Then::Restart)
@@ -137,7 +142,7 @@ impl Service {
                 Some(Then::Signal(signal))
             }
             // Whoever changed the files wants to see what that did, whatever was before.
-            (Actual::Backoff { .. } | Actual::Parked(_), _) => {
+            (Actual::Down(_), WatchAction::Restart) | (Actual::Backoff { .. } | Actual::Parked(_), _) => {
                 self.note_asked(cx, NoteKind::FilesChanged { then: Then::Start });
                 self.want = Want::Up;
                 self.attempt = 0;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mcpd_core::policy::{
-    ExitSet, HealthPolicy, ReadyPolicy, Relations, RestartPolicy, WatchAction, WatchPolicy, When,
+    Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, Relations, RestartPolicy, WatchAction,
+    WatchPolicy, When,
 };
 use mcpd_core::time::Chance;
 use mcpd_core::{Exit, Policy, Said, ServiceId};
@@ -53,6 +54,7 @@ impl Dice {
     pub(crate) fn policy(&mut self) -> Policy {
         let ms = Duration::from_millis;
         Policy {
+            commands: self.commands(),
             start_timeout: ms(self.pick(&[200, 500, 2_000, 10_000, 90_000])),
             stop_timeout: ms(self.pick(&[0, 200, 2_000, 10_000])),
             stop_signal: self.pick(&[15, 15, 15, 2, 9]),
@@ -93,6 +95,19 @@ impl Dice {
             edition: self.below(2),
             debounce: Duration::from_millis(self.pick(&[1, 50, 300, 2_000])),
             action: self.pick(&[WatchAction::Restart, WatchAction::Restart, WatchAction::Signal(1)]),
+        }
+    }
+
+    pub(crate) fn commands(&mut self) -> Commands {
+        let mut some = |most: u64| {
+            let count = 1 + self.below(most);
+            (0..count).map(|_| self.percent(30)).collect::<Vec<_>>()
+        };
+        let (start_pre, exec, reload) = (some(2), some(3), some(2));
+        Commands {
+            start_pre: if self.percent(20) { start_pre } else { vec![] },
+            reload: if self.percent(50) { reload } else { vec![] },
+            oneshot: self.percent(15).then(|| Oneshot { exec, remain: self.percent(50) }),
         }
     }
 

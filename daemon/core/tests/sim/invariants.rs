@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_core::action::{Probing, StopCause, Then, UpBy};
+use mcpd_core::action::{Probing, StopCause, Then};
 use mcpd_core::event::{CONFIG_SETTLES, MOST_DEBOUNCES, OWN_WRITES, PROGRAM_SETTLES, RECORD_LIMIT};
 use mcpd_core::policy::{ReadyPolicy, WatchAction};
 use mcpd_core::verdict::{Failure, ParkReason};
@@ -10,6 +10,10 @@ use mcpd_core::view::{Effect, NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
 use super::ledger::{Check, Ledger, Life};
+use super::starting::{
+    commands_beside_are_for_the_up, commands_come_in_order, health_waits_for_readiness,
+    the_watchdog_waits_its_time, unready_is_no_failure, up_means_ready,
+};
 
 /// What is really there, whatever the core has been told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +65,8 @@ pub(crate) fn judge(
     };
     removed_services_are_silent(life, action)?;
     match action {
-        Action::Spawn { generation, .. } => {
+        Action::Spawn { generation, command, first, .. } => {
+            commands_come_in_order(life, *command, *first)?;
             no_spawn_while_an_answer_is_owed(life)?;
             one_live_process(life, truth(service))?;
             no_spawn_while_the_tree_lives(life, truth(service))?;
@@ -78,6 +83,11 @@ pub(crate) fn judge(
         Action::SignalTree { generation, signal, .. } => {
             trees_are_signalled_after_the_end(life, *generation)?;
             sigkill_waits_for_stop_timeout(ledger, life, now, *signal)
+        }
+        Action::Run { generation, number, .. } => commands_beside_are_for_the_up(life, *generation, *number),
+        Action::EndRun { generation, number, .. } => {
+            let runs = life.generation == *generation && life.beside == Some(*number);
+            if runs { Ok(()) } else { broken!("what_runs_beside_is_ended_once", "{life:?}") }
         }
         Action::Settle { generation, .. } => {
             let ends = life.generation == *generation && !life.alive && !life.owed && !life.settled;
@@ -149,6 +159,8 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         | Action::SignalTree { service, .. }
         | Action::Forget { service, .. }
         | Action::Probe { service, .. }
+        | Action::Run { service, .. }
+        | Action::EndRun { service, .. }
         | Action::Reply { service, .. }
         | Action::Removed { service } => Some(*service),
         Action::RecordCrash(crash) => Some(crash.service),
@@ -390,7 +402,7 @@ fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
 /// Only a start can time out that is not over before; a clock that leaps does not change that.
 fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
     let period = life.policy.health.as_ref().map(|health| health.start_period);
-    let may = life.start.unready || period >= Some(life.policy.start_timeout);
+    let may = life.passes || life.start.unready || period >= Some(life.policy.start_timeout);
     let since = life.spawned.map(|at| now.since(at));
     let asked_for_more = life.extended.is_some_and(|until| now < until);
     if may && since >= Some(life.policy.start_timeout) && life.up.is_none() && !asked_for_more {
@@ -405,7 +417,7 @@ fn probes_are_for_the_living(life: &Life, generation: u64, of: Probing) -> Check
         Probing::Health => life.policy.health.is_some(),
         Probing::Ready => matches!(life.policy.ready, Some(ReadyPolicy::Asked { .. })),
     };
-    if life.alive && life.stop.is_none() && life.generation == generation && asked {
+    if life.alive && life.stop.is_none() && life.generation == generation && asked && !life.passes {
         Ok(())
     } else {
         broken!("probes_are_for_the_living", "{life:?}")
@@ -447,9 +459,9 @@ fn changes_settle_first(life: &Life, now: Mono) -> Check {
 
 fn consequences_fit(life: &Life, then: Then) -> Check {
     let fits = match then {
-        Then::Restart => life.owed || (life.alive && life.stop.is_none()),
+        Then::Restart => life.owed || (life.alive && life.stop.is_none()) || life.remains,
         Then::Signal(_) => life.alive && life.stop.is_none() && life.up.is_some(),
-        Then::Start => life.at_rest() && (life.parked || life.wait.is_some()),
+        Then::Start => life.at_rest() && (life.parked || life.wait.is_some() || life.done),
     };
     if fits && life.down_since.is_none() && !life.removing {
         Ok(())
@@ -543,59 +555,6 @@ fn blindness_is_said_once(life: &Life, begins: bool) -> Check {
     }
 }
 
-// ---- readiness
-
-/// The health check is armed only once the service is ready, and readiness is asked for only before.
-fn health_waits_for_readiness(life: &Life, of: Probing) -> Check {
-    if life.start.unready == (of == Probing::Ready) {
-        Ok(())
-    } else {
-        broken!("health_waits_for_readiness", "{of:?}: {life:?}")
-    }
-}
-
-/// What has to be seen has been seen, in this run, since it was last said what that is.
-fn up_means_ready(life: &Life, by: UpBy) -> Check {
-    if life.start.unready == (by == UpBy::Ready) && life.start.unready == life.start.seen {
-        Ok(())
-    } else {
-        broken!("up_means_ready", "by {by:?}: {life:?}")
-    }
-}
-
-/// Only silence for as long as the policy allows, or longer where it asked for that, or its own word.
-fn the_watchdog_waits_its_time(life: &Life, now: Mono) -> Check {
-    match life.watchdog {
-        Some(due) if now >= due || life.triggered => Ok(()),
-        due => broken!("the_watchdog_waits_its_time", "now {now:?}, due {due:?}: {life:?}"),
-    }
-}
-
-/// Nobody who hangs is missed.
-pub(crate) fn the_watchdog_is_watched(ledger: &Ledger, deadline: Option<Mono>) -> Check {
-    match ledger.lives.values().filter_map(|life| life.watchdog.filter(|_| life.alive)).min() {
-        Some(due) if deadline.is_none_or(|at| at > due) => {
-            broken!("the_watchdog_is_watched", "at {deadline:?}, due {due:?}")
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn unready_is_no_failure(life: &Life) -> Check {
-    if life.start.unready { broken!("unready_is_no_failure", "{life:?}") } else { Ok(()) }
-}
-
-/// Nobody is told that it is up before.
-pub(crate) fn up_is_ready(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
-    for view in views {
-        let unready = ledger.lives.get(&view.service).is_some_and(|life| life.start.unready);
-        if unready && view.state == StateView::Up {
-            return broken!("up_is_ready", "{view:?}");
-        }
-    }
-    Ok(())
-}
-
 // ---- clients
 
 fn one_reply_per_request(ledger: &Ledger, request: RequestId) -> Check {
@@ -629,10 +588,8 @@ fn done_means_done(
     }
     let kept = match (asked.verb, outcome) {
         (Verb::Start, Outcome::Done | Outcome::Already) | (Verb::Restart, Outcome::Done) => {
-            life.alive
-                && life.stop.is_none()
-                && !life.start.unready
-                && (asked.verb == Verb::Start || asked.had != Some(life.generation))
+            let runs = life.alive && life.stop.is_none() && !life.start.unready && !life.passes;
+            (runs || life.completed) && (asked.verb == Verb::Start || asked.had != Some(life.generation))
         }
         (Verb::Stop, Outcome::Done | Outcome::Already) if life.down_since.is_some() => {
             life.at_rest() && !truth.alive && truth.tree == 0
@@ -647,6 +604,13 @@ fn done_means_done(
         }
         (_, Outcome::ShuttingDown) => ledger.shutdowns > 0,
         (_, Outcome::Removed) => life.removing,
+        (Verb::Reload, Outcome::Done) => {
+            let well = life.ran_well || life.run_forgiven;
+            life.alive && life.stop.is_none() && life.beside.is_none() && well
+        }
+        (Verb::Reload, Outcome::ReloadFailed) => life.alive && !life.ran_well,
+        (Verb::Reload, Outcome::NoReload) => life.policy.commands.reload.is_empty(),
+        (Verb::Reload, Outcome::NotRunning) => life.up.is_none() || life.stop.is_some() || !life.alive,
         (Verb::Signal(..), Outcome::Done) => life.alive,
         (Verb::Signal(..), Outcome::NotRunning) => !life.alive,
         (Verb::Reset, Outcome::Done) => true,
@@ -774,7 +738,7 @@ pub(crate) fn deadlines_fit_the_states(
                 allowed = true;
                 false
             }
-            StateView::Down(_) | StateView::Waiting(_) | StateView::Parked(_) => false,
+            StateView::Down(_) | StateView::Waiting(_) | StateView::Exited | StateView::Parked(_) => false,
         };
         if matches!(view.state, StateView::Starting(_)) && deadline.is_none() {
             return broken!("deadlines_fit_the_states", "none while {view:?}");
@@ -834,7 +798,7 @@ pub(crate) fn down_is_reached(ledger: &Ledger, now: Mono, slept: Duration) -> Ch
 pub(crate) fn calm_means_as_wanted(views: &[View]) -> Check {
     for view in views {
         let fits = match view.state {
-            StateView::Up => view.wanted,
+            StateView::Up | StateView::Exited => view.wanted,
             StateView::Down(_) | StateView::Parked(_) => !view.wanted,
             StateView::Waiting(on) => view.wanted && super::order::may_wait_for_ever(on, views),
             StateView::Spawning

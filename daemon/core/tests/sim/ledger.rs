@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpd_core::action::{Probing, Stale, StopCause, Then};
+use mcpd_core::action::{Command, DownReason, Probing, Stale, StopCause, Then, UpBy};
 use mcpd_core::event::{Change, SOON};
 use mcpd_core::policy::{ReadyPolicy, Relations, When};
 use mcpd_core::verdict::is_crash_signal;
@@ -133,12 +133,16 @@ pub(crate) struct Life {
     pub(crate) was_down: bool,
     /// It is to start, and something is in the way.
     pub(crate) held_back: bool,
+    /// A oneshot that is down because it has done its work.
+    pub(crate) done: bool,
     pub(crate) end: Option<End>,
     pub(crate) settled: bool,
     /// A start was asked for that goes before any decision.
     pub(crate) asked: bool,
     /// What is being spawned is to be replaced at once.
     pub(crate) outdated: bool,
+    /// Only because another one is restarted.
+    pub(crate) along: bool,
     /// And whatever runs.
     pub(crate) replaced: bool,
     /// What the newest change of its configuration should come to.
@@ -155,7 +159,28 @@ pub(crate) struct Life {
     pub(crate) reset: bool,
     pub(crate) last_note: Option<NoteId>,
     pub(crate) health: Option<Health>,
+    /// Which command runs, or was the last to.
+    pub(crate) command: Command,
+    /// It is meant to end.
+    pub(crate) passes: bool,
+    /// Its failure is ignored.
+    pub(crate) forgiven: bool,
+    /// The last of a oneshot's commands has ended well.
+    pub(crate) completed: bool,
+    /// Between two commands of a start that goes on.
+    pub(crate) between: bool,
+    /// It was, until this event.
+    pub(crate) broken_off: bool,
+    /// Up without a process.
+    pub(crate) remains: bool,
     pub(crate) start: Start,
+    /// The command that runs beside it, and how many there were.
+    pub(crate) beside: Option<u64>,
+    pub(crate) runs: u64,
+    /// The last of them that was heard of ended well.
+    pub(crate) ran_well: bool,
+    /// The failure of the last one that was started is ignored.
+    pub(crate) run_forgiven: bool,
     /// Its start ends no earlier.
     pub(crate) extended: Option<Mono>,
     /// Its time to end was over.
@@ -195,10 +220,12 @@ impl Life {
             leaving: None,
             was_down: true,
             held_back: false,
+            done: false,
             end: None,
             settled: true,
             asked: false,
             outdated: false,
+            along: false,
             replaced: false,
             foreseen: None,
             parked: false,
@@ -209,7 +236,18 @@ impl Life {
             reset: true,
             last_note: None,
             health: None,
+            command: Command::Exec(0),
+            passes: false,
+            forgiven: false,
+            completed: false,
+            between: false,
+            broken_off: false,
+            remains: false,
             start: Start::default(),
+            beside: None,
+            runs: 0,
+            ran_well: false,
+            run_forgiven: false,
             extended: None,
             time_is_up: false,
             watchdog: None,
@@ -234,7 +272,7 @@ impl Life {
             self.files = Files { stale: self.files.stale, program: self.files.program, ..Files::default() };
         }
         self.policy = Rc::new(policy.clone());
-        let starts = self.alive && self.stop.is_none() && self.up.is_none();
+        let starts = self.alive && self.stop.is_none() && self.up.is_none() && !self.passes;
         if ready_changed && starts {
             let unready = self.policy.ready.is_some();
             self.start = Start { unready, ..Start::default() };
@@ -242,7 +280,7 @@ impl Life {
             self.up = (!unready && up_by_living(&self.policy)).then_some(now);
             self.arm_watchdog(now);
         }
-        if health_changed && !self.start.unready {
+        if health_changed && !self.start.unready && !self.passes {
             self.rearm(now);
             if self.alive && self.policy.health.is_none() && self.up.is_none() {
                 self.up = Some(now);
@@ -268,11 +306,15 @@ impl Life {
 
     fn effect(&self, change: Change) -> Effect {
         let waits = self.wait.is_some() || self.parked;
-        let goes_on = self.owed || (self.alive && self.stop.is_none());
+        let between = self.between && !self.settled;
+        let goes_on = self.owed || (self.alive && self.stop.is_none()) || between || self.remains;
         match change {
             Change::Settings => Effect::Live,
             // It takes the new one when it is let, or when somebody wants it.
             _ if self.held_back || self.down => Effect::Live,
+            _ if self.remains && self.down_since.is_some() => Effect::Live,
+            Change::Definition if self.remains => Effect::Pending,
+            Change::Replace if self.remains => Effect::Restart,
             _ if self.at_rest() && (self.parked || (waits && self.down_since.is_none())) => Effect::Start,
             _ if self.at_rest() || self.down_since.is_some() => Effect::Live,
             Change::Definition if goes_on => Effect::Pending,
@@ -323,6 +365,7 @@ impl Ledger {
     pub(crate) fn told(&mut self, now: Mono, event: &Event) {
         for life in self.lives.values_mut() {
             life.person_signals = false;
+            life.broken_off = false;
         }
         self.person = matches!(event, Event::Command { .. });
         self.related |= match event {
@@ -337,7 +380,9 @@ impl Ledger {
                 life.removing = false;
                 life.redefined(now, policy);
                 life.outdated = life.owed;
+                life.along = false;
                 life.replaced = true;
+                life.between = false;
                 life.foreseen = None;
                 life.next_policy = None;
                 life.counters_reset();
@@ -358,15 +403,18 @@ impl Ledger {
                 life.foreseen = Some(life.effect(to.change));
                 life.replaced = to.change == Change::Replace || (life.replaced && !life.at_rest());
                 // A process, or the start of one, keeps what it was started with.
-                let runs = life.owed || life.alive || !life.settled;
+                let runs = life.owed || life.alive || !life.settled || life.remains;
                 life.next_policy = runs.then(|| Rc::new(to.policy.clone()));
                 life.redefined(now, if runs { &to.live } else { &to.policy });
                 if to.change != Change::Settings {
                     life.counters_reset();
-                    // Only a new definition that waits behind a living process starts nothing.
-                    let waits = to.change == Change::Definition && life.alive && life.stop.is_none();
+                    // Only a new definition that waits behind what goes on starts nothing.
+                    life.between &= to.change == Change::Definition && life.down_since.is_none();
+                    let goes_on = (life.alive && life.stop.is_none()) || life.between || life.remains;
+                    let waits = to.change == Change::Definition && goes_on;
                     life.asked |= !waits;
                     life.outdated |= life.owed;
+                    life.along &= !life.owed;
                     if life.parked {
                         life.want_up();
                     }
@@ -422,10 +470,12 @@ impl Ledger {
                     life.alive = true;
                     // Had nothing come of this start, the new definition would have been tried; now it waits.
                     life.asked &= life.replaced;
+                    life.outdated &= life.replaced;
                     life.rearm(*at);
                     life.spawned = Some(*at);
-                    life.start = Start { unready: life.policy.ready.is_some(), ..Start::default() };
-                    life.up = (!life.start.unready && up_by_living(&life.policy)).then_some(now);
+                    let unready = life.policy.ready.is_some() && !life.passes;
+                    life.start = Start { unready, ..Start::default() };
+                    life.up = (!unready && !life.passes && up_by_living(&life.policy)).then_some(now);
                     life.arm_watchdog(now);
                     life.files.program = None;
                 }
@@ -451,6 +501,13 @@ impl Ledger {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if let Some(end) = &mut life.end {
                     end.recorded = true;
+                }
+            }
+            Event::RunEnded { service, generation, number, ok } => {
+                let Some(life) = self.run(*service, *generation) else { return };
+                if life.beside == Some(*number) {
+                    life.beside = None;
+                    life.ran_well = *ok;
                 }
             }
             Event::Ready { service, generation } => {
@@ -507,11 +564,13 @@ impl Ledger {
             Verb::Start => {
                 // A stop that has only waited for others is taken back: it is up as before.
                 let stays = life.leaving.is_none() || life.down_since.is_some();
+                life.stop_is_taken_back();
                 life.want_up();
-                if !life.alive || life.stop.is_some() || !stays || life.up.is_none() {
+                let up = (life.alive && life.stop.is_none() && life.up.is_some()) || life.remains;
+                if !up || !stays {
                     life.lift();
                 }
-                let ends = life.stop.is_some() || life.leaving.is_some();
+                let ends = life.stop.is_some() || !stays;
                 life.asked |= ends || (!life.alive && !life.owed) || life.outdated;
                 // One that is up is left alone, counters and all.
                 if !life.alive || life.stop.is_some() {
@@ -520,6 +579,7 @@ impl Ledger {
             }
             Verb::Restart => {
                 life.want_up();
+                life.between = false;
                 life.asked |= !life.owed || life.outdated;
                 life.lift();
                 life.counters_reset();
@@ -535,6 +595,7 @@ impl Ledger {
                 life.lift();
                 life.parked = false;
             }
+            Verb::Reload => {}
             Verb::Signal(..) => life.person_signals = true,
         }
     }
@@ -544,8 +605,10 @@ impl Ledger {
         for id in along {
             if let Some(life) = self.lives.get_mut(id) {
                 life.asked = true;
+                life.along |= life.owed && !life.outdated;
                 life.outdated |= life.owed;
                 life.replaced |= life.owed;
+                life.between = false;
             }
         }
     }
@@ -553,22 +616,31 @@ impl Ledger {
     /// Takes down what the core answered, after it was judged.
     pub(crate) fn done(&mut self, now: Mono, action: &Action) {
         match action {
-            Action::Spawn { service, generation } => {
+            Action::Spawn { service, generation, command, first } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
-                if let Some(next) = life.next_policy.take() {
+                if let Some(next) = life.next_policy.take_if(|_| *first) {
                     life.policy = next;
                 }
                 life.generation = *generation;
+                life.command = *command;
+                life.passes =
+                    life.policy.commands.oneshot.is_some() || matches!(command, Command::StartPre(_));
+                life.forgiven = life.forgives();
+                life.completed = false;
+                life.between = false;
+                life.remains = false;
                 life.owed = true;
                 life.settled = false;
                 life.asked = false;
                 life.outdated = false;
+                life.along = false;
                 life.replaced = false;
                 life.stop = None;
                 life.end = None;
                 life.wait = None;
                 life.health = None;
                 life.start = Start::default();
+                (life.beside, life.runs) = (None, 0);
                 life.extended = None;
                 life.time_is_up = false;
                 life.watchdog = None;
@@ -579,8 +651,11 @@ impl Ledger {
                 life.deaf = false;
                 life.slow = false;
                 life.down = false;
-                life.files.changed = None;
-                life.files.began = Some(now);
+                life.done = false;
+                if *first {
+                    life.files.changed = None;
+                    life.files.began = Some(now);
+                }
                 life.files.stale = None;
                 life.files.program = None;
             }
@@ -606,6 +681,19 @@ impl Ledger {
                         Probing::Health => health.out = Some(*probe),
                     }
                 }
+            }
+            Action::Run { service, number, command, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                (life.beside, life.runs) = (Some(*number), *number);
+                life.run_forgiven = match command {
+                    Command::Reload(at) => life.policy.commands.reload.get(*at) == Some(&true),
+                    Command::StartPre(_) | Command::Exec(_) => false,
+                };
+            }
+            Action::EndRun { service, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.beside = None;
+                life.ran_well = false;
             }
             Action::Reply { request, .. } => {
                 self.pending.remove(request);
@@ -655,6 +743,17 @@ fn up_by_living(policy: &Policy) -> bool {
 }
 
 impl Life {
+    /// It is wanted again. If its stop has not begun, neither does the restart that was wanted before the stop was.
+    pub(crate) fn stop_is_taken_back(&mut self) {
+        if self.down_since.is_none() || self.stop.is_some() || !(self.alive || self.owed) {
+            return;
+        }
+        if self.along {
+            (self.along, self.outdated, self.replaced) = (false, false, false);
+        }
+        self.asked = self.outdated;
+    }
+
     /// Somebody acted.
     pub(crate) fn lift(&mut self) {
         self.files.row = 0;
@@ -674,7 +773,8 @@ impl Life {
     }
 
     fn files_changed(&mut self, now: Mono) {
-        if self.policy.watch.is_none() || self.removing || self.removed || self.down {
+        let down = self.down && !self.done;
+        if self.policy.watch.is_none() || self.removing || self.removed || down {
             return;
         }
         if self.files.suspended {
@@ -759,7 +859,51 @@ impl Life {
         }
     }
 
+    /// A command that is meant to end has ended well: what comes next?
+    fn passed(&self, exit: Option<Exit>) -> bool {
+        let well = exit.is_some_and(|exit| self.policy.success.holds(exit));
+        self.passes && self.stop.is_none() && (well || self.forgiven)
+    }
+
+    fn forgives(&self) -> bool {
+        let commands = &self.policy.commands;
+        match self.command {
+            Command::StartPre(at) => commands.start_pre.get(at) == Some(&true),
+            Command::Reload(_) => false,
+            Command::Exec(at) => {
+                commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.exec.get(at) == Some(&true))
+            }
+        }
+    }
+
+    fn was_last(&self) -> bool {
+        let oneshot = self.policy.commands.oneshot.as_ref();
+        match (self.command, oneshot) {
+            (Command::Exec(at), Some(oneshot)) => at + 1 >= oneshot.exec.len(),
+            (Command::StartPre(_) | Command::Reload(_), _) | (Command::Exec(_), None) => false,
+        }
+    }
+
     fn ended(&mut self, now: Mono, exit: Option<Exit>) {
+        if self.passed(exit) {
+            self.end = Some(End {
+                at: now,
+                policy: Rc::clone(&self.policy),
+                grace: self.policy.stop_timeout,
+                report_due: false,
+                noted: false,
+                report_asked: None,
+                recorded: false,
+                forgotten: false,
+                permanent: false,
+                unexpected: false,
+                drained: false,
+                lacks: None,
+            });
+            self.completed = self.was_last();
+            self.between = self.down_since.is_none() && !self.asked;
+            return;
+        }
         let cause = self.stop.map(|(_, cause, _)| cause);
         let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
@@ -851,8 +995,13 @@ impl Life {
                 self.parked = true;
                 self.down = false;
             }
-            NoteKind::Down(_) => {
+            NoteKind::Down(why) => {
                 self.down = true;
+                self.remains = false;
+                self.done = *why == DownReason::Completed;
+                if self.done {
+                    self.counters_reset();
+                }
                 self.files.changed = None;
                 self.files.program = None;
             }
@@ -878,6 +1027,7 @@ impl Life {
                 match then {
                     Then::Restart => {
                         self.asked = true;
+                        self.along &= !self.owed;
                         self.outdated |= self.owed;
                         self.replaced |= self.owed;
                     }
@@ -895,6 +1045,10 @@ impl Life {
             NoteKind::Killing => self.time_is_up = true,
             NoteKind::SpawnSlow => self.slow = true,
             NoteKind::StillAlive => self.deaf = true,
+            NoteKind::Up { by: UpBy::Completion, .. } => {
+                self.remains = true;
+                self.counters_reset();
+            }
             NoteKind::Up { .. } => {
                 self.up = Some(now);
                 self.start = Start::default();

@@ -7,7 +7,7 @@
 //! | `run` | one seed from the first step to the last |
 //! | `ledger` | what has been said and done so far? |
 //! | `order` | what must hold between services? |
-//! | `invariants` | what must hold after every step? |
+//! | `invariants`, `starting` | what must hold after every step? |
 //! | `subject` | the core, or a broken one to show that this notices |
 
 pub(crate) mod dice;
@@ -15,5 +15,6 @@ pub(crate) mod invariants;
 pub(crate) mod ledger;
 pub(crate) mod order;
 pub(crate) mod run;
+pub(crate) mod starting;
 pub(crate) mod subject;
 pub(crate) mod world;

@@ -1,7 +1,7 @@
 //! What must hold between services: who starts after whom, who goes with whom, who never runs beside whom. Judged from
 //! the configuration by rules of its own, not by the core's.
 
-use mcpd_core::action::StopCause;
+use mcpd_core::action::{DownReason, StopCause};
 use mcpd_core::policy::Relations;
 use mcpd_core::view::{StateView, View};
 use mcpd_core::{Action, Event, Mono, Note, NoteKind, ServiceId, Verb, WaitingFor};
@@ -75,7 +75,9 @@ impl Ledger {
 
     fn starting(&self) -> usize {
         let starting = |life: &&Life| {
-            (life.owed && !life.slow) || (life.alive && life.up.is_none() && life.stop.is_none())
+            (life.owed && !life.slow)
+                || (life.alive && life.up.is_none() && life.stop.is_none())
+                || (life.between && !life.settled)
         };
         self.lives.values().filter(starting).count()
     }
@@ -84,13 +86,19 @@ impl Ledger {
 impl Life {
     /// It runs, or is about to, and nobody wants that to end.
     pub(crate) fn stays(&self) -> bool {
-        let runs = (self.alive || self.owed) && self.stop.is_none();
+        let runs = ((self.alive || self.owed) && self.stop.is_none()) || self.remains || self.is_between();
         runs && self.leaving.is_none() && self.down_since.is_none()
     }
 
     /// Up as far as anybody has been told.
     fn is_up(&self) -> bool {
-        self.alive && self.up.is_some() && self.stop.is_none() && !self.removed
+        let up = self.alive && self.up.is_some() && self.stop.is_none();
+        (up || self.remains) && !self.removed
+    }
+
+    /// Between two commands of a start.
+    fn is_between(&self) -> bool {
+        self.between && !self.settled && self.down_since.is_none()
     }
 
     /// Nobody waits for it to end any more.
@@ -104,15 +112,20 @@ impl Life {
 /// Everything that a start has to wait for.
 pub(crate) fn judge_start(ledger: &Ledger, id: ServiceId, truth: impl Fn(ServiceId) -> Truth) -> Check {
     for (other, life) in ledger.lives.iter().filter(|(other, _)| **other != id) {
-        if ledger.needs(id, *other) && !life.is_up() {
+        let has_it = life.is_up() || (life.done && !life.removed && !ledger.bound(id, *other));
+        if ledger.needs(id, *other) && !has_it {
             return broken!("what_it_needs_is_up_first", "{id:?} before {other:?}: {life:?}");
         }
         let under_way = (life.owed && life.down_since.is_none() && !life.is_hopeless() && !life.outdated)
-            || (life.alive && life.up.is_none() && life.stop.is_none());
+            || (life.alive && life.up.is_none() && life.stop.is_none())
+            || life.is_between();
         if ledger.after(id, *other) && under_way {
             return broken!("starts_are_in_order", "{id:?} while {other:?} starts: {life:?}");
         }
-        let going = (life.alive && life.stop.is_some()) || (life.end.is_some() && !life.settled);
+        // Who begins again because of this very event may have been looked at later.
+        let starts = life.is_between() || life.broken_off;
+        let ending = life.end.is_some() && !life.settled && !starts;
+        let going = (life.alive && life.stop.is_some()) || ending;
         if ledger.ordered(id, *other) && going && !life.is_hopeless() {
             return broken!("stops_come_before_starts", "{id:?} while {other:?} stops: {life:?}");
         }
@@ -146,7 +159,8 @@ pub(crate) fn judge_stop(ledger: &Ledger, id: ServiceId, why: StopCause) -> Chec
         return Ok(());
     }
     for (other, life) in &ledger.lives {
-        let going = life.down_since.is_some() && !life.at_rest() && !life.removed;
+        let there = !life.at_rest() || life.remains;
+        let going = life.down_since.is_some() && there && !life.removed;
         if ledger.after(*other, id) && going && !life.is_hopeless() {
             return broken!("stops_are_in_reverse_order", "{id:?} before {other:?}: {life:?}");
         }
@@ -195,7 +209,7 @@ pub(crate) fn judge_after(ledger: &Ledger, event: &Event, views: &[View]) -> Che
                 return broken!("a_stop_takes_along_what_goes_with_it", "{id:?} without {view:?}");
             }
         }
-        Verb::Start | Verb::Restart | Verb::Reset | Verb::Signal(..) => {}
+        Verb::Start | Verb::Restart | Verb::Reload | Verb::Reset | Verb::Signal(..) => {}
     }
     Ok(())
 }
@@ -206,9 +220,9 @@ pub(crate) fn judge_views(ledger: &Ledger, views: &[View]) -> Check {
     for view in views {
         let id = view.service;
         match view.state {
-            StateView::Starting(_) | StateView::Up => {
+            StateView::Starting(_) | StateView::Up | StateView::Exited => {
                 for other in ledger.lives.keys().filter(|other| ledger.bound(id, **other)) {
-                    if state(*other) != Some(StateView::Up) {
+                    if !state(*other).is_some_and(is_up) {
                         return broken!("bound_services_go_together", "{view:?} without {other:?}");
                     }
                 }
@@ -229,6 +243,10 @@ pub(crate) fn judge_views(ledger: &Ledger, views: &[View]) -> Check {
     Ok(())
 }
 
+fn is_up(state: StateView) -> bool {
+    matches!(state, StateView::Up | StateView::Exited)
+}
+
 fn is_going(state: StateView) -> bool {
     matches!(
         state,
@@ -243,13 +261,20 @@ fn waits_rightly(
     state: &impl Fn(ServiceId) -> Option<StateView>,
 ) -> bool {
     match on {
-        Some(WaitingFor::Up(other)) => ledger.needs(id, other) && state(other) != Some(StateView::Up),
+        Some(WaitingFor::Up(other)) => {
+            let done = state(other) == Some(StateView::Down(DownReason::Completed));
+            let has_it = state(other).is_some_and(is_up) || (done && !ledger.bound(id, other));
+            ledger.needs(id, other) && !has_it
+        }
         Some(WaitingFor::Started(other)) => {
             let coming = matches!(
                 state(other),
                 Some(StateView::Spawning | StateView::Starting(_) | StateView::Waiting(_))
             );
-            ledger.after(id, other) && coming
+            // Between two commands; whether the last one ended well enough is judged where the next one comes.
+            let life = &ledger.lives[&other];
+            let between = life.passes && life.end.is_some() && !life.settled && life.down_since.is_none();
+            ledger.after(id, other) && (coming || between)
         }
         Some(WaitingFor::Gone(other)) => {
             let alive = !matches!(
@@ -278,7 +303,7 @@ pub(crate) fn may_wait_for_ever(on: Option<WaitingFor>, views: &[View]) -> bool 
         (Some(WaitingFor::Up(_)), Some(state)) => {
             matches!(state, StateView::Down(_) | StateView::Parked(_) | StateView::Waiting(_))
         }
-        (Some(WaitingFor::Gone(_)), Some(StateView::Up)) => true,
+        (Some(WaitingFor::Gone(_)), Some(state)) => is_up(state),
         _ => false,
     }
 }
@@ -289,9 +314,11 @@ pub(crate) fn wanted(life: &mut Life, person: bool) {
         life.counters_reset();
         life.lift();
     }
+    life.stop_is_taken_back();
     life.want_up();
     // One that runs, or is about to, just stays.
-    life.asked |= life.stop.is_some() || (!life.alive && !life.owed) || life.outdated;
+    let there = life.alive || life.owed || life.remains || life.is_between();
+    life.asked |= life.stop.is_some() || !there || life.outdated;
 }
 
 /// What is not wanted any more is to go, whoever said so; and what is to go as soon as others are gone.
@@ -304,16 +331,37 @@ pub(crate) fn take_down_wishes(ledger: &mut Ledger, now: Mono, views: &[View]) {
         };
         life.held_back = matches!(view.state, StateView::Waiting(_));
         life.was_down = matches!(view.state, StateView::Down(_) | StateView::Parked(_));
-        if !view.wanted && !life.parked && !life.at_rest() {
+        if let StateView::Waiting(_) = view.state {
+            life.remains = false;
+        }
+        if !view.wanted && !life.parked && (!life.at_rest() || life.remains) {
             life.asked_down(now);
         }
+    }
+}
+
+/// Between two of its commands a start begins again when something is lost that the service is bound to. `views`: after
+/// the event, for what is there in between is nobody's business.
+pub(crate) fn take_down_losses(ledger: &mut Ledger, views: &[View]) {
+    let there = |other| views.iter().any(|view| view.service == other && is_up(view.state));
+    let lost = |id: &ServiceId| {
+        let bonds = ledger.lives[id].policy.relations.binds_to.iter();
+        bonds.into_iter().any(|other| ledger.bound(*id, *other) && !there(*other))
+    };
+    let between = ledger.lives.iter().filter(|(_, life)| life.is_between()).map(|(id, _)| *id);
+    for id in between.filter(lost).collect::<Vec<_>>() {
+        let Some(life) = ledger.lives.get_mut(&id) else { continue };
+        life.between = false;
+        life.broken_off = true;
+        life.asked = true;
     }
 }
 
 /// One action of those that concern the order.
 pub(crate) fn judge(ledger: &Ledger, action: &Action, truth: impl Fn(ServiceId) -> Truth) -> Check {
     match action {
-        Action::Spawn { service, .. } => judge_start(ledger, *service, truth),
+        // The other commands of a start follow its first, whatever was changed since.
+        Action::Spawn { service, first: true, .. } => judge_start(ledger, *service, truth),
         Action::Note(note) => judge_note(ledger, note),
         _ => Ok(()),
     }

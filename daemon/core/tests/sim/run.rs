@@ -9,6 +9,7 @@ use mcpd_core::{Action, Event, Mono, NoteKind};
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
 use super::order;
+use super::starting;
 use super::subject::{Flaw, Subject};
 use super::world::{Next, World};
 
@@ -257,6 +258,7 @@ impl Run {
         self.ledger.person = false;
         for life in self.ledger.lives.values_mut() {
             life.person_signals = false;
+            life.broken_off = false;
         }
         self.maybe_copy();
         self.out.clear();
@@ -289,7 +291,11 @@ impl Run {
         {
             return broken!("a_copy_does_the_same", "{actions:?} and {:?}", self.twin_out);
         }
+        let views: Vec<_> = self.subject.views().collect();
         for action in &actions {
+            if let (Action::Spawn { .. }, false) = (action, self.held) {
+                order::take_down_losses(&mut self.ledger, &views);
+            }
             self.actions += 1;
             self.say(|| format!("    {action:?}"));
             if self.keep == Keep::Hash {
@@ -302,17 +308,17 @@ impl Run {
             self.world.perform(action);
         }
         self.out = actions;
-        let views: Vec<_> = self.subject.views().collect();
         order::take_down_wishes(&mut self.ledger, now, &views);
         if !self.held {
+            order::take_down_losses(&mut self.ledger, &views);
             order::judge_views(&self.ledger, &views)?;
         }
         let deadline = self.subject.next_deadline(now);
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
         invariants::stale_is_seen(&self.ledger, self.subject.views())?;
         invariants::changes_are_not_lost(&self.ledger, self.subject.views())?;
-        invariants::the_watchdog_is_watched(&self.ledger, deadline)?;
-        invariants::up_is_ready(&self.ledger, self.subject.views())?;
+        starting::the_watchdog_is_watched(&self.ledger, deadline)?;
+        starting::up_is_ready(&self.ledger, self.subject.views())?;
         invariants::a_hurry_kills_at_once(&self.ledger, now, deadline)?;
         invariants::down_is_reached(&self.ledger, now, self.slept)
     }

@@ -1,6 +1,6 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
-use mcpd_core::action::Probing;
+use mcpd_core::action::{Command, Probing};
 use mcpd_core::event::Change;
 use mcpd_core::view::{StateView, View, WatchView};
 use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
@@ -84,6 +84,10 @@ pub(crate) enum Flaw {
     TakesAnyAnswer,
     /// Asks for health before it is ready.
     ArmsEarly,
+    /// Takes any end of a command beside a process for a good one.
+    TrustsReloads,
+    /// Leaves commands out.
+    SkipsCommands,
     /// Does not hear that a service is alive.
     DeafWatchdog,
     /// Takes any service for one that said that it is ready.
@@ -187,6 +191,9 @@ impl Subject {
             (Flaw::DeafWatchdog, Event::Notified { service, generation, said: Said::Alive }) => {
                 Event::Notified { service, generation, said: Said::Extend(std::time::Duration::ZERO) }
             }
+            (Flaw::TrustsReloads, Event::RunEnded { service, generation, number, .. }) => {
+                Event::RunEnded { service, generation, number, ok: true }
+            }
             (Flaw::TakesAnyWord, Event::Notified { service, generation, .. }) => {
                 Event::Notified { service, generation, said: Said::Ready }
             }
@@ -283,6 +290,7 @@ impl Subject {
                 (Action::Signal { signal, .. }, Flaw::KillsAtOnce) => *signal = 9,
                 (Action::Ready, Flaw::ReadyTwice) => copies = 2,
                 (Action::Probe { .. }, Flaw::ProbesTwice) => copies = 2,
+                (Action::Spawn { command, .. }, Flaw::SkipsCommands) => *command = Command::Exec(0),
                 (Action::Probe { of, .. }, Flaw::ArmsEarly) => *of = Probing::Health,
                 (Action::Note(_), Flaw::DropsNote) => {
                     self.count += 1;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use mcpd_core::action::Probing;
-use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, Redefinition};
-use mcpd_core::policy::{ReadyPolicy, Relations};
+use mcpd_core::action::{Command, Probing};
+use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinition};
+use mcpd_core::policy::{Commands, ReadyPolicy, Relations};
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
 use super::dice::Dice;
@@ -79,6 +79,8 @@ struct Service {
     policy: Policy,
     /// It writes into what it watches, each time it starts.
     writes: bool,
+    /// What its present start consists of.
+    commands: Commands,
     process: Option<Process>,
     removing: bool,
     removed: bool,
@@ -272,7 +274,12 @@ impl World {
 
     pub(crate) fn perform(&mut self, action: &Action) {
         match action {
-            Action::Spawn { service, generation } => self.spawn(*service, *generation),
+            Action::Spawn { service, generation, command, first } => {
+                if let Some(known) = self.services.get_mut(service).filter(|_| *first) {
+                    known.commands = known.policy.commands.clone();
+                }
+                self.spawn(*service, *generation, *command);
+            }
             Action::Signal { service, generation, signal, whom: Whom::Main | Whom::Group } => {
                 self.signal(*service, *generation, *signal);
             }
@@ -309,12 +316,26 @@ impl World {
             Action::Probe { service, generation, probe, of } => {
                 self.probe(*service, *generation, *probe, *of);
             }
+            Action::Run { service, generation, number, timeout, .. } => {
+                let (service, generation, number) = (*service, *generation, *number);
+                let alive = self.process(service, generation).is_some_and(|process| process.alive);
+                let ok = alive && (self.calm || self.dice.percent(70));
+                let late = match self.dice.below(10) {
+                    // Its end is never told, or much too late.
+                    0 if !self.calm => return,
+                    1 if !self.calm => *timeout + RUN_GRACE + self.dice.ms(2_000),
+                    2 if !self.calm => *timeout,
+                    _ => self.dice.ms(500).min(*timeout),
+                };
+                self.tell(late, Event::RunEnded { service, generation, number, ok });
+            }
             Action::Removed { service } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.removed = true;
                 }
             }
             Action::Forget { .. }
+            | Action::EndRun { .. }
             | Action::Reply { .. }
             | Action::Note(_)
             | Action::Ready
@@ -323,7 +344,9 @@ impl World {
         }
     }
 
-    fn spawn(&mut self, service: ServiceId, generation: u64) {
+    fn spawn(&mut self, service: ServiceId, generation: u64, command: Command) {
+        let oneshot = self.services.get(&service).is_some_and(|known| known.commands.oneshot.is_some());
+        let passes = oneshot || matches!(command, Command::StartPre(_));
         let late = match self.dice.below(20) {
             0 if !self.calm => self.dice.ms(100_000),
             1 | 2 if !self.calm => self.dice.ms(2_000),
@@ -380,6 +403,16 @@ impl World {
             let after = self.dice.ms(60_000);
             let said = self.dice.said();
             self.tell(late + after, Event::Notified { service, generation, said });
+        }
+        if passes {
+            let hangs = !self.calm && self.dice.percent(10);
+            let well = self.calm || self.dice.percent(80);
+            let exit = if well { Exit::Code(0) } else { self.dice.exit() };
+            let life = self.dice.ms(2_000);
+            if !hangs {
+                self.plan(life, Plan::Dies { service, generation, exit });
+            }
+            return;
         }
         let life = match self.dice.below(20) {
             _ if self.calm => return,
@@ -492,9 +525,14 @@ impl World {
     fn define_new(&mut self) -> Event {
         let id = ServiceId(u32::try_from(self.services.len()).unwrap() + 1);
         let policy = self.policy(id);
-        let writes = self.dice.percent(20);
-        let service =
-            Service { policy: policy.clone(), writes, process: None, removing: false, removed: false };
+        let service = Service {
+            commands: policy.commands.clone(),
+            policy: policy.clone(),
+            writes: self.dice.percent(20),
+            process: None,
+            removing: false,
+            removed: false,
+        };
         self.services.insert(id, service);
         Event::Define {
             service: id,
@@ -600,7 +638,8 @@ impl World {
             0..=5 => Verb::Start,
             6..=10 => Verb::Stop,
             11..=15 => Verb::Restart,
-            16 | 17 => Verb::Reset,
+            16 => Verb::Reset,
+            17 => Verb::Reload,
             18 => Verb::Signal(10, Whom::Main),
             _ => Verb::Signal(9, Whom::Group),
         };
@@ -673,6 +712,11 @@ impl World {
             }
             Some(_) | None => self.policy(service),
         };
+        let change = match self.dice.below(4) {
+            0 | 1 => Change::Settings,
+            2 => Change::Definition,
+            _ => Change::Replace,
+        };
         // What asks a new question waits for the process that can answer it.
         let mut live = policy.clone();
         if let Some(known) = self.services.get_mut(&service) {
@@ -680,14 +724,13 @@ impl World {
                 live.health = known.policy.health.clone();
                 live.ready = known.policy.ready;
                 live.watchdog = known.policy.watchdog;
+                live.commands = known.commands.clone();
             }
+            // Whether its commands end is settled when they are started.
+            live.commands.oneshot = known.commands.oneshot.clone();
+            known.commands = live.commands.clone();
             known.policy = policy.clone();
         }
-        let change = match self.dice.below(4) {
-            0 | 1 => Change::Settings,
-            2 => Change::Definition,
-            _ => Change::Replace,
-        };
         Event::Redefine { service, to: Box::new(Redefinition { policy, live, change }) }
     }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use interprocess::local_socket::ListenerOptions;
@@ -55,6 +55,26 @@ pub fn remove_stale_socket(path: &Path) -> io::Result<bool> {
 /// When the system refuses.
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o750).create(path)
+}
+
+/// Opens a file to lock, or makes it. For its owner alone: whoever may read it could hold the lock.
+///
+/// # Errors
+/// When the system refuses.
+pub fn open_lock(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// The same as [`make_private_dir`], but others may pass through it, to what in it is for them: the socket on which a service of another user says
+/// things about itself.
+///
+/// # Errors
+/// When the system refuses.
+pub fn make_runtime_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o751).create(path)
 }
 
 /// Did systemd connect stderr to the journal? `systemd.exec(5)`, JOURNAL_STREAM: "device:inode" of that connection.

@@ -46,6 +46,22 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
+/// Opens a file to lock, or makes it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn open_lock(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// The same as [`make_private_dir`]: a named pipe is in no directory.
+///
+/// # Errors
+/// When the system refuses.
+pub fn make_runtime_dir(path: &Path) -> io::Result<()> {
+    make_private_dir(path)
+}
+
 /// There is no journal here.
 #[must_use]
 pub fn stderr_is_the_journal() -> bool {
