@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::show::values;
-use crate::spec::{Config, DaemonSpec, HealthSpec, LogSpec, ReadySpec, ServiceSpec};
+use crate::spec::{Config, DaemonSpec, HealthSpec, LogSpec, ReadySpec, ResourcesSpec, ServiceSpec};
 
 /// What a reload has to do. Services are named; each is in at most one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +61,16 @@ fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
 
 /// Whether the running process was started with something that is no longer so.
 fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
-    settle(old, new) != *new
+    settle(old, new, Limits::Live) != *new
+}
+
+/// Whether what the cgroup of a process may use can be changed while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// It has one, whose limits can be written.
+    Live,
+    /// It has none: they are for the next start.
+    Wait,
 }
 
 /// What of `new` holds for a process that was started with `running`: the settings that only the daemon looks at. The rest
@@ -71,7 +80,7 @@ fn needs_restart(old: &ServiceSpec, new: &ServiceSpec) -> bool {
 /// force at once, but not when something else has to wait: the new question is for the new program, and the old one would
 /// fail it. Then only the health check's times and numbers are live.
 #[must_use]
-pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
+pub fn settle(running: &ServiceSpec, new: &ServiceSpec, limits: Limits) -> ServiceSpec {
     // Every field is named, so that a new one has to be put on one side or the other.
     let ServiceSpec {
         // A process is started with these: they wait for the next one.
@@ -85,10 +94,10 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
         group: _,
         supplementary_groups: _,
         umask: _,
-        resources: _,
+        resources: ResourcesSpec { nice: _, oom_score_adjust: _, cpu_affinity: _, limits: _, cgroup },
         watchdog: _,
         log: LogSpec { target: _, format: _, max_size, max_files },
-        // These are live.
+        // These are live, the cgroup's limits where there is one.
         name,
         description,
         exec_start_pre,
@@ -107,8 +116,14 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
     } = new.clone();
     let running = running.clone();
     let log = LogSpec { max_size, max_files, ..running.log };
+    let cgroup = match limits {
+        Limits::Live => cgroup,
+        Limits::Wait => running.resources.cgroup.clone(),
+    };
+    let resources = ResourcesSpec { cgroup, ..running.resources.clone() };
     let mut settled = ServiceSpec {
         log,
+        resources,
         name,
         description,
         exec_start_pre,
@@ -265,6 +280,8 @@ mod tests {
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",
+            "resources.memory_max = '64M'",
+            "resources.cpu_quota = '50%'",
         ] {
             let plan = diff(&config(BASE), &config(&format!("{BASE}{change}")));
             assert_eq!(plan, Plan { update: vec!["a".into()], ..Plan::default() }, "{change}");
@@ -277,7 +294,11 @@ mod tests {
 
     /// The keys that change, those that wait marked with `*`.
     fn told(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
-        let settled = settle(old, new);
+        told_with(old, new, Limits::Live)
+    }
+
+    fn told_with(old: &ServiceSpec, new: &ServiceSpec, limits: Limits) -> Vec<String> {
+        let settled = settle(old, new, limits);
         let key = |change: KeyChange| change.key.join(".");
         let live = changes(old, &settled).into_iter().map(key);
         let waiting = changes(&settled, new).into_iter().map(|change| format!("*{}", key(change)));
@@ -305,7 +326,7 @@ mod tests {
             changes(&old, &new).into_iter().find(|change| change.key.ends_with(&["B".into()])).unwrap();
         assert_eq!((change.old, change.new), (Some("2".into()), Some("3".into())));
         assert!(told(&old, &old).is_empty());
-        let settled = settle(&old, &new);
+        let settled = settle(&old, &new, Limits::Live);
         assert_eq!(
             told(&settled, &new),
             ["*environment.A", "*environment.B", "*environment.C", "*log.format"]
@@ -322,8 +343,8 @@ mod tests {
         assert_eq!(told(&old, &program), ["health.interval", "*exec", "*health.tcp"]);
         let none = service("exec = 'b'");
         assert!(told(&old, &none).iter().all(|key| key.starts_with('*')));
-        assert_eq!(settle(&old, &none).health, old.health);
-        assert_eq!(settle(&none, &old).health, None);
+        assert_eq!(settle(&old, &none, Limits::Live).health, old.health);
+        assert_eq!(settle(&none, &old, Limits::Live).health, None);
         assert_eq!(told(&old, &service("exec = 'a'")).iter().filter(|key| key.starts_with('*')).count(), 0);
     }
 
@@ -332,7 +353,22 @@ mod tests {
         let old = service("exec = 'a'\nready.log = 'x'");
         assert_eq!(told(&old, &service("exec = 'a'\nready.log = 'y'")), ["ready.log"]);
         assert_eq!(told(&old, &service("exec = 'b'\nready.log = 'y'")), ["*exec", "*ready.log"]);
-        assert_eq!(settle(&old, &service("exec = 'b'")).ready, old.ready);
+        assert_eq!(settle(&old, &service("exec = 'b'"), Limits::Live).ready, old.ready);
+    }
+
+    #[test]
+    fn the_limits_of_a_cgroup_are_live_where_there_is_one() {
+        let old = service("exec = 'a'\nresources.memory_max = '64M'\nhealth = { tcp = 'h:1' }");
+        let new = service("exec = 'a'\nresources = { tasks_max = 9 }\nhealth = { tcp = 'h:2' }");
+        let mut told = told_with(&old, &new, Limits::Live);
+        told.sort_unstable();
+        assert_eq!(told, ["health.tcp", "resources.memory_max", "resources.tasks_max"]);
+        let mut told = told_with(&old, &new, Limits::Wait);
+        told.sort_unstable();
+        assert_eq!(told, ["*health.tcp", "*resources.memory_max", "*resources.tasks_max"]);
+        // A program that waits does not hold them up.
+        let other = service("exec = 'b'\nresources.memory_max = '1G'\nhealth = { tcp = 'h:1' }");
+        assert_eq!(told_with(&old, &other, Limits::Live), ["resources.memory_max", "*exec"]);
     }
 
     /// A key that is not shown would change without a word.
@@ -351,6 +387,13 @@ mod tests {
             "resources.oom_score_adjust = 1",
             "resources.cpu_affinity = 0",
             "resources.limit_nofile = 100",
+            "resources.memory_max = '64M'",
+            "resources.memory_high = '50%'",
+            "resources.memory_swap_max = 0",
+            "resources.tasks_max = 9",
+            "resources.cpu_quota = '200%'",
+            "resources.cpu_weight = 200",
+            "resources.io_weight = 50",
             "ready.tcp = 'h:1'",
             "enabled = false",
             "stop_signal = 'INT'",

@@ -134,8 +134,6 @@ pub(crate) const RESOURCES: Schema = Schema {
         "nice",
         "oom_score_adjust",
         "cpu_affinity",
-    ],
-    planned: &[
         "memory_max",
         "memory_high",
         "memory_swap_max",
@@ -144,4 +142,5 @@ pub(crate) const RESOURCES: Schema = Schema {
         "cpu_weight",
         "io_weight",
     ],
+    planned: &[],
 };

@@ -11,9 +11,9 @@ use crate::load::Loaded;
 use crate::origin::{Origin, dotted};
 use crate::size;
 use crate::spec::{
-    CommandSpec, CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec, HttpProbe, LogFormat, LogSpec,
-    LogTarget, OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen,
-    ServiceSpec, ServiceType, WatchAction, WatchSpec,
+    CgroupLimit, CgroupValue, CommandSpec, CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec,
+    HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec,
+    RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction, WatchSpec,
 };
 use crate::write;
 
@@ -418,13 +418,32 @@ fn log_block(path: Vec<String>, log: &LogSpec) -> Block {
 
 /// Only what is set: the rest is as it is for mcpd itself, which no value of the file says.
 fn resources_block(path: Vec<String>, resources: &ResourcesSpec) -> Block {
-    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits } = resources;
+    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits, cgroup } = resources;
     let mut entries: Vec<(&str, Value)> =
         limits.iter().map(|(limit, value)| (limit.key(), value.text(limit.unit()).into())).collect();
     entries.extend(nice.map(|nice| ("nice", nice.into())));
     entries.extend(oom_score_adjust.map(|score| ("oom_score_adjust", score.into())));
     entries.extend(cpu_affinity.as_ref().map(|all| ("cpu_affinity", Ranges(all).to_string().into())));
+    entries.extend(cgroup.iter().map(|(&limit, &value)| (limit.key(), cgroup_value(limit, value))));
     Block { path, entries, tables: Vec::new() }
+}
+
+/// A number where the key wants one.
+fn cgroup_value(limit: CgroupLimit, value: CgroupValue) -> Value {
+    match (limit, value) {
+        (
+            CgroupLimit::TasksMax | CgroupLimit::CpuWeight | CgroupLimit::IoWeight,
+            CgroupValue::Number(number),
+        ) => number.into(),
+        (
+            CgroupLimit::MemoryMax
+            | CgroupLimit::MemoryHigh
+            | CgroupLimit::MemorySwapMax
+            | CgroupLimit::CpuQuota,
+            CgroupValue::Number(_),
+        )
+        | (_, CgroupValue::Infinity | CgroupValue::Share(_)) => value.text(limit).into(),
+    }
 }
 
 fn crash_block(path: Vec<String>, crash: CrashSpec) -> Block {

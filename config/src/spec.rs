@@ -7,8 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod cgroup;
 mod resources;
 
+pub use cgroup::{CgroupLimit, CgroupValue};
 pub(crate) use resources::Ranges;
 pub use resources::{Limit, LimitUnit, LimitValue, ResourcesSpec};
 

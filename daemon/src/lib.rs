@@ -4,7 +4,7 @@
 //!
 //! | module | minds |
 //! |---|---|
-//! | [`spawner`], [`setup`] | starting processes; what is set in them first |
+//! | [`spawner`], [`setup`], [`allowance`] | starting processes; what is set in them first; what they may use together |
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
@@ -19,6 +19,7 @@
 //! | [`voice`] | where all that is said goes |
 //! | [`demo`] | `mcpd demo` |
 
+pub mod allowance;
 pub mod control;
 pub mod crash;
 pub mod demo;

@@ -134,7 +134,7 @@ async fn supervise(
     let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
-        let (outbox, cgroups) = (outbox.clone(), cgroups.as_ref().ok().cloned());
+        let (outbox, cgroups) = (outbox.clone(), cgroups.clone());
         Spawner::start(std::env::vars_os().collect(), notify, cgroups, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));

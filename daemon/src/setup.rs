@@ -9,7 +9,7 @@ use crate::sys::Setup;
 /// scheduler, then whom it runs as. A service that has none of them is started without a detour.
 #[must_use]
 pub fn of(spec: &ServiceSpec) -> Vec<Setup> {
-    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits } = &spec.resources;
+    let ResourcesSpec { nice, oom_score_adjust, cpu_affinity, limits, cgroup: _ } = &spec.resources;
     let mut setup: Vec<Setup> = limits.iter().map(|(&limit, &value)| self::limit(limit, value)).collect();
     setup.extend(nice.map(Setup::Nice));
     setup.extend(oom_score_adjust.map(Setup::OomScoreAdjust));

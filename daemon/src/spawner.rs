@@ -15,7 +15,7 @@ use mcpd_config::spec::{LogTarget, ReadySpec};
 
 use crate::crash::redact::is_secret_name;
 use crate::watch::Seen;
-use crate::{setup, sys};
+use crate::{allowance, setup, sys};
 
 /// What to start.
 pub struct Job {
@@ -69,6 +69,8 @@ pub struct Started {
     pub cgroup: Option<PathBuf>,
     /// Why it has none although there are some.
     pub cgroup_trouble: Option<String>,
+    /// What its processes may use together.
+    pub allowances: Vec<sys::Allowance>,
 }
 
 /// The queue to the threads. Cheap to clone.
@@ -103,15 +105,15 @@ struct State {
 
 impl Spawner {
     /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say things
-    /// about themselves, or why there is none, `cgroups` where runs have theirs; `answer` is called on one of the
-    /// threads.
+    /// about themselves, or why there is none, `cgroups` where runs have theirs, or why there are none; `answer` is called
+    /// on one of the threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
     pub fn start(
         inherited: Vec<(OsString, OsString)>,
         notify: Result<PathBuf, String>,
-        cgroups: Option<sys::Cgroups>,
+        cgroups: Result<sys::Cgroups, String>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         Self::with(move |job| run(job, &inherited, &notify, cgroups.as_ref()), answer)
@@ -186,7 +188,7 @@ fn run(
     job: &Job,
     inherited: &[(OsString, OsString)],
     notify: &Result<PathBuf, String>,
-    cgroups: Option<&sys::Cgroups>,
+    cgroups: Result<&sys::Cgroups, &String>,
 ) -> Result<Started, NotStarted> {
     let spec = &job.spec;
     let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
@@ -230,37 +232,80 @@ fn run(
         setup: setup::of(spec),
     };
     let seen = Seen::of(&program);
-    let mut cgroup_trouble = None;
     // A probe's program is no part of the run that it asks.
-    if let Some(cgroups) = cgroups.filter(|_| job.probe.is_none()) {
-        match cgroups.make(&spec.name, &job.run_id) {
-            Ok(cgroup) => plan.cgroup = Some(cgroup),
-            Err(error) => {
-                cgroup_trouble = Some(format!("no cgroup below {}: {error}", cgroups.path().display()))
-            }
+    let allowances = if job.probe.is_none() { allowance::of(spec) } else { Vec::new() };
+    let mut cgroup_trouble = None;
+    if job.probe.is_none() {
+        match cgroup(job, cgroups, &allowances) {
+            Ok(cgroup) => plan.cgroup = cgroup,
+            // A run without a cgroup is better than none, but not one without its limits.
+            Err(NotStarted { why, .. }) if allowances.is_empty() => cgroup_trouble = Some(why),
+            Err(refused) => return Err(refused),
         }
     }
     let began = sys::monotonic_ns();
     let mut spawned = sys::spawn(&plan);
+    let mut short = false;
     if spawned.is_err()
         && let Some(cgroup) = plan.cgroup.take()
     {
-        // Nothing has ever been in it.
+        if let Err(error) = &spawned {
+            short = too_little_memory(error, &cgroup, &allowances);
+        }
+        // Nothing of the program has ever been in it.
         let _ = cgroup.remove();
-        // A run without a cgroup is better than none.
         if let Err(error) = &spawned
             && error.step == sys::SpawnStep::Cgroup
+            && allowances.is_empty()
         {
             cgroup_trouble = Some(error.message.clone());
             spawned = sys::spawn(&plan);
         }
     }
     let spawned = spawned.map_err(|error| {
-        let permanent = error.is_permanent();
-        NotStarted { why: error.message, permanent }
+        let permanent = short || error.is_permanent();
+        let own = if short { "; its memory_max is too small to start it" } else { "" };
+        NotStarted { why: error.message + own, permanent }
     })?;
     let cgroup = plan.cgroup.map(|cgroup| cgroup.path().to_path_buf());
-    Ok(Started { spawned, program, seen, began, secrets, cgroup, cgroup_trouble })
+    Ok(Started { spawned, program, seen, began, secrets, cgroup, cgroup_trouble, allowances })
+}
+
+/// Whether a start failed because its own limit leaves no memory for it: then it looks as if the system had none, or the
+/// step before the program was killed. Another try would end the same way.
+fn too_little_memory(error: &sys::SpawnError, cgroup: &sys::Cgroup, allowances: &[sys::Allowance]) -> bool {
+    let limited = allowances.iter().any(|allowance| allowance.resource == sys::Resource::MemoryMax);
+    let before = matches!(error.step, sys::SpawnStep::Process | sys::SpawnStep::Setup);
+    limited && before && cgroup.met_its_limit()
+}
+
+/// The cgroup of a run, given what its processes may use before there are any. None where there are no cgroups.
+fn cgroup(
+    job: &Job,
+    cgroups: Result<&sys::Cgroups, &String>,
+    allowances: &[sys::Allowance],
+) -> Result<Option<sys::Cgroup>, NotStarted> {
+    let cgroups = match (cgroups, allowances.first()) {
+        (Ok(cgroups), _) => cgroups,
+        (Err(_), None) => return Ok(None),
+        (Err(why), Some(first)) => {
+            let (key, controller) = (first.key, first.resource.controller().name());
+            let why = format!(
+                "{key} needs the cgroup controller {controller}, and mcpd has no cgroups: {why}; {}",
+                sys::CGROUP_ADVICE
+            );
+            return Err(NotStarted { why, permanent: true });
+        }
+    };
+    let cgroup = cgroups.make(&job.spec.name, &job.run_id).map_err(|error| NotStarted {
+        why: format!("no cgroup below {}: {error}", cgroups.path().display()),
+        permanent: false,
+    })?;
+    cgroups.allow(&cgroup, allowances).map_err(|disallowed| {
+        let _ = cgroup.remove();
+        NotStarted { why: disallowed.message, permanent: disallowed.permanent }
+    })?;
+    Ok(Some(cgroup))
 }
 
 /// What a service needs to say things about itself. There is no WATCHDOG_PID: the pid is not known before the process is

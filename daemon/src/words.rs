@@ -34,6 +34,19 @@ fn two(big: u64, big_unit: &str, small: u64, small_unit: &str) -> String {
     if small == 0 { format!("{big} {big_unit}") } else { format!("{big} {big_unit} {small} {small_unit}") }
 }
 
+/// "812", "64.0M", "1.5G": powers of 1024, with the letters that the configuration takes.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+    match UNITS.iter().find(|(_, scale)| bytes >= *scale) {
+        Some((unit, scale)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(*scale);
+            format!("{}.{}{unit}", tenths / 10, tenths % 10)
+        }
+        None => bytes.to_string(),
+    }
+}
+
 /// `SIGSEGV`, `SIGRTMIN+3`, or the number.
 #[must_use]
 pub fn signal(number: i32) -> String {
@@ -71,6 +84,7 @@ pub fn failure(failure: Failure) -> &'static str {
     match failure {
         Failure::Exit => "it exited",
         Failure::Signal => "a signal killed it",
+        Failure::Oom => "the kernel killed it for want of memory",
         Failure::Health => "its health check failed",
         Failure::Watchdog => "it did not say in time that it is alive",
         Failure::StartTimeout => "it was not up in time",
@@ -84,6 +98,7 @@ pub fn kind(failure: Failure) -> CrashKind {
     match failure {
         Failure::Exit => CrashKind::Exit,
         Failure::Signal => CrashKind::Signal,
+        Failure::Oom => CrashKind::Oom,
         Failure::Health => CrashKind::Health,
         Failure::Watchdog => CrashKind::Watchdog,
         Failure::StartTimeout => CrashKind::StartTimeout,
@@ -240,6 +255,20 @@ mod tests {
         assert!(names(10).ends_with("sh (9), sh (10)"), "{}", names(10));
         assert!(names(12).ends_with("sh (10) and 2 more"), "{}", names(12));
         assert_eq!([processes(1), processes(2)], ["1 process", "2 processes"]);
+    }
+
+    #[test]
+    fn bytes_read_well() {
+        for (number, text) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1536, "1.5K"),
+            (64 << 20, "64.0M"),
+            ((64 << 20) - 1, "63.9M"),
+            (3 << 40, "3.0T"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
     }
 
     #[test]

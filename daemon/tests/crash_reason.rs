@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mcpd::crash::reason;
+use mcpd::sys::Shortage;
 use mcpd_proto::crash::{CrashKind, HealthVerdict};
 use mcpd_proto::log::{LogLine, Stream};
 
@@ -77,6 +79,45 @@ fn other_kinds_are_named() {
         "not ready within 1 min 30 s, waiting for a connection to h:1: connection refused"
     );
     assert_eq!(reason::spawn("no such file: /x"), "could not be started: no such file: /x");
+}
+
+#[test]
+fn a_kill_for_memory_names_limit_and_peak() {
+    let after = Duration::from_millis(3200);
+    let (peak, unit) = (Some(64 << 20), PathBuf::from("/sys/fs/cgroup/system.slice/mcpd.service"));
+    let above = Shortage::Above { cgroup: unit, limit: 200 << 20 };
+    for (limit, shortage, peak, expected) in [
+        (
+            Some("64M"),
+            &Shortage::Own,
+            peak,
+            "killed by the kernel for exceeding memory_max = 64M (peak 64.0M), after 3.2 s",
+        ),
+        (Some("5%"), &Shortage::Own, None, "killed by the kernel for exceeding memory_max = 5%, after 3.2 s"),
+        (
+            None,
+            &Shortage::Own,
+            None,
+            "killed by the kernel for exceeding the memory.max of its cgroup, after 3.2 s",
+        ),
+        (
+            None,
+            &above,
+            peak,
+            "killed by the kernel for want of memory (peak 64.0M), after 3.2 s: the cgroup \
+             /sys/fs/cgroup/system.slice/mcpd.service above it has a limit of 200.0M",
+        ),
+        (
+            Some("1G"),
+            &Shortage::Machine,
+            peak,
+            "killed by the kernel for want of memory within its own memory_max = 1G (peak 64.0M), after 3.2 s: \
+             the machine had none left",
+        ),
+        (Some("1G"), &Shortage::Unknown, None, "killed by the kernel for want of memory, after 3.2 s"),
+    ] {
+        assert_eq!(reason::oom(limit, shortage, peak, after), expected);
+    }
 }
 
 #[test]

@@ -205,6 +205,9 @@ pub struct ServiceStatus {
     /// What on disk is newer than the process; absent when nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
+    /// What its processes use and may use: only in the answer to `service.status`, and where they have a cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Program and arguments, the program as it was found.
     pub command: Vec<String>,
     /// Keys of its configuration that changed and wait for its next start, dotted: the process was started before.
@@ -298,6 +301,24 @@ pub struct Watch {
     /// Why it is suspended, one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What the processes of a service use together; null where the system does not say, or there is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Memory now.
+    pub memory_bytes: Option<u64>,
+    /// The most that it may be.
+    pub memory_max_bytes: Option<u64>,
+    /// The most that it was in this run.
+    pub memory_peak_bytes: Option<u64>,
+    /// Processes and threads now.
+    pub tasks: Option<u64>,
+    /// The most that there may be.
+    pub tasks_max: Option<u64>,
+    /// The time of processors that this run has used.
+    pub cpu_seconds: Option<f64>,
 }
 
 /// What happens next.

@@ -90,13 +90,31 @@ impl<'s> Daemon<'s> {
         }
         let cover = "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" \"$@\"";
         Some(Self::start(sandbox, |command| {
-            let plain = Self::command(sandbox);
-            let mut covered = sandbox.command(Path::new("unshare"));
-            covered.args(["--mount", "/bin/sh", "-c", cover]).arg(plain.get_program()).args(plain.get_args());
-            let (out, err) = Self::streams(sandbox);
-            covered.stdout(out).stderr(err);
-            *command = covered;
+            *command = Self::behind(sandbox, "unshare", &["--mount", "/bin/sh", "-c", cover]);
         }))
+    }
+
+    /// As [`Daemon::start`], in the cgroup with this directory.
+    ///
+    /// # Panics
+    /// When it ends or does not answer in time.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn in_cgroup(sandbox: &'s Sandbox, directory: &Path) -> Self {
+        let directory = directory.to_str().expect("a cgroup's path is text");
+        let enter = format!("echo $$ > '{directory}/cgroup.procs' && exec \"$0\" \"$@\"");
+        Self::start(sandbox, |command| *command = Self::behind(sandbox, "/bin/sh", &["-c", &enter]))
+    }
+
+    /// The daemon's command with another one before it.
+    #[cfg(target_os = "linux")]
+    fn behind(sandbox: &Sandbox, program: &str, words: &[&str]) -> Command {
+        let plain = Self::command(sandbox);
+        let mut command = sandbox.command(Path::new(program));
+        command.args(words).arg(plain.get_program()).args(plain.get_args());
+        let (out, err) = Self::streams(sandbox);
+        command.stdout(out).stderr(err);
+        command
     }
 
     fn await_hello(&mut self) {

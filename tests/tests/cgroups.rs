@@ -3,8 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mcpd_tests::proto::status::{DaemonStatus, State, Tree};
@@ -121,7 +122,10 @@ fn an_empty_cgroup_is_heard_of() {
         return;
     }
     daemon.wait_state("a", State::Up);
-    let mut guest = sandbox.command(&binaries::fixture()).arg("run").spawn().unwrap();
+    let mut guest = sandbox.command(&binaries::fixture()).arg("run").stdout(Stdio::piped()).spawn().unwrap();
+    // It says when it is ready to be asked.
+    let mut out = guest.stdout.take().unwrap();
+    assert!(out.read(&mut [0; 64]).unwrap() > 0);
     std::fs::write(cgroup(&daemon, "a").join("cgroup.procs"), guest.id().to_string()).unwrap();
     let reaper = std::thread::spawn(move || guest.wait().unwrap());
     let asked = Instant::now();

@@ -2,6 +2,7 @@
 //!
 //! It reads nothing but what it is given; [`crate::load`] brings the texts.
 
+mod cgroup;
 mod commands;
 pub(crate) mod context;
 pub(crate) mod daemon;

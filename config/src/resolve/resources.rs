@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::raw::Value;
+use crate::resolve::cgroup;
 use crate::resolve::context::{Context, Finding};
 use crate::resolve::scalar::{Problem, Scalar, Written};
 use crate::resolve::section::Section;
-use crate::spec::{Limit, LimitUnit, LimitValue, ResourcesSpec};
+use crate::spec::{CgroupLimit, Limit, LimitUnit, LimitValue, ResourcesSpec};
 use crate::{duration, schema, size};
 
 /// The first number that `sched_setaffinity(2)`'s set of fixed size has no bit for.
@@ -36,7 +37,9 @@ pub(super) fn identity(cx: &mut Context<'_>, service: &Section<'_>) -> Identity 
 
 pub(super) fn resources(cx: &mut Context<'_>, service: &Section<'_>) -> ResourcesSpec {
     let resources = service.section(cx, "resources", &schema::RESOURCES);
-    refuse_elsewhere(cx, &resources, schema::RESOURCES.known.iter().copied());
+    // What asks for a cgroup is for the daemon to refuse, here as on a Linux that has none: service by service.
+    let of_cgroups = |key: &&str| CgroupLimit::ALL.iter().any(|limit| limit.key() == *key);
+    refuse_elsewhere(cx, &resources, schema::RESOURCES.known.iter().copied().filter(|key| !of_cgroups(key)));
     let mut limits = BTreeMap::new();
     for one in Limit::ALL {
         if let Some(value) = resources.optional(cx, one.key(), |scalar| limit(scalar, one)) {
@@ -49,6 +52,7 @@ pub(super) fn resources(cx: &mut Context<'_>, service: &Section<'_>) -> Resource
         oom_score_adjust: resources.optional(cx, "oom_score_adjust", number(-1000, 1000)),
         cpu_affinity: processors(cx, &resources),
         limits,
+        cgroup: cgroup::limits(cx, &resources),
     }
 }
 

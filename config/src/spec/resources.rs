@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::spec::{CgroupLimit, CgroupValue};
 use crate::{duration, size};
 
 /// `[service.NAME.resources]`. What is absent stays as it is for mcpd itself.
@@ -17,6 +18,8 @@ pub struct ResourcesSpec {
     pub cpu_affinity: Option<Vec<u32>>,
     /// `limit_*`, `setrlimit(2)`.
     pub limits: BTreeMap<Limit, LimitValue>,
+    /// What the cgroup of a run may use.
+    pub cgroup: BTreeMap<CgroupLimit, CgroupValue>,
 }
 
 /// A limit of `setrlimit(2)`.

@@ -250,9 +250,7 @@ fn several_commands_are_for_oneshots() {
 
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
-    let keys = "exec_start_post exec_stop exec_stop_post \
-        resources.memory_max resources.memory_high resources.memory_swap_max resources.tasks_max \
-        resources.cpu_quota resources.cpu_weight resources.io_weight sandbox \
+    let keys = "exec_start_post exec_stop exec_stop_post sandbox \
         on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cgroup;
 mod common;
 mod environment;
 mod errors;

@@ -88,10 +88,6 @@ fn mistakes() {
             "3:11: unknown key `limit_nofle` in [service.x.resources] (did you mean `limit_nofile`?)",
         ),
         (
-            "resources.memory_max = '1G'",
-            "3:11: `memory_max` in [service.x.resources] is not supported yet by this version",
-        ),
-        (
             "resources.limit_nofile = '2:1'",
             "3:26: the soft limit 2 is over the hard limit 1 (write \"soft:hard\", the smaller one first)",
         ),

@@ -183,6 +183,7 @@ mod tests {
             tree: Some(Tree::Session),
             watch: None,
             stale: None,
+            usage: None,
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             pending: Vec::new(),
             reason: None,

@@ -112,8 +112,8 @@ impl Core {
             Event::SpawnFailed { service, generation, permanent } => {
                 self.with_run(now, service, generation, out, |s, cx| s.spawn_failed(cx, permanent));
             }
-            Event::Exited { service, generation, exit } => {
-                self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit));
+            Event::Exited { service, generation, exit, oom } => {
+                self.with_run(now, service, generation, out, |s, cx| s.exited(cx, exit, oom));
             }
             Event::Lacks { service, generation } => {
                 self.with_run(now, service, generation, out, |s, _| s.lacks());

@@ -173,6 +173,8 @@ pub enum Event {
         generation: u64,
         /// How.
         exit: Exit,
+        /// Before that the kernel killed a process of this run for want of memory, and with it all of them.
+        oom: bool,
     },
     /// What the dead process had written says that it lacks something which no restart brings: a port that another process
     /// holds, a module, a program. To be told before [`Event::Drained`].

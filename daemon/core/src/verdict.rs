@@ -13,6 +13,8 @@ pub enum Failure {
     Exit,
     /// A signal killed it.
     Signal,
+    /// The kernel killed it, or something of it, for want of memory.
+    Oom,
     /// Its health check failed too often in a row.
     Health,
     /// It has not said in time that it is alive.
@@ -114,14 +116,14 @@ impl RestartPolicy {
             When::OnSuccess => failure.is_none(),
             When::OnFailure => failure.is_some(),
             When::OnAbnormal => match failure {
-                Some(Failure::Signal | Failure::Health | Failure::Watchdog | Failure::StartTimeout) => true,
+                Some(Failure::Signal | Failure::Oom | Failure::Health) => true,
+                Some(Failure::Watchdog | Failure::StartTimeout) => true,
                 Some(Failure::Exit | Failure::Spawn) | None => false,
             },
             When::OnWatchdog => match failure {
                 Some(Failure::Health | Failure::Watchdog) => true,
-                Some(Failure::Exit | Failure::Signal | Failure::StartTimeout | Failure::Spawn) | None => {
-                    false
-                }
+                Some(Failure::Exit | Failure::Signal | Failure::Oom) => false,
+                Some(Failure::StartTimeout | Failure::Spawn) | None => false,
             },
             When::Never => false,
         }

@@ -70,6 +70,7 @@ fn any_failure() -> impl Strategy<Value = Option<Failure>> {
         None,
         Some(Failure::Exit),
         Some(Failure::Signal),
+        Some(Failure::Oom),
         Some(Failure::Health),
         Some(Failure::StartTimeout),
         Some(Failure::Spawn),
@@ -214,17 +215,17 @@ fn jitter_spreads() {
 /// systemd.service(5), "Exit causes and the effect of the Restart= settings".
 #[test]
 fn what_is_restarted_after_what() {
-    use Failure::{Exit, Health, Signal, Spawn, StartTimeout};
-    let ends = [None, Some(Exit), Some(Signal), Some(StartTimeout), Some(Health), Some(Spawn)];
+    use Failure::{Exit, Health, Oom, Signal, Spawn, StartTimeout};
+    let ends = [None, Some(Exit), Some(Signal), Some(Oom), Some(StartTimeout), Some(Health), Some(Spawn)];
     let rows = [
-        //                    clean  exit   signal timeout health spawn
-        (When::Always, [true, true, true, true, true, true]),
-        (When::OnSuccess, [true, false, false, false, false, false]),
-        (When::OnFailure, [false, true, true, true, true, true]),
+        //                    clean  exit   signal oom timeout health spawn
+        (When::Always, [true, true, true, true, true, true, true]),
+        (When::OnSuccess, [true, false, false, false, false, false, false]),
+        (When::OnFailure, [false, true, true, true, true, true, true]),
         // A program that cannot be executed ends with a code there.
-        (When::OnAbnormal, [false, false, true, true, true, false]),
-        (When::OnWatchdog, [false, false, false, false, true, false]),
-        (When::Never, [false, false, false, false, false, false]),
+        (When::OnAbnormal, [false, false, true, true, true, true, false]),
+        (When::OnWatchdog, [false, false, false, false, false, true, false]),
+        (When::Never, [false, false, false, false, false, false, false]),
     ];
     for (when, row) in rows {
         for (failure, restarted) in ends.into_iter().zip(row) {
@@ -308,7 +309,7 @@ impl Loop {
     fn fail_after(&mut self, life: Duration) -> Option<Duration> {
         self.sleep(life);
         let (service, generation) = (ID, self.generation);
-        self.tell(Event::Exited { service, generation, exit: Exit::Code(1) });
+        self.tell(Event::Exited { service, generation, exit: Exit::Code(1), oom: false });
         self.tell(Event::Drained { service, generation });
         self.tell(Event::CrashRecorded { service, generation });
         self.tell(Event::TreeLeft { service, generation, left: 0 });

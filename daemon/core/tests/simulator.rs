@@ -90,9 +90,10 @@ fn same_seed_same_actions() {
 /// What no world ever reaches is not proven.
 #[test]
 fn worlds_reach_everything() {
+    const WORLDS: u64 = 1000;
     let mut seen = BTreeSet::new();
     let mut actions = 0;
-    for seed in 0..300 {
+    for seed in 0..WORLDS {
         let report = run(seed, None, Keep::Hash);
         actions += report.actions;
         seen.extend(report.seen);
@@ -112,13 +113,13 @@ fn worlds_reach_everything() {
         Outcome.Removed
         Outcome.NotRunning Outcome.ShuttingDown Outcome.Unknown
         Parked.Limit Parked.Prevented Parked.ProgramMissing Parked.CannotStart Parked.Lacking
-        Failure.Exit Failure.Signal Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
+        Failure.Exit Failure.Signal Failure.Oom Failure.Health Failure.Watchdog Failure.StartTimeout Failure.Spawn
         Decision.Restart Decision.Park Decision.StayDown Decision.AsAsked
         State.Down State.Spawning State.Starting State.Up State.Stopping State.Ending State.Backoff State.Parked
         State.Waiting State.Leaving";
     let missed: Vec<&str> = everything.split_whitespace().filter(|&name| !seen.contains(name)).collect();
     assert!(missed.is_empty(), "never seen: {missed:?}");
-    assert!(actions > 300 * 50, "only {actions} actions in 300 worlds");
+    assert!(actions > WORLDS * 50, "only {actions} actions in {WORLDS} worlds");
 }
 
 /// The broken core is noticed within the first seeds, and by the invariants that say so.
@@ -143,7 +144,8 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::RepliesTwice, &["one_reply_per_request"]);
     noticed(Flaw::SpawnsTwice, &["no_spawn_while_an_answer_is_owed"]);
     noticed(Flaw::SkipsGeneration, &["generations_grow_by_one"]);
-    noticed(Flaw::IgnoresStop, &["done_means_done", "down_means_no_spawn"]);
+    let stop = ["done_means_done", "down_means_no_spawn", "a_stop_takes_along_what_goes_with_it"];
+    noticed(Flaw::IgnoresStop, &stop);
     noticed(Flaw::ForgetsCrash, &["crash_is_reported_before_the_next_spawn"]);
     noticed(Flaw::ReportsTwice, &["a_crash_is_reported_once"]);
     noticed(Flaw::ShrinksDelay, &["backoff_is_what_the_policy_says", "backoff_never_shrinks"]);
@@ -160,12 +162,18 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
-    noticed(Flaw::IgnoresEarlierLife, &["no_spawn_while_the_tree_lives"]);
+    noticed(Flaw::IgnoresEarlierLife, &["no_spawn_while_the_tree_lives", "finished_is_said_once_and_last"]);
     noticed(Flaw::ActsEarly, &["changes_settle_first"]);
     noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
+    let oom = [
+        "what_the_kernel_killed_is_reported_so",
+        "crash_is_reported_before_the_next_spawn",
+        "commands_come_in_order",
+    ];
+    noticed(Flaw::OverlooksOom, &oom);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     // What could not be asked is taken for a good answer too.
     let answers = ["up_means_ready", "counters_start_again_after_a_stable_run", "blindness_is_said"];

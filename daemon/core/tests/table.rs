@@ -20,7 +20,7 @@ use mcpd_core::{
 const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
-const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv lacks drained tree0 tree2 recorded ok \
+const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv oom lacks drained tree0 tree2 recorded ok \
                        fail unknown says reload ran ranbad \
                        sready sreloading sstopping salive strigger sextend timeout live pend redefine files program remove shutdown stale";
 
@@ -161,7 +161,8 @@ impl Bench {
             left,
         };
         let define = |start, program_missing| define_left(start, program_missing, 0);
-        let exit = |exit| Event::Exited { service, generation, exit };
+        let exit = |exit| Event::Exited { service, generation, exit, oom: false };
+        let oom = |exit| Event::Exited { service, generation, exit, oom: true };
         let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
         let said = |said| Event::Notified { service, generation, said };
         let to = |change, policy: Policy| Event::Redefine {
@@ -193,6 +194,10 @@ impl Bench {
             "exit78" => exit(Exit::Code(78)),
             "term" => exit(Exit::Signal { signal: 15, core_dumped: false }),
             "segv" => exit(Exit::Signal { signal: 11, core_dumped: true }),
+            "oom" => oom(Exit::Signal { signal: 9, core_dumped: false }),
+            // A shell that has seen what happened to its child, and one that does not care.
+            "oom137" => oom(Exit::Code(137)),
+            "oom0" => oom(Exit::Code(0)),
             "lacks" => Event::Lacks { service, generation },
             "drained" => Event::Drained { service, generation },
             "tree0" => Event::TreeLeft { service, generation, left: 0 },
@@ -257,7 +262,8 @@ impl Bench {
                 Event::Spawned { service, generation, pid: 7, at: self.now },
                 Event::SpawnFailed { service, generation, permanent: false },
                 Event::SpawnFailed { service, generation, permanent: true },
-                Event::Exited { service, generation, exit },
+                Event::Exited { service, generation, exit, oom: false },
+                Event::Exited { service, generation, exit, oom: true },
                 Event::Lacks { service, generation },
                 Event::Drained { service, generation },
                 Event::TreeLeft { service, generation, left: 3 },
@@ -278,7 +284,7 @@ impl Bench {
             events.extend(of(newest - 1));
         }
         let other = ServiceId(77);
-        events.push(Event::Exited { service: other, generation: newest, exit });
+        events.push(Event::Exited { service: other, generation: newest, exit, oom: false });
         events.push(Event::Redefine {
             service: other,
             to: Box::new(Redefinition {
@@ -372,6 +378,7 @@ fn failed(failure: Failure) -> &'static str {
     match failure {
         Failure::Exit => "exit",
         Failure::Signal => "signal",
+        Failure::Oom => "oom",
         Failure::Health => "health",
         Failure::Watchdog => "watchdog",
         Failure::StartTimeout => "starttimeout",

@@ -44,7 +44,7 @@ fn a_run_begins_when_its_process_does() {
     );
     core.handle(heard, Event::Spawned { service, generation: 1, pid: 7, at: began }, &mut out);
     assert_eq!(core.view(service).and_then(|view| view.started), Some(began));
-    core.handle(heard, Event::Exited { service, generation: 1, exit: Exit::Code(1) }, &mut out);
+    core.handle(heard, Event::Exited { service, generation: 1, exit: Exit::Code(1), oom: false }, &mut out);
     core.handle(heard, Event::Drained { service, generation: 1 }, &mut out);
     let crash = out.iter().find_map(|action| {
         let Action::RecordCrash(crash) = action else { return None };

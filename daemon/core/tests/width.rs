@@ -68,7 +68,12 @@ impl World {
                     self.events.push_back(Event::Spawned { service, generation, pid: 1, at: Mono(1) });
                 }
                 Action::Signal { service, generation, signal: 15, .. } => {
-                    self.events.push_back(Event::Exited { service, generation, exit: Exit::Code(0) });
+                    self.events.push_back(Event::Exited {
+                        service,
+                        generation,
+                        exit: Exit::Code(0),
+                        oom: false,
+                    });
                 }
                 Action::Settle { service, generation } => {
                     self.events.push_back(Event::Drained { service, generation });

@@ -11,6 +11,7 @@ use mcpd_proto::method::{
     ReloadParams, SubscribeParams,
 };
 use mcpd_proto::plan::PlanParams;
+use mcpd_proto::status::Usage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -22,6 +23,7 @@ use super::{Desk, order, stream};
 use crate::crash::GetError;
 use crate::pattern::Named;
 use crate::shell::message::{Ask, Message, Reply};
+use crate::sys;
 
 /// What `daemon.hello` says that this daemon has.
 const METHODS: &[&str] = &[
@@ -186,11 +188,27 @@ async fn list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
 
 async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     let NameParams { name } = parsed(params)?;
-    let (service, mut status) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
+    let (service, mut status, cgroup) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
+    if let Some(cgroup) = cgroup {
+        // The kernel has to add it up. Without a thread for that it is left out.
+        status.usage = blocking(desk, move || usage(&cgroup.usage())).await.ok();
+    }
     let (done, tail) = oneshot::channel::<Vec<LogLine>>();
     desk.logs.tail(service.0, STATUS_LINES, Box::new(move |lines| drop(done.send(lines))));
     status.log_tail = tail.await.unwrap_or_default();
     value(&status)
+}
+
+fn usage(used: &sys::Usage) -> Usage {
+    let sys::Usage { memory, memory_max, memory_peak, tasks, tasks_max, cpu, oom_kills: _ } = *used;
+    Usage {
+        memory_bytes: memory,
+        memory_max_bytes: memory_max,
+        memory_peak_bytes: memory_peak,
+        tasks,
+        tasks_max,
+        cpu_seconds: cpu.map(|cpu| cpu.as_secs_f64()),
+    }
 }
 
 async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {

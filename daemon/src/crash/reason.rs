@@ -13,6 +13,8 @@ use mcpd_proto::log::LogLine;
 use super::clean;
 use super::evidence::{self, Search};
 use crate::probe::words;
+use crate::sys::Shortage;
+use crate::words::bytes;
 
 /// Characters of a reason. It stands in tables, in notifications and in the journal.
 pub const MAX_REASON: usize = 300;
@@ -51,6 +53,30 @@ pub fn exit(
         CrashKind::StartTimeout => format!("not up in time: {end}"),
     };
     sentence(&end, evidence::cause(stderr, stdout, search).as_deref())
+}
+
+/// The reason for a run that the kernel killed for want of memory: `killed by the kernel for exceeding memory_max = 64M
+/// (peak 64.0M), after 3.2 s`. `limit` is its memory_max as it is configured, `peak` the most that all of it took.
+#[must_use]
+pub fn oom(limit: Option<&str>, shortage: &Shortage, peak: Option<u64>, uptime: Duration) -> String {
+    let peak = peak.map_or_else(String::new, |peak| format!(" (peak {})", bytes(peak)));
+    let after = format!("{peak}, after {}", words::uptime(uptime));
+    let want = |within: &str| format!("killed by the kernel for want of memory{within}{after}");
+    let within = limit.map_or_else(String::new, |limit| format!(" within its own memory_max = {limit}"));
+    match (shortage, limit) {
+        (Shortage::Own, Some(limit)) => {
+            sentence(&format!("killed by the kernel for exceeding memory_max = {limit}{after}"), None)
+        }
+        (Shortage::Own, None) => {
+            sentence(&format!("killed by the kernel for exceeding the memory.max of its cgroup{after}"), None)
+        }
+        (Shortage::Above { cgroup, limit }, _) => {
+            let cause = format!("the cgroup {} above it has a limit of {}", cgroup.display(), bytes(*limit));
+            sentence(&want(&within), Some(&cause))
+        }
+        (Shortage::Machine, _) => sentence(&want(&within), Some("the machine had none left")),
+        (Shortage::Unknown, _) => sentence(&want(""), None),
+    }
 }
 
 /// The reason for a failure of the health check: `health check failed 3 times in a row: timed out after 5 s`. The cause

@@ -89,6 +89,10 @@ pub(super) struct Run {
     /// It said WATCHDOG=trigger.
     pub(super) triggered: bool,
     pub(super) exit: Option<sys::Exit>,
+    /// What its processes may use together, as it was written last.
+    pub(super) allowances: Vec<sys::Allowance>,
+    /// Somebody is writing that.
+    pub(super) limiting: bool,
     /// When its process was asked for.
     pub(super) began: Mono,
     /// Shared with whoever examines them.

@@ -41,7 +41,8 @@ impl Shell {
         let run = entry.run(generation)?;
         let tails = Arc::new(tails);
         run.tails = Some(tails.clone());
-        let code = run.exit.as_ref()?.code.filter(|&code| code != 0)?;
+        // What the kernel killed lacked memory and nothing else.
+        let code = run.exit.as_ref().filter(|exit| !exit.oom)?.code.filter(|&code| code != 0)?;
         let soon = Mono(sys::monotonic_ns()).since(run.began) <= lack::SOON;
         soon.then(|| Examination { spec, secrets: run.secrets.clone(), code, tails })
     }

@@ -12,6 +12,7 @@ use mcpd_proto::plan::{Plan, PlanParams};
 use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
 use tokio::sync::{mpsc, oneshot};
 
+use super::limits::Limited;
 use super::load::Loaded;
 use crate::crash::lack::Lack;
 use crate::leftovers::Told;
@@ -87,6 +88,15 @@ pub enum Message {
     },
     /// A health probe's program took too long: end it.
     KillHelper(sys::Key),
+    /// The limits of a run were changed, or refused.
+    Limited {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
+        /// What came of it.
+        limited: Limited,
+    },
     /// Some process ended: collect it.
     Collect,
     /// The log path has something to say.
@@ -132,7 +142,7 @@ pub enum Ask {
     /// These services as they are, by name or pattern; none named: everything.
     Status(Vec<String>, Reply<StatusDocument>),
     /// One service as it is, and its number.
-    ServiceStatus(String, Reply<(ServiceId, ServiceStatus)>),
+    ServiceStatus(String, Reply<(ServiceId, ServiceStatus, Option<sys::Cgroup>)>),
     /// Whether there is such a service, or one that fits the pattern.
     Known(String, Reply<()>),
     /// Where a service's log is.

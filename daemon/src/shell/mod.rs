@@ -8,6 +8,7 @@
 //! | `perform` | what does an action come to on this machine? |
 //! | `earlier` | what did earlier lives of the daemon leave? |
 //! | `entry` | what is known of a service besides its state? |
+//! | `limits` | what may a run use while it lives? |
 //! | `order` | what have services to do with each other? |
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
@@ -22,6 +23,7 @@ mod earlier;
 mod entry;
 mod examine;
 mod hooks;
+mod limits;
 pub mod load;
 pub mod message;
 mod notify;

@@ -189,6 +189,7 @@ impl Shell {
         };
         let trees = run.as_ref().map(|run| (names(&mut run.left_names()), names(&mut run.killed_names())));
         let triggered = run.as_ref().is_some_and(|run| run.triggered);
+        let cgroup = run.as_ref().and_then(|run| self.children.cgroup(run.key)).cloned();
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
@@ -208,6 +209,7 @@ impl Shell {
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
             secrets,
             trees: trees.unwrap_or_default(),
+            cgroup,
             now,
             host: self.host.clone(),
         };

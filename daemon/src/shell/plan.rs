@@ -94,8 +94,13 @@ impl Shell {
     ) -> Option<(Step, Option<Change>)> {
         let (entry, view) = (self.entries.get(&id)?, self.core.view(id)?);
         let at_rest = self.core.is_at_rest(id);
-        let settled = if at_rest { spec.clone() } else { settle(&entry.spec, spec) };
+        let settled =
+            if at_rest { spec.clone() } else { settle(&entry.spec, spec, self.limits(entry, spec)) };
         let waits = settled != *spec;
+        // Limits are live, but not where there is no process, or none that they can be given to.
+        let limits = if at_rest { &entry.spec } else { &settled };
+        let definition =
+            case.definition || (case.changed && limits.resources.cgroup != spec.resources.cgroup);
         // Its definition is the same, but what kept it down is gone.
         let appeared = at_rest && entry.missing.is_some() && !loaded.missing.contains_key(&spec.name);
         // It is parked because starting it failed, for a reason that only a try can tell to be gone.
@@ -105,7 +110,7 @@ impl Shell {
         let parked = matches!(view.state, StateView::Parked(_)) && spec.enabled && case.changed;
         let change = if case.restart && waits {
             Some(Change::Replace)
-        } else if appeared || tries || parked || (case.definition && (at_rest || waits)) {
+        } else if appeared || tries || parked || (definition && (at_rest || waits)) {
             Some(Change::Definition)
         } else {
             case.changed.then_some(Change::Settings)

@@ -294,7 +294,8 @@ impl Shell {
     fn set_entry(&mut self, id: ServiceId, spec: &ServiceSpec, loaded: &Loaded) -> mcpd_core::Policy {
         let name = &spec.name;
         let running = self.entries.get(&id).filter(|_| !self.core.is_at_rest(id));
-        let settled = running.map_or_else(|| spec.clone(), |entry| settle(&entry.spec, spec));
+        let settled =
+            running.map_or_else(|| spec.clone(), |entry| settle(&entry.spec, spec, self.limits(entry, spec)));
         let live = policy(&settled, self.relations(&settled));
         self.logs.define(id.0, name, &settled.log, settled.crash.tail_lines);
         let program = loaded.programs.get(name).cloned();
@@ -324,6 +325,7 @@ impl Shell {
         entry.next = next;
         let settled = entry.spec.clone();
         self.watch_files_anew(id, before.as_deref(), &settled);
+        self.limit(id);
         self.watch(id);
         live
     }

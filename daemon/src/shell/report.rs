@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
+use mcpd_config::spec::CgroupLimit;
 use mcpd_core::action::{Command, Crash};
 use mcpd_core::verdict::{Failure, What};
 use mcpd_core::{Exit, Mono};
@@ -36,6 +37,8 @@ pub(super) struct Case {
     pub(super) secrets: Option<Secrets>,
     /// What outlived the main process, and what of the run had to be killed so far.
     pub(super) trees: (Vec<ProcessName>, Vec<ProcessName>),
+    /// Where it ran; it stays until the report is written, if that takes no longer than it should.
+    pub(super) cgroup: Option<sys::Cgroup>,
     pub(super) now: (Mono, Timestamp),
     pub(super) host: Arc<Host>,
 }
@@ -66,6 +69,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         previous,
         secrets,
         trees: (left_behind, killed),
+        cgroup,
         now,
         host,
     } = case;
@@ -82,6 +86,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         None => (None, None, false),
     };
     let kind = words::kind(crash.failure);
+    let usage = cgroup.as_ref().map(sys::Cgroup::usage).unwrap_or_default();
     let reason = match crash.failure {
         Failure::Exit | Failure::Signal => {
             let number = match crash.exit {
@@ -89,6 +94,12 @@ pub(super) fn report(case: Case) -> CrashReport {
                 Some(Exit::Code(_)) | None => None,
             };
             reason::exit(kind, exit_code, number, core_dumped, uptime, &tails.stderr, &tails.stdout)
+        }
+        Failure::Oom => {
+            let limit = spec.resources.cgroup.get(&CgroupLimit::MemoryMax);
+            let limit = limit.map(|value| value.text(CgroupLimit::MemoryMax));
+            let shortage = cgroup.as_ref().map_or(sys::Shortage::Unknown, sys::Cgroup::shortage);
+            reason::oom(limit.as_deref(), &shortage, usage.memory_peak, uptime)
         }
         Failure::Health => {
             let retries = spec.health.as_ref().map_or(0, |health| health.retries);
@@ -156,7 +167,10 @@ pub(super) fn report(case: Case) -> CrashReport {
         phase,
         resources: Resources {
             max_rss_bytes: exit.as_ref().and_then(|exit| exit.max_rss_bytes),
-            cpu_seconds: exit.as_ref().and_then(|exit| exit.cpu).map(|cpu| cpu.as_secs_f64()),
+            // The cgroup counts every process, the main one only itself and those that it waited for.
+            cpu_seconds: usage.cpu.or(exit.as_ref().and_then(|exit| exit.cpu)).map(|cpu| cpu.as_secs_f64()),
+            memory_peak: usage.memory_peak,
+            oom_kills: usage.oom_kills,
             ..Resources::default()
         },
         left_behind,

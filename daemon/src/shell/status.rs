@@ -39,6 +39,11 @@ impl Shell {
         Some(self.service_status(self.now(), &self.core.view(id)?, self.entries.get(&id)?))
     }
 
+    /// The cgroup of its run, where whoever asks may look at what that uses.
+    pub(super) fn cgroup_of(&self, id: ServiceId) -> Option<sys::Cgroup> {
+        self.children.cgroup(self.entries.get(&id)?.run.as_ref()?.key).cloned()
+    }
+
     pub(super) fn daemon_status(&self) -> DaemonStatus {
         let dropped = self.entries.keys().map(|id| self.logs.dropped(id.0)).sum();
         DaemonStatus {
@@ -165,6 +170,7 @@ impl Shell {
                 reason: words::stale_reason(what, entry.stale.as_deref()),
                 since: wall(since),
             }),
+            usage: None,
             command: entry.command(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,

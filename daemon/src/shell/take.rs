@@ -51,6 +51,9 @@ impl Shell {
                 }
                 self.events.push_back(Event::Probed { service, generation, probe, finding });
             }
+            Message::Limited { service, generation, limited } => {
+                self.limited(service, generation, limited);
+            }
             Message::KillHelper(key) => self.kill_helper(key),
             Message::Collect => self.collect(),
             Message::Log(event) => self.log_event(event),
@@ -103,7 +106,7 @@ impl Shell {
                 let found = self.names.get(&name).and_then(|id| {
                     let mut status = self.status_of(*id)?;
                     status.relations.required_by = self.required_by(&name);
-                    Some((*id, status))
+                    Some((*id, status, self.cgroup_of(*id)))
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
@@ -186,6 +189,8 @@ impl Shell {
                         told_main_pid: false,
                         triggered: false,
                         exit: None,
+                        allowances: started.allowances,
+                        limiting: false,
                         tails: None,
                         began: Mono(started.began),
                         secrets: started.secrets,
@@ -195,6 +200,8 @@ impl Shell {
                     });
                 }
                 self.children.adopt(key, spawned.process, &run_id);
+                // A reload may have changed them meanwhile.
+                self.limit(service);
                 self.watch(service);
                 self.logs.attach(service.0, generation, spawned.stdout, spawned.stderr);
                 if main {
@@ -234,13 +241,13 @@ impl Shell {
                 sys::Collected::Main { key, exit } => match self.owners.get(&key) {
                     Some(Owner::Service { service, generation }) => {
                         let (service, generation) = (*service, *generation);
-                        let how = core_exit(&exit);
+                        let (how, oom) = (core_exit(&exit), exit.oom);
                         if let Some(run) =
                             self.entries.get_mut(&service).and_then(|entry| entry.run(generation))
                         {
                             run.exit = Some(exit);
                         }
-                        self.events.push_back(Event::Exited { service, generation, exit: how });
+                        self.events.push_back(Event::Exited { service, generation, exit: how, oom });
                     }
                     Some(Owner::Helper(_)) => self.helper_exited(key, &exit),
                     None => {}

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod allowance;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -28,11 +29,12 @@ use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
+pub use allowance::{Allowance, Amount, Controller, Disallowed, Resource, Shortage, Usage};
 #[cfg(windows)]
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
-    Barrier, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker, TREE,
-    async_pipe, boot_id, ctrl_c_helper, exec_step, host_name, is_pipe, is_root, is_shortage,
+    Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
+    TREE, async_pipe, boot_id, ctrl_c_helper, exec_step, host_name, is_pipe, is_root, is_shortage,
     make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, port_holder, private,
     raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks, stderr_is_the_journal,
     unknown_account,
@@ -240,6 +242,8 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// Whether a core was written.
     pub core_dumped: bool,
+    /// The kernel has killed a process of its cgroup, this one or another, for want of memory. Never where there is none.
+    pub oom: bool,
     /// The most memory it ever had resident, in bytes; `None` when the system does not tell.
     pub max_rss_bytes: Option<u64>,
     /// The processor time, user and system, of it and the descendants that it waited for (Windows: of its whole tree).

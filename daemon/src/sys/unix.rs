@@ -4,11 +4,14 @@
 //! program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `descendants.rs` finds
 //! what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`. `delegation.rs`
 //! finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it, `cgroup_watch.rs`
-//! hears that it is empty.
+//! hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes limits, `usage.rs` reads
+//! counters.
 
+mod allowance;
 mod cgroup;
 mod cgroup_watch;
 mod children;
+mod controllers;
 mod delegation;
 mod descendants;
 mod exec_step;
@@ -21,6 +24,7 @@ mod proc_files;
 mod remains;
 mod sockets;
 mod spawn;
+mod usage;
 
 pub use cgroup::Cgroup;
 pub use children::Children;
@@ -44,6 +48,10 @@ compile_error!("mcpd runs on Linux and on Windows: it needs a child subreaper or
 
 /// The read end of a service's output, non-blocking.
 pub type LogPipe = mio::unix::pipe::Receiver;
+
+/// What is to be done so that runs have cgroups.
+pub const CGROUP_ADVICE: &str =
+    "start mcpd where it may have some (Delegate=yes in its unit), or take the key out";
 
 /// How the processes of a run are held together when it has no cgroup.
 pub const TREE: Tree = Tree::Session;

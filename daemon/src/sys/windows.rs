@@ -43,6 +43,9 @@ pub fn port_holder(_: u16) -> Option<crate::sys::PortHolder> {
     None
 }
 
+/// What is to be done about something that takes a cgroup.
+pub const CGROUP_ADVICE: &str = "take the key out";
+
 /// How the processes of a run are held together.
 pub const TREE: Tree = Tree::Job;
 /// No plan names an account on Windows.

@@ -1,6 +1,6 @@
 //! Everything about one service, for whoever has to get it going again.
 
-use mcpd_proto::status::{Health, Next, Relations, ServiceStatus, State, Tree};
+use mcpd_proto::status::{Health, Next, Relations, ServiceStatus, State, Tree, Usage};
 
 use super::{health_style, restarts, state_style};
 use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
@@ -78,6 +78,10 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         };
         Fact::new("tree", tree)
     }));
+    if let Some(usage) = &status.usage {
+        facts.extend(memory(usage));
+        facts.extend(tasks(usage));
+    }
     facts.extend(status.uptime_seconds.map(|uptime| Fact::new("uptime", human::seconds(uptime))));
     let limit = if status.max_restarts == 0 { " in a row, without limit" } else { " in a row" };
     let restarts = format!(
@@ -131,6 +135,26 @@ fn relations(relations: &Relations) -> Vec<Fact> {
     ];
     let told = all.into_iter().filter(|(_, names)| !names.is_empty());
     told.map(|(key, names)| Fact::new(key, names.join(", "))).collect()
+}
+
+/// `31.2 MiB of 64.0 MiB, 60.1 MiB at most so far`
+fn memory(usage: &Usage) -> Option<Fact> {
+    let now = usage.memory_bytes?;
+    let limit = usage.memory_max_bytes.map(|limit| format!(" of {}", human::bytes(limit)));
+    let peak = usage.memory_peak_bytes.map(|peak| format!(", {} at most so far", human::bytes(peak)));
+    let (limit, peak) = (limit.unwrap_or_default(), peak.unwrap_or_default());
+    let text = format!("{}{limit}{peak}", human::bytes(now));
+    // So near to its end that somebody should know.
+    let tight = usage.memory_max_bytes.is_some_and(|limit| now >= limit - limit / 10);
+    Some(Fact::styled("memory", text, if tight { WARN } else { PLAIN }))
+}
+
+/// `3 of 100`
+fn tasks(usage: &Usage) -> Option<Fact> {
+    let now = usage.tasks?;
+    let limit = usage.tasks_max.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let full = usage.tasks_max.is_some_and(|limit| now >= limit);
+    Some(Fact::styled("tasks", format!("{now}{limit}"), if full { WARN } else { PLAIN }))
 }
 
 /// `start in 3.4 s (at 12:00:03)`
@@ -275,6 +299,28 @@ Last output:
             &terminal(),
         );
         assert!(text.contains("  watch:    watch suspended: x\n"), "{text}");
+    }
+
+    #[test]
+    fn what_it_uses_and_may_use() {
+        let usage = Usage {
+            memory_bytes: Some(30 << 20),
+            memory_max_bytes: Some(64 << 20),
+            memory_peak_bytes: Some(60 << 20),
+            tasks: Some(3),
+            tasks_max: None,
+            cpu_seconds: Some(1.5),
+        };
+        let shown =
+            |usage: &Usage| render(&ServiceStatus { usage: Some(usage.clone()), ..up("web") }, &pipe());
+        let text = shown(&usage);
+        let memory = "\n  memory:   30.0 MiB of 64.0 MiB, 60.0 MiB at most so far\n  tasks:    3\n";
+        assert!(text.contains(memory), "{text}");
+        let text =
+            shown(&Usage { memory_max_bytes: None, memory_peak_bytes: None, tasks_max: Some(3), ..usage });
+        assert!(text.contains("\n  memory:   30.0 MiB\n  tasks:    3 of 3\n"), "{text}");
+        let text = shown(&Usage::default());
+        assert!(!text.contains("memory") && !text.contains("tasks"), "{text}");
     }
 
     #[test]

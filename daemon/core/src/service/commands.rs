@@ -68,7 +68,7 @@ impl Ending {
 
 impl Service {
     /// Was that a good end of a command that is meant to end?
-    pub(super) fn passed(&self, exit: Option<Exit>, cause: Option<StopCause>) -> bool {
+    pub(super) fn passed(&self, exit: Option<Exit>, oom: bool, cause: Option<StopCause>) -> bool {
         let nature = match &self.actual {
             Actual::Spawning(spawning) => Some(spawning.nature),
             Actual::Starting(child) | Actual::Up(child) | Actual::Stopping(Stopping { child, .. }) => {
@@ -81,7 +81,7 @@ impl Service {
             | Actual::Backoff { .. }
             | Actual::Parked(_) => None,
         };
-        let well = exit.is_some_and(|exit| self.policy.success.holds(exit));
+        let well = !oom && exit.is_some_and(|exit| self.policy.success.holds(exit));
         cause.is_none() && nature.is_some_and(|nature| nature.passes && (well || nature.forgiven))
     }
 

@@ -17,14 +17,15 @@ impl Service {
         self.note(cx, NoteKind::SpawnFailed);
         self.end_run(
             cx,
-            End { exit: None, pid: None, started, cause: None, rung: None, start_now, permanent },
+            End { exit: None, oom: false, pid: None, started, cause: None, rung: None, start_now, permanent },
         );
     }
 
-    pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit) {
+    pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, exit: Exit, oom: bool) {
         let end = match &self.actual {
             Actual::Starting(child) | Actual::Up(child) => End {
                 exit: Some(exit),
+                oom,
                 pid: Some(child.pid),
                 started: child.started,
                 cause: None,
@@ -34,6 +35,7 @@ impl Service {
             },
             Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
                 exit: Some(exit),
+                oom,
                 pid: Some(child.pid),
                 started: child.started,
                 cause: Some(*cause),
@@ -58,9 +60,9 @@ impl Service {
 
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
-        let End { exit, pid, started, cause, rung, start_now, permanent } = end;
-        let passed = self.passed(exit, cause);
-        let failure = if passed { None } else { self.failure_of(exit, cause) };
+        let End { exit, oom, pid, started, cause, rung, start_now, permanent } = end;
+        let passed = self.passed(exit, oom, cause);
+        let failure = if passed { None } else { self.failure_of(exit, oom, cause) };
         let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
@@ -106,8 +108,17 @@ impl Service {
         }
     }
 
-    pub(super) fn failure_of(&self, exit: Option<Exit>, cause: Option<StopCause>) -> Option<Failure> {
+    pub(super) fn failure_of(
+        &self,
+        exit: Option<Exit>,
+        oom: bool,
+        cause: Option<StopCause>,
+    ) -> Option<Failure> {
         let Some(exit) = exit else { return Some(Failure::Spawn) };
+        if oom && !matches!(cause, Some(StopCause::Failure(_))) {
+            // However the main process took it, and whether or not somebody asked it to end just then.
+            return Some(Failure::Oom);
+        }
         match cause {
             Some(StopCause::Failure(failure)) => Some(failure),
             None | Some(StopCause::Announced) if self.policy.success.holds(exit) => None,
@@ -280,6 +291,7 @@ impl Ending {
 /// The end of a run, as `end_run` wants to know it.
 pub(super) struct End {
     exit: Option<Exit>,
+    oom: bool,
     pid: Option<u32>,
     started: Mono,
     cause: Option<StopCause>,

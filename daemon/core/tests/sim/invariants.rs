@@ -93,7 +93,10 @@ pub(crate) fn judge(
             let ends = life.generation == *generation && !life.alive && !life.owed && !life.settled;
             if ends { Ok(()) } else { broken!("settle_follows_an_end", "{life:?}") }
         }
-        Action::RecordCrash(crash) => a_crash_is_reported_once(life, crash.generation),
+        Action::RecordCrash(crash) => {
+            a_crash_is_reported_once(life, crash.generation)?;
+            what_the_kernel_killed_is_reported_so(life, crash.failure)
+        }
         Action::Forget { generation, .. } => {
             a_run_is_forgotten_when_nothing_is_left(life, *generation, truth(service))
         }
@@ -286,6 +289,15 @@ fn a_crash_is_reported_once(life: &Life, generation: u64) -> Check {
             Ok(())
         }
         _ => broken!("a_crash_is_reported_once", "{life:?}"),
+    }
+}
+
+fn what_the_kernel_killed_is_reported_so(life: &Life, failure: Failure) -> Check {
+    let oom = life.end.as_ref().is_some_and(|end| end.oom);
+    if oom == (failure == Failure::Oom) {
+        Ok(())
+    } else {
+        broken!("what_the_kernel_killed_is_reported_so", "{failure:?}: {life:?}")
     }
 }
 

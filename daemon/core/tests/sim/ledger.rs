@@ -54,6 +54,8 @@ pub(crate) struct End {
     pub(crate) drained: bool,
     /// It was told in time that it lacks something; whether the policy then wants it parked.
     pub(crate) lacks: Option<bool>,
+    /// The kernel killed something of it, and nothing else had failed before.
+    pub(crate) oom: bool,
 }
 
 /// An announced restart.
@@ -484,17 +486,17 @@ impl Ledger {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
-                    life.ended(now, None);
+                    life.ended(now, None, false);
                     if let Some(end) = &mut life.end {
                         end.permanent = *permanent;
                     }
                 }
             }
-            Event::Exited { service, generation, exit } => {
+            Event::Exited { service, generation, exit, oom } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.alive {
                     life.alive = false;
-                    life.ended(now, Some(*exit));
+                    life.ended(now, Some(*exit), *oom);
                 }
             }
             Event::CrashRecorded { service, generation } => {
@@ -860,8 +862,8 @@ impl Life {
     }
 
     /// A command that is meant to end has ended well: what comes next?
-    fn passed(&self, exit: Option<Exit>) -> bool {
-        let well = exit.is_some_and(|exit| self.policy.success.holds(exit));
+    fn passed(&self, exit: Option<Exit>, oom: bool) -> bool {
+        let well = !oom && exit.is_some_and(|exit| self.policy.success.holds(exit));
         self.passes && self.stop.is_none() && (well || self.forgiven)
     }
 
@@ -884,8 +886,8 @@ impl Life {
         }
     }
 
-    fn ended(&mut self, now: Mono, exit: Option<Exit>) {
-        if self.passed(exit) {
+    fn ended(&mut self, now: Mono, exit: Option<Exit>, oom: bool) {
+        if self.passed(exit, oom) {
             self.end = Some(End {
                 at: now,
                 policy: Rc::clone(&self.policy),
@@ -897,6 +899,7 @@ impl Life {
                 forgotten: false,
                 permanent: false,
                 unexpected: false,
+                oom,
                 drained: false,
                 lacks: None,
             });
@@ -908,6 +911,7 @@ impl Life {
         let unexpected = matches!(cause, None | Some(StopCause::Failure(_) | StopCause::Announced));
         let report_due = match (exit, cause) {
             (None, _) | (_, Some(StopCause::Failure(_))) => true,
+            _ if oom => true,
             (Some(exit), None | Some(StopCause::Announced)) => {
                 let restart = matches!(
                     self.leaving,
@@ -940,6 +944,7 @@ impl Life {
             permanent: false,
             drained: false,
             lacks: None,
+            oom: oom && !matches!(cause, Some(StopCause::Failure(_))),
         });
     }
 
@@ -960,6 +965,7 @@ impl Life {
             permanent: false,
             drained: false,
             lacks: None,
+            oom: false,
         });
     }
 

@@ -60,6 +60,8 @@ pub(crate) enum Flaw {
     GivesUp,
     /// Does not care for what a service says that it lacks.
     HearsNothing,
+    /// Takes a kill for want of memory for any other end.
+    OverlooksOom,
     /// Takes the first failed probe for the last one.
     CountsEarly,
     /// Knows nothing of `requires` and `binds_to`.
@@ -171,6 +173,9 @@ impl Subject {
             ) => Event::Probed { service, generation, probe, finding: Finding::Bad },
             (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
                 Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
+            }
+            (Flaw::OverlooksOom, Event::Exited { service, generation, exit, .. }) => {
+                Event::Exited { service, generation, exit, oom: false }
             }
             (Flaw::HearsNothing, Event::Lacks { .. }) => return,
             (Flaw::FinishesEarly, Event::Shutdown) => {

@@ -261,7 +261,9 @@ impl World {
         process.alive = false;
         let (told, tree, deaf) = (process.told, process.tree, process.tree_deaf);
         let late = if self.dice.percent(70) { Duration::ZERO } else { self.dice.ms(20) };
-        self.plan_at((now + late).max(told), Plan::News(Event::Exited { service, generation, exit }));
+        // Whatever its main process made of it, that of another one among them.
+        let oom = !self.calm && self.dice.percent(8);
+        self.plan_at((now + late).max(told), Plan::News(Event::Exited { service, generation, exit, oom }));
         for _ in 0..tree {
             if !deaf && self.dice.percent(60) {
                 let after = self.dice.ms(20_000);

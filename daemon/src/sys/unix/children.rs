@@ -98,7 +98,8 @@ impl Children {
         let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
         match ended.map(|place| self.unclaimed.swap_remove(place)) {
             Some(Unclaimed { reaped, .. }) => {
-                self.claimed.push(Collected::Main { key, exit: reaped.exit(rss_floor_bytes) });
+                self.claimed
+                    .push(Collected::Main { key, exit: reaped.exit(rss_floor_bytes, cgroup.as_ref()) });
             }
             None => drop(self.living.insert(pid, key)),
         }
@@ -152,11 +153,14 @@ impl Children {
     fn reap_main(&mut self, pid: libc::pid_t, key: Key, out: &mut Vec<Collected>) {
         let Some(reaped) = reap(pid) else { return };
         self.living.remove(&pid);
-        let floor = self.runs.get_mut(&key).map_or(0, |run| {
-            run.ended = true;
-            run.rss_floor_bytes
-        });
-        out.push(Collected::Main { key, exit: reaped.exit(floor) });
+        let exit = match self.runs.get_mut(&key) {
+            Some(run) => {
+                run.ended = true;
+                reaped.exit(run.rss_floor_bytes, run.cgroup.as_ref())
+            }
+            None => reaped.exit(0, None),
+        };
+        out.push(Collected::Main { key, exit });
     }
 
     /// Sends a signal to a process that was started, or to its group.
@@ -366,13 +370,16 @@ impl Reaped {
         libc::WIFSIGNALED(self.status) && libc::WTERMSIG(self.status) == libc::SIGKILL
     }
 
-    fn exit(&self, rss_floor_bytes: u64) -> Exit {
+    /// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now includes
+    /// whatever this process died of.
+    fn exit(&self, rss_floor_bytes: u64, cgroup: Option<&Cgroup>) -> Exit {
         let signaled = libc::WIFSIGNALED(self.status);
         let max_rss_bytes = u64::try_from(self.usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
         Exit {
             code: libc::WIFEXITED(self.status).then(|| libc::WEXITSTATUS(self.status)),
             signal: signaled.then(|| libc::WTERMSIG(self.status)),
             core_dumped: signaled && libc::WCOREDUMP(self.status),
+            oom: cgroup.is_some_and(|cgroup| cgroup.lost_to_memory(self.was_killed())),
             max_rss_bytes: (max_rss_bytes > rss_floor_bytes.saturating_add(RSS_SLACK_BYTES))
                 .then_some(max_rss_bytes),
             cpu: Some(duration(self.usage.ru_utime) + duration(self.usage.ru_stime)),

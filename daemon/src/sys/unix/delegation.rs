@@ -9,13 +9,20 @@
 //! .../mcpd.service/mcpd-0123456789ab/daemon               mcpd itself: a cgroup with children holds no processes
 //!                                   /web@1f2e-63a1b2c-1   one run of the service web
 //! ```
+//!
+//! Limits take controllers, which are handed down level by level (`controllers.rs`). A cgroup that hands some down holds no
+//! processes, so systemd cannot start the daemon in the unit's own one again as long as a killed life's processes are
+//! below it; it can in a subgroup (`DelegateSubgroup=`), and then the unit's own one is above that.
 
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::allowance::{self, Machine};
 use super::cgroup::{self, Cgroup};
+use super::controllers::Controllers;
+use crate::sys::{Allowance, Controller, Disallowed};
 
 /// Where systemd says that it runs (`sd_booted(3)`).
 const SYSTEMD: &str = "/run/systemd/system";
@@ -35,9 +42,16 @@ pub struct Cgroups {
 #[derive(Debug)]
 struct Shared {
     /// The one that the daemon was started in.
-    home: PathBuf,
+    start: PathBuf,
     base: PathBuf,
+    /// The highest one that can be seen.
+    root: PathBuf,
+    controllers: Controllers,
 }
+
+/// As systemd has it: what memory a run takes and how many processes it has is counted for each, limits or not, so that a
+/// kill for want of memory is seen. The others cost more, and come with the first limit that needs them.
+const ALWAYS: [Controller; 2] = [Controller::Memory, Controller::Pids];
 
 impl Cgroups {
     /// Takes possession of the daemon's part of the tree and moves the daemon into its leaf of it.
@@ -45,13 +59,20 @@ impl Cgroups {
     /// # Errors
     /// A sentence that says why there is none: processes are held together by sessions and groups then.
     pub fn claim(state_dir: &Path) -> Result<Self, String> {
-        let home = home()?;
-        may_use(&home)?;
+        let (start, root) = start()?;
+        let home = given(&start)?;
         let base = home.join(base_name(state_dir));
         let daemon = base.join(DAEMON);
         let claimed = make(&base).and_then(|()| make(&daemon)).and_then(|()| enter(&daemon));
         match claimed {
-            Ok(()) => Ok(Self { shared: Arc::new(Shared { home, base }) }),
+            Ok(()) => {
+                let controllers = Controllers::of(&home, &base);
+                for controller in ALWAYS {
+                    // Who needs it is told why it is not there.
+                    let _ = controllers.hand_down(controller);
+                }
+                Ok(Self { shared: Arc::new(Shared { start, base, root, controllers }) })
+            }
             Err(error) => {
                 // Removed if they are empty: they may be an earlier life's, with processes in them.
                 let _ = fs::remove_dir(&daemon);
@@ -71,7 +92,36 @@ impl Cgroups {
     /// # Errors
     /// What the system says.
     pub fn make(&self, service: &str, run_id: &str) -> io::Result<Cgroup> {
-        Cgroup::make(self.shared.base.join(cgroup::name(service, run_id)))
+        let cgroup = Cgroup::make(self.shared.base.join(cgroup::name(service, run_id)))?;
+        kill_as_one(&cgroup);
+        Ok(cgroup)
+    }
+
+    /// Gives one what its processes may use together. What is not named stays as it is.
+    ///
+    /// # Errors
+    /// The first one that is not to be had.
+    pub fn allow(&self, cgroup: &Cgroup, allowances: &[Allowance]) -> Result<(), Disallowed> {
+        for allowance in allowances {
+            self.shared.controllers.hand_down(allowance.resource.controller()).map_err(|lack| {
+                let Disallowed { message, permanent } = lack;
+                let controller = allowance.resource.controller().name();
+                let message =
+                    format!("{} needs the cgroup controller {controller}, and {message}", allowance.key);
+                Disallowed { message, permanent }
+            })?;
+        }
+        if allowances.iter().any(|allowance| allowance.resource.controller() == Controller::Memory) {
+            // The controller may have come only now.
+            kill_as_one(cgroup);
+        }
+        let machine = Machine::look(&self.shared.root);
+        allowances.iter().try_for_each(|&allowance| allowance::give(cgroup.path(), allowance, &machine))
+    }
+
+    /// Whether the controllers for all of these are there. That one is can still be refused.
+    pub fn may_allow(&self, allowances: &[Allowance]) -> bool {
+        allowances.iter().all(|allowance| self.shared.controllers.are_there(allowance.resource.controller()))
     }
 
     /// Those of earlier lives in which something lives, and of which service it is. Empty ones are removed.
@@ -92,15 +142,27 @@ impl Cgroups {
 
     /// The daemon's end: back to where it was started, nothing of its own left.
     pub fn leave(&self) {
-        let Shared { home, base } = &*self.shared;
+        let Shared { start, base, root: _, controllers } = &*self.shared;
         for (_, cgroup) in self.inherited() {
             let _ = cgroup.remove();
         }
-        if enter(home).is_ok() {
+        // What hands controllers down holds no processes, unless it is the root of all.
+        controllers.withdraw(false);
+        let back = enter(start).or_else(|_| {
+            controllers.withdraw(true);
+            enter(start)
+        });
+        if back.is_ok() {
             let _ = fs::remove_dir(base.join(DAEMON));
             let _ = fs::remove_dir(base);
         }
     }
+}
+
+/// Short of memory the kernel kills all of a run or nothing of it: what is left of half a service is no service. Linux
+/// before 4.19 cannot do that; then what is left is ended once the main process is gone.
+fn kill_as_one(cgroup: &Cgroup) {
+    let _ = allowance::set(&cgroup.path().join("memory.oom.group"), "1");
 }
 
 /// Made already by an earlier life is as good.
@@ -115,13 +177,16 @@ fn enter(path: &Path) -> io::Result<()> {
     fs::write(path.join("cgroup.procs"), "0")
 }
 
-/// The cgroup that the daemon is in, as a directory.
-fn home() -> Result<PathBuf, String> {
+/// The cgroup that the daemon is in, as a directory, and the one above all that it can see.
+fn start() -> Result<(PathBuf, PathBuf), String> {
     let text = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
     let own = own_path(&text("/proc/self/cgroup")?).ok_or("the kernel has no cgroup v2 hierarchy")?;
     let mounts = text("/proc/self/mountinfo")?;
-    let mut places = mounts.lines().filter_map(mount).filter_map(|(root, point)| below(&own, &root, &point));
-    places.find(|place| place.join("cgroup.procs").exists()).ok_or_else(|| {
+    let mut places = mounts
+        .lines()
+        .filter_map(mount)
+        .filter_map(|(root, point)| below(&own, &root, &point).map(|place| (place, point)));
+    places.find(|(place, _)| place.join("cgroup.procs").exists()).ok_or_else(|| {
         format!("no cgroup2 file system is mounted that shows mcpd's own cgroup {}", own.display())
     })
 }
@@ -170,13 +235,27 @@ fn below(own: &Path, root: &Path, point: &Path) -> Option<PathBuf> {
     Some(if rest.as_os_str().is_empty() { point.to_path_buf() } else { point.join(rest) })
 }
 
-/// Whether whoever manages the tree lets the daemon have what is below this.
-fn may_use(home: &Path) -> Result<(), String> {
+/// The cgroup below which whoever manages the tree lets the daemon have what it wants.
+fn given(start: &Path) -> Result<PathBuf, String> {
+    let marked = |path: &Path| DELEGATED.iter().any(|name| is_set(path, name));
     let said = || std::env::var_os(DELEGATED_VARIABLE).is_some_and(|value| value == "yes");
-    if !Path::new(SYSTEMD).exists() || DELEGATED.iter().any(|name| is_set(home, name)) || said() {
-        return Ok(());
+    if marked(start) || said() {
+        return Ok(start.to_path_buf());
     }
-    Err(format!("systemd has not delegated the cgroup {} (Delegate=yes in the unit)", home.display()))
+    if let Some(unit) = start.parent().filter(|unit| !is_unit(start) && marked(unit)) {
+        return Ok(unit.to_path_buf());
+    }
+    if !Path::new(SYSTEMD).exists() {
+        return Ok(start.to_path_buf());
+    }
+    Err(format!("systemd has not delegated the cgroup {} (Delegate=yes in the unit)", start.display()))
+}
+
+/// A unit's own cgroup, and no subgroup of one: what is above it is somebody else's.
+fn is_unit(path: &Path) -> bool {
+    let kinds = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    kinds.iter().any(|kind| name.ends_with(kind))
 }
 
 fn is_set(path: &Path, attribute: &str) -> bool {
@@ -217,6 +296,13 @@ mod tests {
         assert_eq!(below(Path::new("/other"), &root, &point), None);
         assert_eq!(below(Path::new("/system.slice"), &root, &point).unwrap(), Path::new("/run/a b"));
         assert_eq!(below(Path::new("/../x"), Path::new("/"), &point), None);
+    }
+
+    #[test]
+    fn a_subgroup_is_no_unit() {
+        let kinds = ["/a/mcpd.service", "/a/init.scope", "/a/app.slice", "/a/supervisor", "/a/b.c", "/"];
+        let found = kinds.map(|path| is_unit(Path::new(path)));
+        assert_eq!(found, [true, true, true, false, false, false]);
     }
 
     #[test]

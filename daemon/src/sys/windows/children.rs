@@ -242,6 +242,7 @@ impl Run {
         self.wait = None;
         let terminated = known && self.terminated && code == TERMINATED;
         Some(Exit {
+            oom: false,
             code: (known && !terminated).then(|| code.cast_signed()),
             signal: terminated.then_some(SIGKILL),
             core_dumped: false,

@@ -45,6 +45,8 @@ Runs for ever
   tree N [--pid-file FILE] [--deaf] [--depth D]
                                        (unix) N children, below each a chain down to depth D (default 2, the children
                                        are 1), in the leader's group; a line PID of each is appended to FILE
+  crowd N FILE                         (unix) start children until there are N or the system refuses one; write how many
+                                       there are to FILE, then as `run`
   leak MB_PER_S [--max MB]             allocate and touch so much per second
   env FILE                             write environment, working directory, arguments (and, on Linux, descriptors and
                                        signal masks) to FILE as JSON, then as `run`
@@ -97,6 +99,7 @@ fn run(mut args: Args) -> ! {
         "ignore-term" => sys::ignore_term(args),
         "fork-away" => sys::fork_away(args),
         "tree" => sys::tree(args),
+        "crowd" => sys::crowd(args),
         "leak" => life::leak(args),
         #[cfg(unix)]
         "notify" => notify::notify(args),

@@ -217,12 +217,33 @@ pub(crate) fn tree(mut args: Args) -> ! {
     }
 }
 
+/// `crowd`
+pub(crate) fn crowd(mut args: Args) -> ! {
+    let (most, file): (usize, _) = (args.value("N"), args.path("FILE"));
+    args.done();
+    let signals = Signals::block();
+    let mut started = 0;
+    while started < most && child(&["tree", "0", "--child"]).is_ok() {
+        started += 1;
+    }
+    // Whole or not at all, for whoever waits for it.
+    let draft = file.with_extension("draft");
+    std::fs::write(&draft, started.to_string())
+        .and_then(|()| std::fs::rename(&draft, &file))
+        .unwrap_or_else(|error| wrong(&format!("cannot write {}: {error}", file.display())));
+    life::ready();
+    signals.stay(&Stay::default())
+}
+
 /// This program again, as a child in the same group, with stdin and the streams of this one.
 fn start(words: &[&str]) {
+    child(words).unwrap_or_else(|error| wrong(&format!("cannot start a child: {error}")));
+}
+
+fn child(words: &[&str]) -> io::Result<()> {
     let program = std::env::current_exe().unwrap_or_else(|error| wrong(&format!("who am I: {error}")));
-    let child = Command::new(program).args(words).stdin(Stdio::null()).spawn();
     // Nobody waits for it: that is what makes it an orphan when this process dies.
-    drop(child.unwrap_or_else(|error| wrong(&format!("cannot start a child: {error}"))));
+    Command::new(program).args(words).stdin(Stdio::null()).spawn().map(drop)
 }
 
 /// `fork-away`

@@ -77,6 +77,11 @@ pub(crate) fn fork_away(_: Args) -> ! {
 }
 
 /// Not here.
+pub(crate) fn crowd(_: Args) -> ! {
+    unix_only("crowd")
+}
+
+/// Not here.
 pub(crate) fn tree(_: Args) -> ! {
     unix_only("tree")
 }
