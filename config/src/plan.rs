@@ -76,9 +76,9 @@ pub enum Limits {
 /// What of `new` holds for a process that was started with `running`: the settings that only the daemon looks at. The rest
 /// waits for the next start. Equal to `new` when nothing has to wait.
 ///
-/// What a health check asks, how it is seen to be ready and what runs before and beside it is the daemon's business and in
-/// force at once, but not when something else has to wait: the new question is for the new program, and the old one would
-/// fail it. Then only the health check's times and numbers are live.
+/// What a health check asks, how it is seen to be ready and which commands run around it is the daemon's business
+/// and in force at once, but not when something else has to wait: the new question is for the new program, and the old one
+/// would fail it. Then only the health check's times and numbers are live.
 #[must_use]
 pub fn settle(running: &ServiceSpec, new: &ServiceSpec, limits: Limits) -> ServiceSpec {
     // Every field is named, so that a new one has to be put on one side or the other.
@@ -101,7 +101,10 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec, limits: Limits) -> Servi
         name,
         description,
         exec_start_pre,
+        exec_start_post,
         exec_reload,
+        exec_stop,
+        exec_stop_post,
         enabled,
         stop_signal,
         stop_timeout,
@@ -127,7 +130,10 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec, limits: Limits) -> Servi
         name,
         description,
         exec_start_pre,
+        exec_start_post,
         exec_reload,
+        exec_stop,
+        exec_stop_post,
         enabled,
         stop_signal,
         stop_timeout,
@@ -149,7 +155,10 @@ pub fn settle(running: &ServiceSpec, new: &ServiceSpec, limits: Limits) -> Servi
     if settled != *new {
         settled.ready = running.ready;
         settled.exec_start_pre = running.exec_start_pre;
+        settled.exec_start_post = running.exec_start_post;
         settled.exec_reload = running.exec_reload;
+        settled.exec_stop = running.exec_stop;
+        settled.exec_stop_post = running.exec_stop_post;
         settled.health = match (running.health, settled.health) {
             (Some(running), Some(new)) => Some(HealthSpec { probe: running.probe, ..new }),
             (running, _) => running,
@@ -276,7 +285,10 @@ mod tests {
             "watch.paths = [\"src\"]",
             "ready.log = \"x\"",
             "exec_start_pre = [[\"b\"]]",
+            "exec_start_post = [[\"b\"]]",
             "exec_reload = [[\"b\"]]",
+            "exec_stop = [[\"b\"]]",
+            "exec_stop_post = [[\"b\"]]",
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",

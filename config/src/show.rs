@@ -169,7 +169,10 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         description,
         exec,
         exec_start_pre,
+        exec_start_post,
         exec_reload,
+        exec_stop,
+        exec_stop_post,
         oneshot,
         kind,
         working_directory,
@@ -201,7 +204,13 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         Some(oneshot) => entries.push(("exec", commands(&oneshot.exec))),
         None => entries.push(("exec", exec.clone().into())),
     }
-    for (key, list) in [("exec_start_pre", exec_start_pre), ("exec_reload", exec_reload)] {
+    for (key, list) in [
+        ("exec_start_pre", exec_start_pre),
+        ("exec_start_post", exec_start_post),
+        ("exec_reload", exec_reload),
+        ("exec_stop", exec_stop),
+        ("exec_stop_post", exec_stop_post),
+    ] {
         if !list.is_empty() {
             entries.push((key, commands(list)));
         }

@@ -52,8 +52,14 @@ pub struct ServiceSpec {
     pub exec: Vec<String>,
     /// `exec_start_pre`: these run before `exec`, one after the other.
     pub exec_start_pre: Vec<CommandSpec>,
+    /// `exec_start_post`: these run once it is ready, and before it counts as up.
+    pub exec_start_post: Vec<CommandSpec>,
     /// `exec_reload`: what `mcpctl reload` runs beside the process, one after the other.
     pub exec_reload: Vec<CommandSpec>,
+    /// `exec_stop`: these run when a service that is up is to end, before the stop signal.
+    pub exec_stop: Vec<CommandSpec>,
+    /// `exec_stop_post`: these run after every end.
+    pub exec_stop_post: Vec<CommandSpec>,
     /// `type = "oneshot"`: what `exec` is then.
     pub oneshot: Option<OneshotSpec>,
     /// When the service counts as started.

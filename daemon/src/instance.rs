@@ -1,4 +1,4 @@
-//! Only one mcpd per socket and per state directory.
+//! Only one mcpd per socket, per state directory and per directory of logs.
 //!
 //! The lock is the kernel's, on an open file, so it goes with the process however that ends; the file's text only says
 //! who holds it.

@@ -83,7 +83,10 @@ impl<T: Fn(Told)> Minder<T> {
             let orders: Vec<Order> = self.queue.try_iter().collect();
             let now = counts(&self.remains);
             // Before it is said that nothing is left, and before a signal, what was started meanwhile is looked for.
-            if !orders.is_empty() || self.left.keys().any(|service| !now.contains_key(service)) {
+            if !orders.is_empty()
+                || !self.remains.is_settled()
+                || self.left.keys().any(|service| !now.contains_key(service))
+            {
                 self.remains.look();
             }
             for Order { service, signal } in orders {
@@ -99,6 +102,10 @@ impl<T: Fn(Told)> Minder<T> {
         let mut now = counts(&self.remains);
         // What comes to light of a service after the last word about it is not for the core any more.
         now.retain(|service, _| self.left.contains_key(service));
+        // That nothing is left is said when nothing can have escaped the look; until then, as much as last time.
+        for (service, count) in self.left.iter().filter(|_| !self.remains.is_settled()) {
+            now.entry(Arc::clone(service)).or_insert(*count);
+        }
         let before = std::mem::replace(&mut self.left, now);
         for (service, count) in before {
             let left = self.left.get(&service).copied().unwrap_or(0);

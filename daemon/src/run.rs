@@ -88,6 +88,13 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     } else {
         None
     };
+    // Two that rotate the same files would throw away each other's lines.
+    let _logs = match instance::lock(&daemon.log_dir.join("mcpd-logs.lock"), "daemon.log_dir") {
+        Ok(lock) => Some(lock),
+        Err(error @ LockError::Held { .. }) => return Err(error.into()),
+        // Where no lock can be written no log can be, which the log path says.
+        Err(LockError::Io { .. }) => None,
+    };
     sys::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

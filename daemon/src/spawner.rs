@@ -31,6 +31,16 @@ pub struct Job {
     pub probe: Option<Vec<String>>,
     /// Variables for it on top of the service's.
     pub variables: Vec<(String, String)>,
+    /// It is a part of a run that is there.
+    pub part: Option<Part>,
+    /// It may say things about the service.
+    pub speaks: bool,
+}
+
+/// Of a run that is there.
+pub struct Part {
+    /// The run's, if it has one.
+    pub cgroup: Option<sys::Cgroup>,
 }
 
 /// The variables of a process whose names look secret, with their values: what must not reach a report.
@@ -104,9 +114,9 @@ struct State {
 }
 
 impl Spawner {
-    /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say things
-    /// about themselves, or why there is none, `cgroups` where runs have theirs, or why there are none; `answer` is called
-    /// on one of the threads.
+    /// Starts the threads. `inherited` is the daemon's own environment, `notify` the socket on which services say
+    /// things about themselves, or why there is none, `cgroups` where runs have theirs, or why there are none; `answer`
+    /// is called on one of the threads.
     ///
     /// # Errors
     /// When the system has no room for a thread.
@@ -195,7 +205,7 @@ fn run(
         .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     env.push(("MCPD_SERVICE".into(), spec.name.clone().into()));
     env.push(("MCPD_RUN_ID".into(), job.run_id.clone().into()));
-    if spec.notifies() && job.probe.is_none() {
+    if spec.notifies() && job.speaks {
         let socket = notify.as_deref();
         let socket = socket.map_err(|why| NotStarted { why: why.clone(), permanent: false })?;
         notifying(&mut env, spec, socket);
@@ -232,10 +242,13 @@ fn run(
         setup: setup::of(spec),
     };
     let seen = Seen::of(&program);
-    // A probe's program is no part of the run that it asks.
-    let allowances = if job.probe.is_none() { allowance::of(spec) } else { Vec::new() };
+    // A probe's program is no part of the run that it asks; a command beside a run is, and that has its limits.
+    let founds = job.probe.is_none() && job.part.is_none();
+    let allowances = if founds { allowance::of(spec) } else { Vec::new() };
     let mut cgroup_trouble = None;
-    if job.probe.is_none() {
+    if let Some(part) = &job.part {
+        plan.cgroup.clone_from(&part.cgroup);
+    } else if founds {
         match cgroup(job, cgroups, &allowances) {
             Ok(cgroup) => plan.cgroup = cgroup,
             // A run without a cgroup is better than none, but not one without its limits.
@@ -252,8 +265,10 @@ fn run(
         if let Err(error) = &spawned {
             short = too_little_memory(error, &cgroup, &allowances);
         }
-        // Nothing of the program has ever been in it.
-        let _ = cgroup.remove();
+        if job.part.is_none() {
+            // Nothing of the program has ever been in it.
+            let _ = cgroup.remove();
+        }
         if let Err(error) = &spawned
             && error.step == sys::SpawnStep::Cgroup
             && allowances.is_empty()
@@ -271,8 +286,8 @@ fn run(
     Ok(Started { spawned, program, seen, began, secrets, cgroup, cgroup_trouble, allowances })
 }
 
-/// Whether a start failed because its own limit leaves no memory for it: then it looks as if the system had none, or the
-/// step before the program was killed. Another try would end the same way.
+/// Whether a start failed because its own limit leaves no memory for it: then it looks as if the system had none, or
+/// the step before the program was killed. Another try would end the same way.
 fn too_little_memory(error: &sys::SpawnError, cgroup: &sys::Cgroup, allowances: &[sys::Allowance]) -> bool {
     let limited = allowances.iter().any(|allowance| allowance.resource == sys::Resource::MemoryMax);
     let before = matches!(error.step, sys::SpawnStep::Process | sys::SpawnStep::Setup);
@@ -328,7 +343,16 @@ mod tests {
         let text = "[daemon]\nstate_dir = \"/s\"\n[service.a]\nexec = [\"a\"]\n";
         let loaded = mcpd_config::load_text(Path::new("/a.toml"), text, &mcpd_config::Environment::default());
         let spec = Arc::new(loaded.unwrap().config.services["a"].clone());
-        Job { key, spec, run_id: String::new(), command: None, probe: None, variables: Vec::new() }
+        Job {
+            key,
+            spec,
+            run_id: String::new(),
+            command: None,
+            probe: None,
+            variables: Vec::new(),
+            part: None,
+            speaks: true,
+        }
     }
 
     #[test]

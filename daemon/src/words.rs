@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_config::spec::Signal;
-use mcpd_core::action::{DownReason, Stale, StopCause, Then};
+use mcpd_core::action::{Command, DownReason, Stale, StopCause, Then};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
 use mcpd_core::{Exit, ServiceId, Verb};
 use mcpd_proto::crash::CrashKind;
@@ -89,6 +89,7 @@ pub fn failure(failure: Failure) -> &'static str {
         Failure::Watchdog => "it did not say in time that it is alive",
         Failure::StartTimeout => "it was not up in time",
         Failure::Spawn => "it could not be started",
+        Failure::StopTimeout => "a command of its stop took too long",
     }
 }
 
@@ -103,6 +104,7 @@ pub fn kind(failure: Failure) -> CrashKind {
         Failure::Watchdog => CrashKind::Watchdog,
         Failure::StartTimeout => CrashKind::StartTimeout,
         Failure::Spawn => CrashKind::Spawn,
+        Failure::StopTimeout => CrashKind::StopTimeout,
     }
 }
 
@@ -125,6 +127,19 @@ pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> Strin
         StopCause::Watch => "files that it watches changed".into(),
         StopCause::Announced => "it says that it is stopping".into(),
         StopCause::Failure(cause) => failure(cause).into(),
+    }
+}
+
+/// The key that lists such commands.
+#[must_use]
+pub fn key_of(command: Command) -> &'static str {
+    match command {
+        Command::StartPre(_) => "exec_start_pre",
+        Command::Exec(_) => "exec",
+        Command::StartPost(_) => "exec_start_post",
+        Command::Reload(_) => "exec_reload",
+        Command::Stop(_) => "exec_stop",
+        Command::StopPost(_) => "exec_stop_post",
     }
 }
 

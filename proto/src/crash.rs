@@ -37,6 +37,8 @@ pub enum CrashKind {
     StartTimeout,
     /// It could not be started at all.
     Spawn,
+    /// A command of `exec_stop` or `exec_stop_post` took longer than `stop_timeout`.
+    StopTimeout,
 }
 
 impl CrashKind {
@@ -51,6 +53,7 @@ impl CrashKind {
             Self::Watchdog => "watchdog",
             Self::StartTimeout => "start_timeout",
             Self::Spawn => "spawn",
+            Self::StopTimeout => "stop_timeout",
         }
     }
 }
@@ -125,7 +128,8 @@ pub struct CrashReport {
     /// The last answers to whether it is ready, oldest first.
     #[serde(default)]
     pub ready: Vec<HealthVerdict>,
-    /// Which of the service's commands it was when it was not `exec`: `exec_start_pre`. `command` is that command.
+    /// Which of the service's commands it was when it was not `exec`: `exec_start_pre`, `exec_start_post`, `exec_stop` or
+    /// `exec_stop_post`. `command`, `exit_code`, `signal` and the tails are that command's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// What it last said of itself with `STATUS=`; null when it said nothing.

@@ -559,9 +559,7 @@ fn without_the_controller_a_limit_is_refused() {
     let plan = plan(&daemon, &LIMITED.replace("[service.free]", "[service.free]\nresources.cpu_weight = 5"));
     let step = plan.steps.iter().find(|step| step.service == "free").unwrap();
     assert_eq!((step.action, step.keys[0].needs_restart), (StepAction::Pending, true), "{step:#?}");
-    // A new one is told of before it is tried.
-    let stopped = daemon.stop();
-    assert!(stopped.success());
+    assert!(daemon.stop().success());
     place.is_as_it_was();
     drop(place);
 }

@@ -50,8 +50,8 @@ fn done(daemon: &Daemon<'_>, verb: &str, name: &str) {
     assert_eq!(outcomes["outcomes"][0]["ok"], true, "{outcomes:#}");
 }
 
-/// A double fork with a session of its own and an environment without any mark: nothing but the cgroup knows it. Its pid
-/// is in the file.
+/// A double fork with a session of its own and an environment without any mark: nothing but the cgroup knows it. Its
+/// pid is in the file.
 const ESCAPE: &str = r#"
     [service.escape]
     exec = ["/bin/sh", "-c", "( env -i setsid /bin/sh -c 'echo $$$$ > @dir/away; exec @fixture ignore-term' & ) ; exec @fixture run"]
@@ -62,7 +62,7 @@ fn escaped(sandbox: &Sandbox) -> u32 {
     wait_for_file(&sandbox.path("away")).trim().parse().unwrap()
 }
 
-/// "a cgroup v2 of its own where mcpd has a delegated subtree"
+/// "a cgroup v2 of its own where mcpd has a delegated subtree". Trap 8 of docs/traps.md: nothing of it starts outside.
 #[test]
 fn each_run_has_a_cgroup_of_its_own_and_none_is_left() {
     let sandbox = Sandbox::new(
@@ -97,7 +97,7 @@ fn each_run_has_a_cgroup_of_its_own_and_none_is_left() {
     assert!(!base.exists(), "{} is left", base.display());
 }
 
-/// peers.md, pain 10: what a stop leaves is not there any more, however it got away; `cgroup.kill` for what hears nothing.
+/// What a stop leaves is not there any more, however it got away; `cgroup.kill` for what hears nothing.
 #[test]
 fn what_only_the_cgroup_knows_is_ended() {
     let sandbox = Sandbox::new(ESCAPE);

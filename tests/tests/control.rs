@@ -55,7 +55,8 @@ fn refused(result: Result<Value, CallError>) -> mcpd_tests::proto::error::ErrorO
     }
 }
 
-/// "Only one mcpd per socket and state directory (lock; the second says who holds it)."
+/// "Only one mcpd per socket and state directory (lock; the second says who holds it)." And per directory of logs: trap
+/// 14 of docs/traps.md, two writers of one file.
 #[test]
 fn the_second_daemon_is_told_who_holds_it() {
     let sandbox = Sandbox::new(RUNS);
@@ -69,13 +70,19 @@ fn the_second_daemon_is_told_who_holds_it() {
     assert!(same.code > 0, "{same:?}");
     assert!(same.stderr.contains(&daemon.pid().to_string()), "{}", same.stderr);
 
-    // Another socket, the same state; another state, the same socket.
+    // Everything is another's but the state, but the socket, but the logs.
     let config = std::fs::read_to_string(sandbox.config()).unwrap();
-    for (key, other) in [("c.sock", "d.sock"), ("/state\"", "/state2\"")] {
-        let path = sandbox.write("second.toml", &config.replace(key, other));
+    let places = [("/c.sock\"", "control_socket"), ("/state\"", "state_dir"), ("/log\"", "log_dir")];
+    std::fs::create_dir(sandbox.path("second")).unwrap();
+    for (shared, key) in places {
+        let others = places.iter().filter(|(place, _)| *place != shared);
+        let text =
+            others.fold(config.clone(), |text, (place, _)| text.replace(place, &format!("/second{place}")));
+        let path = sandbox.write("second.toml", &text);
         let refused = second(&path);
         assert!(refused.code > 0, "{refused:?}");
         assert!(refused.stderr.contains(&daemon.pid().to_string()), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("another daemon.{key}")), "{}", refused.stderr);
     }
     others_are_fine(&daemon);
     assert!(sandbox.socket().exists(), "the first one's socket is where it was");
@@ -540,7 +547,7 @@ fn a_waiting_request_holds_nobody_up() {
 }
 
 /// "`daemon.reload` (re-reads the file; only services whose definition changed are touched)": however quickly one file
-/// follows the other, the last one is what is.
+/// follows the other, the last one is what is. Trap 24 of docs/traps.md.
 #[test]
 fn a_storm_of_reloads_ends_with_what_the_last_file_says() {
     let service = |name: &str| format!("[service.{name}]\nexec = [\"@fixture\", \"run\"]\n");

@@ -131,17 +131,19 @@ fn a_leak_shows_in_the_report() {
     let sandbox = Sandbox::new(
         r#"
         [service.a]
-        exec = ["@fixture", "leak", "2000", "--max", "200"]
+        exec = ["@fixture", "leak", "2000", "--max", "210"]
         restart = { when = "never" }
         "#,
     );
     let daemon = sandbox.start();
     daemon.wait_state("a", State::Up);
     let pid = daemon.pid_of("a");
-    wait_for("200 MiB to be there", || {
+    // The kernel counts per processor and adds up now and then: its last word falls short of what it says here by less
+    // than a MiB, and the report goes by that.
+    wait_for("205 MiB to be there", || {
         let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
         let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-        pages * 4096 >= 200 * MIB
+        pages * 4096 >= 205 * MIB
     });
     processes::signal(pid, Signal::KILL);
     let report = daemon.wait_crashes("a", 1).remove(0);
@@ -164,6 +166,60 @@ fn a_report_is_on_disk_before_the_next_start() {
     let seen = std::fs::read_to_string(sandbox.path("seen")).unwrap();
     let seen: Vec<usize> = seen.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(seen, (0..=10).collect::<Vec<_>>());
+}
+
+/// Trap 15 of docs/traps.md, a report that a power failure takes back: its content is synced, then it gets its name,
+/// then the folder is synced that has the name. Shown by strace; where there is none, or it may not, that is said.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_is_synced_before_and_after_it_gets_its_name() {
+    let skip = |why: &str| {
+        let line = format!("SKIPPED: {why}: whether reports are synced is not tested\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    };
+    let sandbox = Sandbox::new(
+        "[service.a]\nexec = [\"@fixture\", \"exit\", \"1\"]\nenabled = false\nrestart.when = \"never\"\n",
+    );
+    let daemon = sandbox.start();
+    let calls = sandbox.path("calls");
+    let strace = std::process::Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o"])
+        .arg(&calls)
+        .args(["-p", &daemon.pid().to_string()])
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let Ok(mut strace) = strace else { return skip("strace is not installed") };
+    let tracer = |task: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        Some(!status.contains("TracerPid:\t0\n"))
+    };
+    let attached = || {
+        let mut tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        tasks.all(|task| tracer(task) == Some(true))
+    };
+    let mut refused = false;
+    wait_for("strace to be attached", || {
+        refused = strace.try_wait().unwrap().is_some();
+        refused || attached()
+    });
+    if refused {
+        return skip("strace may not attach to mcpd");
+    }
+    let _ = daemon.ctl(&["start", "a"]);
+    let id = daemon.wait_crashes("a", 1)[0].id.clone();
+    processes::signal(strace.id(), Signal::TERM);
+    strace.wait().unwrap();
+    let text = std::fs::read_to_string(calls).unwrap();
+    let at = |what: &str, is: &dyn Fn(&str) -> bool| {
+        text.lines().position(is).unwrap_or_else(|| panic!("no {what} in\n{text}"))
+    };
+    let folder = sandbox.state_dir().join("crashes/a").display().to_string();
+    let renamed = at("rename", &|call| call.contains("rename") && call.contains(&format!("{id}.json\"")));
+    let content =
+        at("sync of the content", &|call| call.contains("fsync(") && call.contains(&format!("<{folder}/")));
+    let name =
+        at("sync of the folder", &|call| call.contains("fsync(") && call.contains(&format!("<{folder}>")));
+    assert!(content < renamed && renamed < name, "{text}");
 }
 
 /// "`mcpctl crashes --last 5`, `mcpctl crashes NAME`, `mcpctl crashes show ID`, each with `--json`"

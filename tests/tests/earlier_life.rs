@@ -13,8 +13,8 @@ use mcpd_tests::{Daemon, Sandbox, binaries, processes};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// One of each: a plain program, a shell with children, a double fork with a session of its own, one that hears nothing,
-/// and one with a tree.
+/// One of each: a plain program, a shell with children, a double fork with a session of its own, one that hears
+/// nothing, and one with a tree.
 const EVERY_KIND: &str = r#"
     [service.plain]
     exec = ["@fixture", "record", "@dir/plain", "run"]
@@ -70,8 +70,8 @@ fn named(events: &[Event]) -> BTreeSet<u32> {
     events.iter().flat_map(|event| listed(event).iter().map(pid).collect::<Vec<_>>()).collect()
 }
 
-/// "each stops with zero processes left ... when mcpd itself is killed with SIGKILL and started again"; peers.md, pains 2
-/// and 11, trap 3 (whoever adopts the orphans).
+/// "each stops with zero processes left ... when mcpd itself is killed with SIGKILL and started again"; trap 3 of
+/// docs/traps.md: whoever adopts the orphans.
 fn nothing_runs_beside_the_next(start: Start) {
     let sandbox = Sandbox::new(EVERY_KIND);
     let Some(first) = start(&sandbox) else { return };
@@ -181,7 +181,7 @@ fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned()
 }
 
-/// "recognised by pid, start time and boot id, never by pid alone": peers.md, trap 2.
+/// "recognised by pid, start time and boot id, never by pid alone": trap 2 of docs/traps.md.
 #[test]
 fn a_number_that_means_somebody_else_now_is_left_alone() {
     let sandbox = Sandbox::new("[service.x]\nexec = [\"@fixture\", \"run\"]\n");
@@ -314,4 +314,31 @@ fn without_its_line_a_process_is_known_by_its_environment() {
 #[test]
 fn without_its_line_a_process_is_known_by_its_cgroup_too() {
     known_without_its_line(|sandbox| Some(sandbox.start()));
+}
+
+/// It forks a successor in a new session and ends, again and again: what an earlier life left is looked for until it is
+/// caught, and only then anything is started.
+#[test]
+fn a_runaway_of_an_earlier_life_is_caught() {
+    let sandbox = Sandbox::new("");
+    let hop = "#!/bin/sh\n[ -e @dir/go ] || exit\necho >> @dir/hops\nsetsid \"$0\" &\n";
+    let hop = sandbox.write("hop", hop);
+    std::fs::set_permissions(&hop, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    sandbox.touch("go");
+    sandbox.configure(
+        "[service.x]\nexec = [\"/bin/sh\", \"-c\", \"[ -e @dir/hops ] || setsid @dir/hop & exec sleep 1000\"]\n\
+         stop_timeout = \"100ms\"\n",
+    );
+    let hops = || std::fs::metadata(sandbox.path("hops")).map_or(0, |hops| hops.len());
+    let Some(first) = Daemon::without_cgroups(&sandbox) else { return };
+    wait_for("it to run", || hops() > 10);
+    first.kill_alone();
+    let second = Daemon::without_cgroups(&sandbox).unwrap();
+    second.wait_state("x", State::Up);
+    let after = hops();
+    // A program starts, asks and ends meanwhile: ten hops and more, if any is left.
+    let _ = second.ctl(&["status"]).expect(0);
+    assert_eq!(hops(), after, "it runs on");
+    assert_eq!(services(&sandbox, second.pid()), [second.pid_of("x")]);
+    sandbox.remove("go");
 }

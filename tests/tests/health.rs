@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::{Health, ServiceStatus, State};
-use mcpd_tests::wait::wait_for;
+use mcpd_tests::wait::{patience, wait_for, wait_until};
 use mcpd_tests::{Sandbox, binaries, processes};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
@@ -50,7 +50,8 @@ fn a_sick_server_is_restarted_with_its_verdicts_in_the_report() {
     daemon.wait_status("a", "healthy again", |now| now.health == Health::Healthy && now.generation >= 2);
 }
 
-/// "the hung process tree really is gone before the next start": stopped by SIGSTOP, deaf, with children.
+/// "the hung process tree really is gone before the next start": stopped by SIGSTOP, deaf, with children. Trap 5 of
+/// docs/traps.md: nothing of the old instance answers for the new one.
 #[test]
 fn a_hung_tree_is_gone_before_the_next_start() {
     let sandbox = at_address(
@@ -152,12 +153,15 @@ fn failures_that_end_in_time_change_nothing() {
     assert_eq!((end.generation, end.crash_count), (1, 0));
 }
 
-/// "expected status, JSON pointer equality, body regex; verdicts with cause"
+/// "expected status, JSON pointer equality, body regex; verdicts with cause". Trap 17 of docs/traps.md: a server that
+/// refuses is not healthy by that.
 #[test]
 fn an_answer_is_judged_by_status_json_and_body() {
     // name, how the server answers, what is expected of it, healthy?, what the verdict says
-    let table: [(&str, &[&str], &str, bool, &str); 11] = [
+    let table: [(&str, &[&str], &str, bool, &str); 13] = [
         ("any-2xx", &["--status", "204", "--body", ""], "", true, "204"),
+        ("absent", &["--status", "404"], "", false, "404"),
+        ("refused", &["--status", "401"], "", false, "401"),
         ("redirect", &["--status", "302"], "", false, "302"),
         ("status", &["--status", "404"], "expect_status = [404]", true, "404"),
         ("other-status", &["--status", "201"], "expect_status = [200]", false, "expected 200"),
@@ -234,6 +238,72 @@ fn tcp_and_exec_probes() {
     });
 }
 
+/// Trap 7 of docs/traps.md, probes that leak: what a probe's program leaves behind ends with it, in a session of its
+/// own and with an environment of its own too, whether it ended by itself or its time was over.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_probe_leaves_nothing_behind() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.ends]
+        exec = ["@fixture", "run"]
+        health = { exec = ["/bin/sh", "-c", "echo . >> @dir/ends; setsid sleep 1001 & exit 0"], interval = "20ms" }
+        [service.hangs]
+        exec = ["@fixture", "run"]
+        health = { exec = ["/bin/sh", "-c", "echo . >> @dir/hangs; setsid sleep 1002 & exec sleep 1003"], interval = "20ms", timeout = "100ms", action = "report" }
+        "#,
+    );
+    let left = |what: &str| {
+        let sleeps = processes::marked(sandbox.mark()).into_iter().filter(|process| process.name == "sleep");
+        let words = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        sleeps.filter(|process| words(process.pid).windows(4).any(|word| word == what.as_bytes())).count()
+    };
+    let both = [Some(sandbox.start()), None];
+    for (round, daemon) in both.into_iter().enumerate() {
+        let Some(daemon) = daemon.or_else(|| mcpd_tests::Daemon::without_cgroups(&sandbox)) else { return };
+        for name in ["ends", "hangs"] {
+            let asked = || std::fs::read_to_string(sandbox.path(name)).unwrap_or_default().lines().count();
+            wait_for("twenty probes", || asked() >= 20 * (round + 1));
+        }
+        // Of the probe that is under way, and of the one before it that is being ended.
+        for sleep in ["1001", "1002", "1003"] {
+            wait_for("what the last probes left to be gone", || left(sleep) <= 2);
+        }
+        let _ = daemon.ctl(&["stop", "ends", "hangs"]).expect(0);
+        wait_for("no probe to be left", || ["1001", "1002", "1003"].iter().all(|sleep| left(sleep) == 0));
+    }
+}
+
+/// Trap 7 of docs/traps.md: a probe ends with the run that it asks about, not when its time is over.
+#[test]
+fn a_probe_does_not_outlive_its_run() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/probe"], interval = "10ms", timeout = "1h" }
+        [service.b]
+        exec = ["@fixture", "run"]
+        ready.exec = ["@fixture", "tree", "1", "--deaf", "--pid-file", "@dir/ready"]
+        ready.timeout = "1h"
+        restart.when = "never"
+        "#,
+    );
+    let daemon = sandbox.start();
+    let [probe, ready] = ["probe", "ready"].map(|name| {
+        wait_until(patience(), "all three processes of a probe", || {
+            let text = std::fs::read_to_string(sandbox.path(name)).unwrap_or_default();
+            let pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+            if pids.len() == 3 { Ok(pids) } else { Err(text) }
+        })
+    });
+    let _ = daemon.ctl(&["stop", "a"]).expect(0);
+    wait_for("the probe to be gone", || !probe.iter().any(|&pid| processes::lives(pid)));
+    processes::signal(daemon.pid_of("b"), Signal::KILL);
+    wait_for("the probe to be gone", || !ready.iter().any(|&pid| processes::lives(pid)));
+    daemon.wait_state("b", State::Down);
+}
+
 /// design.md section 4, `action = "report"`: said, not acted upon.
 #[test]
 fn report_only_reports() {
@@ -290,7 +360,8 @@ fn hanging_endpoints_do_not_delay_a_healthy_one() {
     assert!(threads.parse::<usize>().unwrap() <= 11, "{threads} threads");
 }
 
-/// A probe whose program cannot be started says nothing of the service: with `retries = 1`, a single failure would end it.
+/// A probe whose program cannot be started says nothing of the service: with `retries = 1`, a single failure would end
+/// it.
 #[test]
 fn a_probe_whose_program_is_gone_is_no_failure() {
     let sandbox = Sandbox::new(

@@ -181,7 +181,9 @@ fn the_step_leaves_no_trace_in_the_program() {
     assert_eq!(direct, step);
     // Not only a moment later: the very first instruction finds the limit that mcpd was given.
     assert_eq!(wait_for_file(&sandbox.path("first")).trim(), soft.to_string());
-    // A Rust program, as the fixture is one, ignores SIGPIPE by itself: this one shows what it was given.
+    // A Rust program, as the fixture is one, ignores SIGPIPE by itself: this one shows what it was given. The shell
+    // before it blocks all signals while it waits for a child.
+    wait_for("sleep in the shell's place", || status(daemon.pid_of("first"), "Name") == "sleep");
     let signals = |name| ["SigIgn", "SigBlk"].map(|field| status(daemon.pid_of(name), field));
     daemon.wait_state("plain", State::Up);
     assert_eq!(signals("first"), signals("plain"));

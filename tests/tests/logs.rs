@@ -28,7 +28,8 @@ fn numbers(text: &str) -> Vec<u64> {
     text.lines().filter_map(number).collect()
 }
 
-/// "stdout and stderr always drained from the first byte": 1 MB with nobody reading does not block the program.
+/// "stdout and stderr always drained from the first byte": 1 MB with nobody reading does not block the program. Trap 1
+/// of docs/traps.md: a pipe without a reader.
 #[test]
 fn a_megabyte_without_a_reader_does_not_block() {
     let sandbox = Sandbox::new(
@@ -94,7 +95,7 @@ fn garbage_survives_byte_by_byte() {
     same(&std::fs::read(sandbox.log_dir().join("raw.log")).unwrap(), "raw.log");
 }
 
-/// "rotated by rename without losing or tearing a line"
+/// "rotated by rename without losing or tearing a line"; trap 14 of docs/traps.md, records that are torn.
 #[test]
 fn rotation_loses_no_line_and_tears_none() {
     const LINES: u64 = 20_000;
@@ -145,7 +146,39 @@ fn rotation_loses_no_line_and_tears_none() {
     assert!(kept == wanted[wanted.len() - kept.len()..], "the newest lines are the ones that stay");
 }
 
-/// "last lines before death always there": for each of many deaths, on both streams, in the report and in the log.
+/// Trap 14 of docs/traps.md, two writers of one file: stdout and stderr write at the same time, in whatever pieces,
+/// through many rotations.
+#[test]
+fn two_streams_share_a_file_and_tear_no_line() {
+    const LINES: u64 = 10_000;
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["/bin/sh", "-c", "@fixture flood lines 10000 --numbered --line-len 70 --exit 0 & @fixture flood lines 10000 --numbered --line-len 90 --stderr --exit 0 & wait"]
+        log = { max_size = "50K", max_files = 1000 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Down);
+    // Reading through the daemon waits for what is on its way to the files.
+    let _ = daemon.ctl(&["logs", "a", "-n", "1"]).expect(0);
+    let files = log_files(&sandbox, "a");
+    assert!(files.len() > 10, "{files:?}");
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let wanted: Vec<u64> = (1..=LINES).collect();
+    for (stream, length) in [(" out line ", 70), (" err line ", 90)] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(stream)).collect();
+        assert!(numbers(&lines.join("\n")) == wanted, "{stream}: {} lines", lines.len());
+        // A time, a blank, the stream, a blank, then the line itself.
+        let stamped = "2026-11-22T11:30:00.123456Z out ".len() + length;
+        let torn = lines.iter().find(|line| line.len() != stamped);
+        assert_eq!(torn, None, "{stream}: {stamped} bytes are a line");
+    }
+    assert_eq!(text.lines().count(), 2 * wanted.len());
+}
+
+/// "last lines before death always there": for each of many deaths, on both streams, in the report and in the log. Trap
+/// 13 of docs/traps.md.
 #[test]
 fn the_last_words_are_never_lost() {
     let sandbox = Sandbox::new(
@@ -373,7 +406,8 @@ fn reopening_after_somebody_moved_the_file() {
     assert!(!std::fs::read_to_string(sandbox.log_dir().join("moved")).unwrap().contains("SIGHUP"));
 }
 
-/// "A full ... disk never blocks or kills a service": each write to `/dev/full` fails with ENOSPC.
+/// "A full ... disk never blocks or kills a service": each write to `/dev/full` fails with ENOSPC. Trap 1 of
+/// docs/traps.md: the pipe has its reader all the same.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_does_not_hurt_the_service() {

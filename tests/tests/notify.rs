@@ -274,7 +274,7 @@ fn what_it_says_of_its_life_is_seen() {
     assert_eq!(down.crash_count, 0);
 }
 
-/// The health check of a service that says when it is ready waits for that (trap 6).
+/// The health check of a service that says when it is ready waits for that: trap 6 of docs/traps.md.
 #[test]
 fn health_waits_for_ready_1() {
     let sandbox = Sandbox::new(

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use mcpd_tests::Sandbox;
@@ -49,7 +50,8 @@ fn a_server_is_up_when_it_is_ready() {
         .wait_event("up: ready", |event| event.event == "up" && event.message.starts_with("up: ready after"));
 }
 
-/// "polled fast (50 ms growing to 1 s)": a server that needs 300 ms is seen within moments of that.
+/// "polled fast (50 ms growing to 1 s)": a server that needs 300 ms is seen within moments of that. Trap 4 of
+/// docs/traps.md.
 #[test]
 fn readiness_is_noticed_soon() {
     let sandbox = at_address(
@@ -66,7 +68,7 @@ fn readiness_is_noticed_soon() {
     assert!((300..2000).contains(&after), "{}: {up:#?}", event.message);
 }
 
-/// peers.md section 8, trap 6: "Liveness armed before ready = restart loop". The health check would fail at once.
+/// Trap 6 of docs/traps.md, health that is checked before the service is ready. The check would fail at once.
 #[test]
 fn health_is_armed_only_once_ready() {
     let sandbox = at_address(
@@ -91,7 +93,7 @@ fn health_is_armed_only_once_ready() {
     assert!(seen(&sandbox.path("asked")) > 0);
 }
 
-/// peers.md section 8, trap 10: not being ready is no crash until `start_timeout`; then it is one of its own kind.
+/// Trap 10 of docs/traps.md: not being ready is no crash until `start_timeout`; then it is one of its own kind.
 #[test]
 fn only_the_start_timeout_ends_a_start() {
     let sandbox = at_address(
@@ -154,7 +156,7 @@ fn a_line_of_output_says_that_it_is_ready() {
     assert_eq!(report.reason, reason);
 }
 
-/// A restart waits for its own run's line, not for one of the run before.
+/// A restart waits for its own run's line, not for one of the run before: trap 5 of docs/traps.md.
 #[test]
 fn each_run_becomes_ready_by_itself() {
     let sandbox = Sandbox::new(
@@ -173,6 +175,46 @@ fn each_run_becomes_ready_by_itself() {
     let again = daemon.status("a");
     assert!(again.state == State::Up && again.pid != pid, "{again:#?}");
     assert_eq!(daemon.events().iter().filter(|event| event.event == "up").count(), 2);
+}
+
+/// Trap 5 of docs/traps.md, an answer for the wrong one: what was asked for one run says nothing of the next, however
+/// late it comes and however good it is.
+#[test]
+fn an_answer_counts_for_the_run_that_it_was_asked_for() {
+    let sandbox = Sandbox::new("");
+    // Whoever answers outlives every run of the service.
+    let server = std::net::TcpListener::bind(sandbox.address()).unwrap();
+    sandbox.configure(&format!(
+        "[service.a]\nexec = [\"@fixture\", \"run\"]\nready = {{ http = \"http://{}/\", timeout = \"1m\" }}\n",
+        server.local_addr().unwrap()
+    ));
+    let daemon = sandbox.start();
+    let asked = |generation| {
+        let (connection, _) = server.accept().unwrap();
+        daemon.wait_status("a", "asked", |now| now.generation == generation && now.state == State::Starting);
+        connection
+    };
+    let answer = |mut connection: std::net::TcpStream| {
+        let mut request = [0; 1024];
+        assert!(connection.read(&mut request).unwrap() > 0);
+        let good = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        // Nobody may be there to hear it any more, which is as good.
+        let _ = connection.write_all(good);
+        let _ = connection.read(&mut request);
+    };
+    let first = asked(1);
+    let mut restart = daemon.ctl_command(&["restart", "a"]).spawn().unwrap();
+    let second = asked(2);
+    answer(first);
+    // What was answered has come to the daemon by the time that it answers this.
+    for _ in 0..3 {
+        let now = daemon.status("a");
+        assert_eq!((now.state, now.generation), (State::Starting, 2), "{now:#?}");
+    }
+    answer(second);
+    daemon.wait_state("a", State::Up);
+    assert!(restart.wait().unwrap().success());
+    assert_eq!(daemon.events().iter().filter(|event| event.event == "up").count(), 1);
 }
 
 /// A reload changes what a start waits for, without touching the process.

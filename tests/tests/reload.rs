@@ -147,7 +147,7 @@ fn a_reload_does_what_the_plan_says() {
     assert_eq!(keys, ["environment.A", "environment.API_TOKEN"]);
 }
 
-/// "applies exactly that plan or nothing"
+/// "applies exactly that plan or nothing". Trap 24 of docs/traps.md.
 #[test]
 fn a_plan_that_is_out_of_date_is_not_carried_out() {
     let sandbox = Sandbox::new(BEFORE);
@@ -275,7 +275,7 @@ fn a_health_check_waits_for_the_program_that_it_is_for() {
     wait_for("the new program", || wait_for_file(&sandbox.path("value")).trim() == "two");
 }
 
-/// "Reload during start, stop and backoff is covered"
+/// "Reload during start, stop and backoff is covered": trap 24 of docs/traps.md.
 #[test]
 fn reloads_during_start_stop_and_backoff() {
     let service = |name: &str, value: &str, more: &str| {

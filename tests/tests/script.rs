@@ -106,7 +106,7 @@ fn it_keeps_statistics() {
     assert!(one["started_at"].as_str().unwrap().ends_with('Z'));
 }
 
-/// First defect: "1 MB on stdout with no reader no longer blocks".
+/// First defect: "1 MB on stdout with no reader no longer blocks". Trap 1 of docs/traps.md.
 #[test]
 fn a_megabyte_on_stdout_does_not_block_it() {
     let sandbox = Sandbox::new(
@@ -120,8 +120,8 @@ fn a_megabyte_on_stdout_does_not_block_it() {
     assert_eq!(daemon.status("a").state, State::Up);
 }
 
-/// Second defect: "a server that needs 20 s to start is not restarted by its first health check" (1 s here, with a first
-/// check after 30 ms and three failures allowed).
+/// Second defect: "a server that needs 20 s to start is not restarted by its first health check" (1 s here, with a
+/// first check after 30 ms and three failures allowed).
 #[test]
 fn a_slow_starter_is_left_alone() {
     let sandbox = Sandbox::new("");
@@ -138,6 +138,7 @@ fn a_slow_starter_is_left_alone() {
 }
 
 /// Third defect: "the counters start again after a stable run": more crashes than `max_restarts`, and no end to it.
+/// Trap 18 of docs/traps.md.
 #[test]
 fn the_counters_start_again_after_a_stable_run() {
     let sandbox = Sandbox::new(

@@ -93,7 +93,7 @@ fn jitter_only_adds() {
     assert!(delays.iter().any(|delay| (delay - delays[0]).abs() > 1e-6), "{delays:?}");
 }
 
-/// "... reset after a stable run ..."
+/// "... reset after a stable run ...": trap 18 of docs/traps.md.
 #[test]
 fn a_stable_run_starts_the_counters_again() {
     let sandbox = Sandbox::new(
@@ -155,8 +155,8 @@ fn a_parked_service_starts_when_asked() {
     daemon.wait_state("a", State::Up);
 }
 
-/// "spawn failure (ENOENT, EACCES, ...)", after the load found the program: no number of restarts brings it back, so it is
-/// parked at once with the reason.
+/// "spawn failure (ENOENT, EACCES, ...)", after the load found the program: no number of restarts brings it back, so it
+/// is parked at once with the reason.
 #[test]
 fn a_program_that_vanishes_parks_until_it_is_back_and_somebody_asks() {
     let sandbox = Sandbox::new(
@@ -262,7 +262,8 @@ fn a_deaf_service_and_its_children_are_killed_after_the_timeout() {
     assert!(daemon.crashes("a").is_empty(), "a stop that was asked for is no crash");
 }
 
-/// "a double fork that keeps the pipe open after the leader died (bounded drain, nothing blocks)"
+/// "a double fork that keeps the pipe open after the leader died (bounded drain, nothing blocks)": trap 13 of
+/// docs/traps.md.
 #[test]
 fn a_double_fork_that_keeps_the_pipe_blocks_nothing() {
     let sandbox = Sandbox::new(
@@ -290,7 +291,7 @@ fn a_double_fork_that_keeps_the_pipe_blocks_nothing() {
     }
 }
 
-/// "A stop or restart asked for at any moment wins over a pending restart."
+/// "A stop or restart asked for at any moment wins over a pending restart." Trap 9 of docs/traps.md.
 #[test]
 fn a_stop_wins_over_a_pending_restart() {
     let sandbox = Sandbox::new(
@@ -594,7 +595,8 @@ fn a_killed_service_comes_back() {
     );
 }
 
-/// "A stop or restart asked for at any moment": many at once, from many clients, end in one process or none.
+/// "A stop or restart asked for at any moment": many at once, from many clients, end in one process or none. Trap 9 of
+/// docs/traps.md.
 #[test]
 fn commands_from_all_sides_leave_one_process() {
     let sandbox = Sandbox::new(

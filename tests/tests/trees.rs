@@ -1,5 +1,5 @@
-//! Whatever a service starts ends with it, and what had to be killed for that is said. With cgroups, where mcpd may have
-//! some, and without.
+//! Whatever a service starts ends with it, and what had to be killed for that is said. With cgroups, where mcpd may
+//! have some, and without.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
@@ -12,8 +12,8 @@ use mcpd_tests::{Daemon, Sandbox, processes};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A shell with children of its own; `npm run`: a shell below a shell below which the program is; a parent that forks its
-/// workers beforehand; one that leaves its session; one that becomes a daemon in the way of old.
+/// A shell with children of its own; `npm run`: a shell below a shell below which the program is; a parent that forks
+/// its workers beforehand; one that leaves its session; one that becomes a daemon in the way of old.
 const SERVICES: &str = r#"
     [service.shell]
     exec = ["/bin/sh", "-c", "@fixture run & @fixture run & wait"]
@@ -64,8 +64,8 @@ fn none_lives(of: &BTreeSet<u32>, what: &str) {
     assert!(left.is_empty(), "{what}: {left:?} of {of:?}");
 }
 
-/// "npx, uvx, sh -c, npm run, gunicorn-like preforkers, a daemonising double fork: each stops with zero processes left, at
-/// stop, at restart, at mcpd's end", and when its main process dies. peers.md, pain 10.
+/// "npx, uvx, sh -c, npm run, gunicorn-like preforkers, a daemonising double fork: each stops with zero processes left,
+/// at stop, at restart, at mcpd's end", and when its main process dies.
 fn nothing_is_left(sandbox: &Sandbox, mut daemon: Daemon<'_>) {
     let all_whole =
         |generation| KINDS.map(|(service, count)| whole(sandbox, &daemon, service, count, generation));
@@ -111,6 +111,39 @@ fn without_cgroups_nothing_is_left_either() {
     let status = daemon.call("daemon.status", json!({}));
     assert_eq!((&status["tree"], &status["cgroup"]), (&json!("session"), &Value::Null), "{status:#}");
     nothing_is_left(&sandbox, daemon);
+}
+
+/// What takes long to die is not there any more when the next start comes: neither it nor what it holds. Its
+/// environment is gone long before.
+#[test]
+fn the_next_start_waits_for_what_dies_slowly() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["/bin/sh", "-c", """
+            read big < @dir/big && kill -0 $big && echo overlap >> @dir/overlap
+            setsid dd if=/dev/zero of=/dev/null bs=500M &
+            echo $! > @dir/big
+            exec sleep 1000"""]
+        restart = { delay = "1ms", jitter = 0 }
+        "#,
+    );
+    let Some(daemon) = Daemon::without_cgroups(&sandbox) else { return };
+    daemon.wait_state("a", State::Up);
+    let big = || std::fs::read_to_string(sandbox.path("big")).unwrap_or_default().trim().parse::<u32>();
+    for generation in 1..=3 {
+        daemon.wait_status("a", "up", |now| now.state == State::Up && now.generation == generation);
+        wait_for("dd to be large", || {
+            let Ok(big) = big() else { return false };
+            let statm = std::fs::read_to_string(format!("/proc/{big}/statm")).unwrap_or_default();
+            let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+            pages * 4096 >= 500 << 20
+        });
+        processes::signal(big().unwrap(), Signal::KILL);
+        processes::signal(daemon.pid_of("a"), Signal::KILL);
+    }
+    daemon.wait_status("a", "up", |now| now.state == State::Up && now.generation == 4);
+    assert!(!sandbox.path("overlap").exists(), "a start found what the last one had left");
 }
 
 fn event(daemon: &Daemon<'_>, service: &str, name: &str) -> Event {

@@ -1,4 +1,5 @@
-//! One scenario on both systems: start, crash, backoff, restart, stop, over the Unix socket here and the named pipe there.
+//! One scenario on both systems: start, crash, backoff, restart, stop, over the Unix socket here and the named pipe
+//! there.
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::io::{Read, Write};
@@ -8,7 +9,8 @@ use mcpd_tests::Sandbox;
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::{Health, State};
 
-/// "one scenario supervises a fixture through start, crash, backoff, restart and stop over the named pipe"
+/// "one scenario supervises a fixture through start, crash, backoff, restart and stop over the named pipe".
+/// Trap 16 of docs/traps.md.
 #[test]
 fn start_crash_backoff_restart_stop() {
     let sandbox = Sandbox::new("");

@@ -1,4 +1,6 @@
-//! Commands, one or several: `exec`, `exec_start_pre`.
+//! Commands, one or several: `exec`, `exec_start_pre`, `exec_start_post`, `exec_reload`, `exec_stop`, `exec_stop_post`.
+
+use std::time::Duration;
 
 use crate::raw::{Node, Value};
 use crate::resolve::context::{Context, Finding};
@@ -88,12 +90,42 @@ pub(crate) fn list(cx: &mut Context<'_>, service: &Section<'_>, key: &str) -> Ve
             None => commands.push(command),
         }
     }
-    if key == "exec" && nodes.is_empty() {
-        let message = "a oneshot needs a command".to_owned();
-        cx.error(Finding { span: entry.node.span, key: &path, message, help: None });
+    if nodes.is_empty() {
+        let (message, help) = if key == "exec" {
+            ("a oneshot needs a command".to_owned(), None)
+        } else {
+            (format!("`{key}` has no command"), Some("leave it out".to_owned()))
+        };
+        cx.error(Finding { span: entry.node.span, key: &path, message, help });
     }
     cx.set_origin(&path, entry.key_span, &all_used);
     commands
+}
+
+/// What cannot be with commands that run when a service stops.
+pub(crate) fn at_stop(
+    cx: &mut Context<'_>,
+    service: &Section<'_>,
+    oneshot: Option<&OneshotSpec>,
+    stop_timeout: Duration,
+) {
+    if oneshot.is_some_and(|oneshot| !oneshot.remain_after_exit) {
+        service.refuse(
+            cx,
+            "exec_stop",
+            "goes with `remain_after_exit = true`: a oneshot is down when its commands have ended; what is to run then \
+             goes into `exec_stop_post`",
+        );
+    }
+    if stop_timeout.is_zero() {
+        for key in ["exec_stop", "exec_stop_post"] {
+            service.refuse(
+                cx,
+                key,
+                "has no time with `stop_timeout = 0`, which each of its commands may take",
+            );
+        }
+    }
 }
 
 fn command(mut argv: Vec<String>) -> CommandSpec {

@@ -68,13 +68,18 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         Ok(kind)
     });
     let (exec, oneshot) = commands::exec(cx, &service, kind);
+    let stop_timeout = service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO);
+    commands::at_stop(cx, &service, oneshot.as_ref(), stop_timeout);
     let start_timeout = if kind == ServiceType::Oneshot { NO_LIMIT } else { seconds(90) };
     Some(ServiceSpec {
         name: entry.key.clone(),
         description: service.optional(cx, "description", Scalar::string),
         exec,
         exec_start_pre: commands::list(cx, &service, "exec_start_pre"),
+        exec_start_post: commands::list(cx, &service, "exec_start_post"),
         exec_reload: commands::list(cx, &service, "exec_reload"),
+        exec_stop: commands::list(cx, &service, "exec_stop"),
+        exec_stop_post: commands::list(cx, &service, "exec_stop_post"),
         oneshot,
         kind,
         working_directory,
@@ -86,7 +91,7 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         umask,
         enabled: service.read(cx, "enabled", true, Scalar::boolean),
         stop_signal: service.read(cx, "stop_signal", Signal::TERM, Scalar::signal),
-        stop_timeout: service.duration(cx, "stop_timeout", seconds(10), Duration::ZERO),
+        stop_timeout,
         start_timeout: service.duration(cx, "start_timeout", start_timeout, instant),
         success_exit_status: service
             .list(cx, "success_exit_status", Scalar::exit_match)

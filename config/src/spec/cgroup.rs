@@ -1,4 +1,5 @@
-//! What the cgroup of a run may use: the keys of `[service.NAME.resources]` that `systemd.resource-control(5)` explains.
+//! What the cgroup of a run may use: the keys of `[service.NAME.resources]` that `systemd.resource-control(5)`
+//! explains.
 
 use crate::size;
 

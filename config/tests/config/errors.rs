@@ -101,6 +101,22 @@ fn one_mistake_in_a_service() {
         ("exec_start_pre = [[]]", "3:19: a command needs a program ("),
         ("exec_start_pre = [['-']]", "3:19: the name of the program is empty"),
         ("exec_start_pre = [['~/x']]", "3:19: `~` is not replaced: no shell is run ("),
+        ("exec_start_pre = []", "3:18: `exec_start_pre` has no command (leave it out)"),
+        ("exec_start_post = []", "3:19: `exec_start_post` has no command (leave it out)"),
+        ("exec_stop = []", "3:13: `exec_stop` has no command (leave it out)"),
+        ("exec_stop_post = []", "3:18: `exec_stop_post` has no command (leave it out)"),
+        ("exec_reload = []", "3:15: `exec_reload` has no command (leave it out)"),
+        ("exec_stop = ['a', 'b']", "3:13: `exec_stop` is a list of commands, each a list itself ("),
+        ("exec_stop_post = [[]]", "3:19: a command needs a program ("),
+        (
+            "type = 'oneshot'\nexec_stop = [['a']]",
+            "4:1: `exec_stop` goes with `remain_after_exit = true`: a oneshot is down when its commands have ended;",
+        ),
+        ("stop_timeout = 0\nexec_stop = [['a']]", "4:1: `exec_stop` has no time with `stop_timeout = 0`,"),
+        (
+            "stop_timeout = 0\nexec_stop_post = [['a']]",
+            "4:1: `exec_stop_post` has no time with `stop_timeout = 0`,",
+        ),
         ("remain_after_exit = true", "3:1: `remain_after_exit` goes with `type = \"oneshot\"`"),
         (
             "type = 'oneshot'\nready.log = 'x'",
@@ -250,7 +266,7 @@ fn several_commands_are_for_oneshots() {
 
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
-    let keys = "exec_start_post exec_stop exec_stop_post sandbox \
+    let keys = "sandbox \
         on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);

@@ -56,6 +56,9 @@ type = "oneshot"
 remain_after_exit = true
 exec = [["-a", "b"], "c d"]
 exec_start_pre = [["-e"], "f g"]
+exec_start_post = [["h"]]
+exec_stop = [["-i"]]
+exec_stop_post = [["j", "k"]]
 [service.e]
 exec = "c"
 ready = { http = "http://h/", expect_status = [204], headers = { X = "y" }, timeout = 2 }

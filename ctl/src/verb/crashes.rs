@@ -154,6 +154,7 @@ pub(super) fn what(crash: &CrashSummary) -> String {
         CrashKind::Watchdog => "watchdog".to_owned(),
         CrashKind::StartTimeout => "start timeout".to_owned(),
         CrashKind::Spawn => "not started".to_owned(),
+        CrashKind::StopTimeout => "stop timeout".to_owned(),
     }
 }
 

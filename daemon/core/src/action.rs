@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Exit, RequestId, ServiceId, Verb};
 use crate::time::Mono;
-use crate::verdict::{Decision, Failure, ParkReason};
+use crate::verdict::{Decision, Failure, ParkReason, SoFar};
 use crate::view::Effect;
 
 /// Whom a signal is for.
@@ -23,8 +23,14 @@ pub enum Command {
     StartPre(usize),
     /// `exec`: the only command, or one of a oneshot's.
     Exec(usize),
+    /// One of `exec_start_post`.
+    StartPost(usize),
     /// One of `exec_reload`, beside `exec`.
     Reload(usize),
+    /// One of `exec_stop`.
+    Stop(usize),
+    /// One of `exec_stop_post`.
+    StopPost(usize),
 }
 
 /// What a probe is to find out.
@@ -86,7 +92,8 @@ pub enum Action {
         /// Which start of it.
         generation: u64,
     },
-    /// Run a command beside the process, which is up.
+    /// Run a command beside the process, or after it. Of all but `exec_reload` what it starts belongs to the tree of this
+    /// run.
     Run {
         /// Which one.
         service: ServiceId,
@@ -96,10 +103,12 @@ pub enum Action {
         number: u64,
         /// What.
         command: Command,
-        /// How long it may take; the runner sees to it.
+        /// How long it may take. The runner of `exec_reload` sees to it; the others are ended by [`Action::EndRun`].
         timeout: Duration,
+        /// How the service has fared so far, for those that run when it stops.
+        so_far: Option<SoFar>,
     },
-    /// Nobody waits for a command beside the process any more: end it.
+    /// A command beside the process has had its time, or nobody waits for it any more: end it.
     EndRun {
         /// Which one.
         service: ServiceId,
@@ -107,6 +116,13 @@ pub enum Action {
         generation: u64,
         /// Which command beside this start.
         number: u64,
+    },
+    /// The commands beside a dead process are over: look once more at what is left of its tree.
+    Look {
+        /// Which one.
+        service: ServiceId,
+        /// Which start of it.
+        generation: u64,
     },
     /// Ask it whether it is ready, or well.
     Probe {
@@ -162,8 +178,19 @@ pub struct Crash {
     pub ended: Mono,
     /// What follows.
     pub decision: Decision,
-    /// Which command ended so.
+    /// Which command failed so.
     pub command: Command,
+    /// It was a command beside the process; `None`: the process itself, or one of the commands before it.
+    pub beside: Option<Blamed>,
+}
+
+/// A command beside the process that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blamed {
+    /// Which one.
+    pub number: u64,
+    /// How long it ran.
+    pub took: Duration,
 }
 
 /// What became of a command.
@@ -327,6 +354,10 @@ pub enum NoteKind {
     ReloadSlow,
     /// A command of `exec_reload` has failed. The process runs on.
     ReloadFailed,
+    /// A command of `exec_start_post`, `exec_stop` or `exec_stop_post` runs.
+    Runs(Command),
+    /// One of them has failed, or took too long, and that is not ignored.
+    RunFailed(Command),
     /// A stable run started the counters again.
     CountersReset,
     /// The spawn has not been answered in time.
@@ -396,6 +427,8 @@ pub enum UpBy {
     StartPeriod,
     /// All its commands have ended well, and it remains.
     Completion,
+    /// Nothing but that `exec_start_post` has ended well.
+    StartPost,
 }
 
 /// Why a running service is asked to end.

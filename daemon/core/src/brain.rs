@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::action::{Action, Note, NoteId, NoteKind, Outcome, StopCause};
+use crate::action::{Action, Command, Note, NoteId, NoteKind, Outcome};
 use crate::event::{CONFIG_SETTLES, Change, Event, MOST_DEBOUNCES, Redefinition, ServiceId};
 use crate::graph::Graph;
 use crate::health::Health;
@@ -127,8 +127,8 @@ impl Core {
             Event::CrashRecorded { service, generation } => {
                 self.with_run(now, service, generation, out, Service::crash_recorded);
             }
-            Event::RunEnded { service, generation, number, ok } => {
-                self.with_run(now, service, generation, out, |s, cx| s.run_ended(cx, number, ok));
+            Event::RunEnded { service, generation, number, end } => {
+                self.with_run(now, service, generation, out, |s, cx| s.run_ended(cx, number, end));
             }
             Event::Ready { service, generation } => {
                 self.with_run(now, service, generation, out, Service::said_ready);
@@ -423,6 +423,7 @@ fn view(service: &Service) -> View {
         max_restarts: service.policy.restart.max_restarts,
         restarts_total: service.restarts_total,
         command: service.command,
+        beside: service.beside().map(|beside| beside.command),
         health: health_view(service, health),
         watch: service.watch_view(),
         stale: service.stale(),
@@ -443,8 +444,11 @@ fn state_view(service: &Service) -> StateView {
         Actual::Up(_) => StateView::Up,
         Actual::Exited => StateView::Exited,
         Actual::Stopping(stopping) => StateView::Stopping(stopping.cause()),
-        Actual::Ending(ending) if ending.is_inherited() => StateView::Stopping(StopCause::EarlierLife),
-        Actual::Ending(ending) => StateView::Ending { exit: ending.exit(), left: ending.left() },
+        Actual::Ending(ending) => match ending.without_process() {
+            Some(cause) => StateView::Stopping(cause),
+            None if ending.starts() => StateView::Starting(Awaited::End),
+            None => StateView::Ending { exit: ending.exit(), left: ending.left() },
+        },
         Actual::Backoff { failure, .. } => StateView::Backoff { failure: *failure },
         Actual::Parked(why) => StateView::Parked(*why),
     }
@@ -467,8 +471,15 @@ fn health_view(service: &Service, health: Option<&Health>) -> HealthView {
 impl Service {
     /// What happens next and when, as far as a person cares.
     fn next(&self) -> Option<(NextView, Mono)> {
+        let beside = self.beside();
+        let runs = beside.filter(|beside| !matches!(beside.command, Command::Reload(_)));
+        if let Some(beside) = runs {
+            return Some((NextView::RunTimeout, beside.deadline()));
+        }
         match &self.actual {
-            Actual::Ending(ending) if ending.is_inherited() => Some((NextView::Kill, ending.due())),
+            Actual::Ending(ending) if ending.without_process().is_some() => {
+                (ending.left() > 0).then(|| (NextView::Kill, ending.due()))
+            }
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)

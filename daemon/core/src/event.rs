@@ -215,8 +215,8 @@ pub enum Event {
         generation: u64,
         /// Which command beside this start.
         number: u64,
-        /// It ended well.
-        ok: bool,
+        /// How.
+        end: RunEnd,
     },
     /// It has said that it is ready: by the line of output that `[ready] log` waits for.
     Ready {
@@ -245,6 +245,15 @@ pub enum Event {
         /// What it found.
         finding: Finding,
     },
+}
+
+/// How a command beside a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// Well: with code 0.
+    Well,
+    /// Otherwise; `None`: it was not started.
+    Badly(Option<Exit>),
 }
 
 /// What a probe says of the service.
@@ -291,7 +300,7 @@ pub const OWN_WRITES: u32 = 5;
 /// that long is a failure; a prober that says nothing at all says nothing of the service.
 pub const PROBE_GRACE: Duration = Duration::from_secs(2);
 
-/// How long after the time that a command beside a process may take the core waits for its end.
+/// How long after the time that a command beside a process may take the core waits for news of its end.
 pub const RUN_GRACE: Duration = PROBE_GRACE;
 
 /// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).

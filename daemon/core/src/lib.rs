@@ -11,13 +11,14 @@
 //!   generation; a started process by exactly one [`Event::Exited`].
 //! * [`Action::Settle`] is answered by one [`Event::Drained`], without which the core goes on after a while, and by
 //!   [`Event::TreeLeft`] each time the shell has looked at what is left of the process tree, until a look finds nothing
-//!   (`left: 0`).
+//!   (`left: 0`). [`Action::Look`] has it begin to look again; what was seen before is not told any more then.
 //! * An [`Event::Define`] with something `left` is followed by [`Event::TreeLeft`] of generation 0 in the same way.
 //! * [`Action::RecordCrash`] is answered by one [`Event::CrashRecorded`]; the core goes on without it after a while.
 //! * [`Action::Probe`] is answered by one [`Event::Probed`], or by none: the core stops waiting for it. A probe that
 //!   hangs is the prober's to end, and a [`Finding::Bad`]; one that could not be carried out, or that is never
 //!   answered, counts neither as a failure nor as a success.
-//! * [`Action::Run`] is answered by one [`Event::RunEnded`], or by none: the core stops waiting for it.
+//! * [`Action::Run`] is answered by one [`Event::RunEnded`], or by none: the core stops waiting for it. After
+//!   [`Action::EndRun`] too.
 //! * A service whose policy says [`policy::ReadyPolicy::Told`] is up with [`Event::Ready`], one of
 //!   [`policy::ReadyPolicy::Notified`] with [`event::Said::Ready`].
 //! * After every call the shell waits until [`Core::next_deadline`] at the latest and then calls

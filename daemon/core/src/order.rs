@@ -114,7 +114,7 @@ impl Core {
             && let Some(other) = self.lost(id)
         {
             let note = self.services.get(&other).and_then(|other| other.cause);
-            self.step(now, id, out, |s, _| s.lose(other, note));
+            self.step(now, id, out, |s, cx| s.lose(cx, other, note));
             self.agenda.looks.insert(id);
         }
     }

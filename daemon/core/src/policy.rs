@@ -58,8 +58,14 @@ pub struct Commands {
     pub start_pre: Vec<bool>,
     /// `type = "oneshot"`: `exec` are commands that end.
     pub oneshot: Option<Oneshot>,
+    /// `exec_start_post`: for each, whether its failure is ignored. They run once it is ready and before it counts as up.
+    pub start_post: Vec<bool>,
     /// `exec_reload`: for each, whether its failure is ignored. They run beside the process, when somebody asks.
     pub reload: Vec<bool>,
+    /// `exec_stop`: for each, whether its failure is ignored. They run before a service that is up is asked to end.
+    pub stop: Vec<bool>,
+    /// `exec_stop_post`: for each, whether its failure is ignored. They run after every end.
+    pub stop_post: Vec<bool>,
 }
 
 /// `type = "oneshot"`: the start is over when the last command has ended well.

@@ -23,6 +23,71 @@ pub enum Failure {
     StartTimeout,
     /// It could not be started.
     Spawn,
+    /// A command of `exec_stop` or `exec_stop_post` took longer than `stop_timeout`.
+    StopTimeout,
+}
+
+/// How a run has fared, for the commands that run when it stops: systemd's `SERVICE_RESULT`, `EXIT_CODE`, `EXIT_STATUS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoFar {
+    /// What systemd would call it.
+    pub result: ServiceResult,
+    /// How the main process ended; `None`: it lives, or there was none.
+    pub exit: Option<Exit>,
+}
+
+/// `SERVICE_RESULT`, `systemd.exec(5)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceResult {
+    /// `success`
+    Success,
+    /// `exit-code`
+    ExitCode,
+    /// `signal`
+    Signal,
+    /// `core-dump`
+    CoreDump,
+    /// `oom-kill`
+    OomKill,
+    /// `timeout`: a start, or its end, took too long.
+    Timeout,
+    /// `watchdog`; a health check that failed too often is one too.
+    Watchdog,
+    /// `resources`: it could not be started.
+    Resources,
+}
+
+impl ServiceResult {
+    /// Of a run that failed so, or did not. `killed`: it had to be killed because it did not end in time.
+    pub(crate) fn of(failure: Option<Failure>, exit: Option<Exit>, killed: bool, success: &ExitSet) -> Self {
+        match failure {
+            Some(Failure::Exit) => Self::ExitCode,
+            Some(Failure::Signal) => match exit {
+                Some(Exit::Signal { core_dumped: true, .. }) => Self::CoreDump,
+                Some(Exit::Signal { .. } | Exit::Code(_)) | None => Self::Signal,
+            },
+            Some(Failure::Oom) => Self::OomKill,
+            Some(Failure::Health | Failure::Watchdog) => Self::Watchdog,
+            Some(Failure::StartTimeout | Failure::StopTimeout) => Self::Timeout,
+            Some(Failure::Spawn) => Self::Resources,
+            None if killed => Self::Timeout,
+            None => match exit {
+                Some(exit) if success.holds(exit) || ends_well(exit) => Self::Success,
+                Some(Exit::Code(_)) => Self::ExitCode,
+                Some(Exit::Signal { core_dumped: true, .. }) => Self::CoreDump,
+                Some(Exit::Signal { .. }) => Self::Signal,
+                None => Self::Success,
+            },
+        }
+    }
+}
+
+/// `systemd.service(5)`, `SuccessExitStatus=`: 0, and SIGHUP, SIGINT, SIGTERM, SIGPIPE.
+fn ends_well(exit: Exit) -> bool {
+    match exit {
+        Exit::Code(code) => code == 0,
+        Exit::Signal { signal, .. } => matches!(signal, 1 | 2 | 15 | 13),
+    }
 }
 
 /// Why a service is given up.
@@ -116,14 +181,27 @@ impl RestartPolicy {
             When::OnSuccess => failure.is_none(),
             When::OnFailure => failure.is_some(),
             When::OnAbnormal => match failure {
-                Some(Failure::Signal | Failure::Oom | Failure::Health) => true,
-                Some(Failure::Watchdog | Failure::StartTimeout) => true,
+                Some(
+                    Failure::Signal
+                    | Failure::Oom
+                    | Failure::Health
+                    | Failure::Watchdog
+                    | Failure::StartTimeout
+                    | Failure::StopTimeout,
+                ) => true,
                 Some(Failure::Exit | Failure::Spawn) | None => false,
             },
             When::OnWatchdog => match failure {
                 Some(Failure::Health | Failure::Watchdog) => true,
-                Some(Failure::Exit | Failure::Signal | Failure::Oom) => false,
-                Some(Failure::StartTimeout | Failure::Spawn) | None => false,
+                Some(
+                    Failure::Exit
+                    | Failure::Signal
+                    | Failure::Oom
+                    | Failure::StartTimeout
+                    | Failure::StopTimeout
+                    | Failure::Spawn,
+                )
+                | None => false,
             },
             When::Never => false,
         }

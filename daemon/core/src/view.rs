@@ -30,6 +30,8 @@ pub struct View {
     pub restarts_total: u64,
     /// Which command runs, or was the last to.
     pub command: Command,
+    /// Which one runs beside or after it.
+    pub beside: Option<Command>,
     /// What the health check says.
     pub health: HealthView,
     /// What comes of changed files.
@@ -170,4 +172,6 @@ pub enum NextView {
     StartTimeout,
     /// The counters start again.
     ResetCounters,
+    /// The command that runs beside it, or after it, has had its time.
+    RunTimeout,
 }

@@ -184,7 +184,7 @@ impl Core {
                 self.with(now, other, out, |s, cx| {
                     further = match how {
                         Along::Stop => s.stop_along(cx, StopCause::StoppedWith(by), note),
-                        Along::Restart => s.restart_along(by, note),
+                        Along::Restart => s.restart_along(cx, by, note),
                     };
                 });
                 if further {

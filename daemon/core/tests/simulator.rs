@@ -50,6 +50,8 @@ fn replay(seed: u64) -> String {
     format!("MCPD_SIM_SEED={seed} cargo test -p mcpd-core --test simulator seeds -- --nocapture")
 }
 
+/// Traps 9 and 25 of docs/traps.md among others: commands from all sides at any step, and a machine that sleeps, so
+/// that time jumps.
 #[test]
 fn seeds() {
     if let Some(seed) = from_environment("MCPD_SIM_SEED") {
@@ -107,7 +109,7 @@ fn worlds_reach_everything() {
         Note.Reloading Note.Reloaded Note.ReloadSlow Note.Wanted Note.Waiting
         Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged Note.ConfigChanged
         Note.ReloadFailed Outcome.NoReload Outcome.ReloadFailed
-        UpBy.Completion State.Exited
+        UpBy.Completion UpBy.StartPost State.Exited Note.Runs Note.RunFailed Failure.StopTimeout
         Effect.Live Effect.Pending Effect.Restart Effect.Start
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Blocked
         Outcome.Removed
@@ -176,13 +178,23 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::OverlooksOom, &oom);
     noticed(Flaw::CountsEarly, &["failures_count_after_the_start_period"]);
     // What could not be asked is taken for a good answer too.
-    let answers = ["up_means_ready", "counters_start_again_after_a_stable_run", "blindness_is_said"];
+    let answers = [
+        "up_means_ready",
+        "counters_start_again_after_a_stable_run",
+        "blindness_is_said",
+        "what_runs_around_comes_in_order",
+    ];
     noticed(Flaw::TakesAnyAnswer, &answers);
     noticed(Flaw::DeafWatchdog, &["the_watchdog_waits_its_time", "the_watchdog_is_watched"]);
     let word = ["up_means_ready", "the_watchdog_waits_its_time", "a_start_may_time_out"];
     noticed(Flaw::TakesAnyWord, &word);
     noticed(Flaw::SkipsCommands, &["commands_come_in_order"]);
-    noticed(Flaw::TrustsReloads, &["done_means_done"]);
+    let trust = ["done_means_done", "what_runs_around_comes_in_order", "up_means_that_start_post_ended_well"];
+    noticed(Flaw::TrustsRuns, &trust);
+    noticed(Flaw::EndsRuns, &["what_runs_around_has_its_time"]);
+    noticed(Flaw::NoStartPost, &["up_means_that_start_post_ended_well", "up_is_ready", "done_means_done"]);
+    noticed(Flaw::NoStop, &["exec_stop_comes_first", "what_ends_is_cleaned_up_after"]);
+    noticed(Flaw::NoStopPost, &["what_ends_is_cleaned_up_after"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
     let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
     noticed(Flaw::CountsUnknown, &unknown);

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use mcpd_core::action::{Command, DownReason, Probing, StopCause, Whom};
-use mcpd_core::event::{Change, Redefinition, Verb};
+use mcpd_core::event::{Change, Redefinition, RunEnd, Verb};
 use mcpd_core::policy::{
     Commands, ExitSet, HealthPolicy, Oneshot, ReadyPolicy, Relations, RestartPolicy, WatchAction,
     WatchPolicy, When,
 };
-use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
+use mcpd_core::verdict::{Decision, Failure, ParkReason, ServiceResult, SoFar, What};
 use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{
     Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId, WaitingFor,
@@ -21,7 +21,7 @@ const ROWS: &str = include_str!("table/rows.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv oom lacks drained tree0 tree2 recorded ok \
-                       fail unknown says reload ran ranbad \
+                       fail unknown says reload ran ranbad notrun \
                        sready sreloading sstopping salive strigger sextend timeout live pend redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
@@ -42,7 +42,10 @@ fn policy(words: &[&str]) -> Policy {
             start_pre: if has("pre") { vec![false, true] } else { vec![] },
             oneshot: has("oneshot")
                 .then(|| Oneshot { exec: vec![false, true, false], remain: has("remain") }),
+            start_post: if has("startpost") { vec![true, false] } else { vec![] },
             reload: if has("reload") { vec![true, false] } else { vec![] },
+            stop: if has("stopcmd") { vec![true, false] } else { vec![] },
+            stop_post: if has("stoppost") { vec![true, false] } else { vec![] },
         },
         start_timeout: Duration::from_secs(if has("quick") { 10 } else { 90 }),
         stop_timeout: Duration::from_secs(20),
@@ -164,6 +167,7 @@ impl Bench {
         let exit = |exit| Event::Exited { service, generation, exit, oom: false };
         let oom = |exit| Event::Exited { service, generation, exit, oom: true };
         let probed = |finding| Event::Probed { service, generation, probe: self.probe, finding };
+        let ran = |end| Event::RunEnded { service, generation, number: self.run, end };
         let said = |said| Event::Notified { service, generation, said };
         let to = |change, policy: Policy| Event::Redefine {
             service,
@@ -183,8 +187,10 @@ impl Bench {
             "restart" => self.command(service, Verb::Restart),
             "reset" => self.command(service, Verb::Reset),
             "reload" => self.command(service, Verb::Reload),
-            "ran" => Event::RunEnded { service, generation, number: self.run, ok: true },
-            "ranbad" => Event::RunEnded { service, generation, number: self.run, ok: false },
+            "ran" => ran(RunEnd::Well),
+            "ranbad" => ran(RunEnd::Badly(Some(Exit::Code(1)))),
+            "ransegv" => ran(RunEnd::Badly(Some(Exit::Signal { signal: 11, core_dumped: true }))),
+            "notrun" => ran(RunEnd::Badly(None)),
             "signal" => self.command(service, Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },
@@ -270,7 +276,7 @@ impl Bench {
                 Event::TreeLeft { service, generation, left: 0 },
                 Event::CrashRecorded { service, generation },
                 Event::Ready { service, generation },
-                Event::RunEnded { service, generation, number: self.run, ok: true },
+                Event::RunEnded { service, generation, number: self.run, end: RunEnd::Well },
                 Event::Notified { service, generation, said: Said::Ready },
                 Event::Notified { service, generation, said: Said::Stopping },
                 Event::Notified { service, generation, said: Said::Trigger },
@@ -383,6 +389,7 @@ fn failed(failure: Failure) -> &'static str {
         Failure::Watchdog => "watchdog",
         Failure::StartTimeout => "starttimeout",
         Failure::Spawn => "spawn",
+        Failure::StopTimeout => "stoptimeout",
     }
 }
 
@@ -414,6 +421,7 @@ fn told(action: &Action) -> Option<String> {
         Action::Spawn { service, .. }
         | Action::Signal { service, .. }
         | Action::Settle { service, .. }
+        | Action::Look { service, .. }
         | Action::SignalTree { service, .. }
         | Action::Forget { service, .. }
         | Action::Probe { service, .. }
@@ -433,14 +441,21 @@ fn show(action: &Action) -> Option<String> {
         Action::Spawn { generation, command: Command::Exec(0), .. } => format!("spawn{generation}"),
         Action::Spawn { generation, command: Command::Exec(at), .. } => format!("exec{at}:{generation}"),
         Action::Spawn { generation, command: Command::StartPre(at), .. } => format!("pre{at}:{generation}"),
-        Action::Spawn { command: Command::Reload(_), .. } => "never".to_owned(),
-        Action::Run { number, command: Command::Reload(at), .. } => format!("reload{at}:{number}"),
-        Action::Run { .. } => "never".to_owned(),
+        Action::Spawn { command, .. } => format!("never {command:?}"),
+        Action::Run { number, command, so_far: None, .. } => format!("{}:{number}", named(*command)),
+        Action::Run { number, command, so_far: Some(so_far), .. } => {
+            format!("{}:{number}({})", named(*command), fared(*so_far))
+        }
         Action::EndRun { number, .. } => format!("endrun{number}"),
         Action::Signal { signal, whom: Whom::Group, .. } => format!("sig{signal}"),
         Action::Signal { signal, whom: Whom::Main, .. } => format!("main{signal}"),
         Action::Settle { .. } => "settle".to_owned(),
+        Action::Look { .. } => "look".to_owned(),
         Action::SignalTree { signal, .. } => format!("tree{signal}"),
+        Action::RecordCrash(crash) if crash.beside.is_some() => {
+            let command = named(crash.command);
+            format!("report({command} {} {})", failed(crash.failure), follows(crash.decision))
+        }
         Action::RecordCrash(crash) => {
             format!("report({} {})", failed(crash.failure), follows(crash.decision))
         }
@@ -454,6 +469,35 @@ fn show(action: &Action) -> Option<String> {
         Action::Ready => "ready".to_owned(),
         Action::Finished => "finished".to_owned(),
     })
+}
+
+fn named(command: Command) -> String {
+    match command {
+        Command::StartPre(at) => format!("pre{at}"),
+        Command::Exec(at) => format!("exec{at}"),
+        Command::StartPost(at) => format!("startpost{at}"),
+        Command::Reload(at) => format!("reload{at}"),
+        Command::Stop(at) => format!("stop{at}"),
+        Command::StopPost(at) => format!("stoppost{at}"),
+    }
+}
+
+fn fared(so_far: SoFar) -> String {
+    let result = match so_far.result {
+        ServiceResult::Success => "success",
+        ServiceResult::ExitCode => "exit-code",
+        ServiceResult::Signal => "signal",
+        ServiceResult::CoreDump => "core-dump",
+        ServiceResult::OomKill => "oom",
+        ServiceResult::Timeout => "timeout",
+        ServiceResult::Watchdog => "watchdog",
+        ServiceResult::Resources => "resources",
+    };
+    match so_far.exit {
+        Some(Exit::Code(code)) => format!("{result} {code}"),
+        Some(Exit::Signal { signal, .. }) => format!("{result} sig{signal}"),
+        None => result.to_owned(),
+    }
 }
 
 fn answer(outcome: &Outcome) -> String {
@@ -491,9 +535,35 @@ struct Block {
 }
 
 const POLICIES: &[&str] = &[
-    "never", "always", "limit", "health", "quick", "report", "kill", "retry", "ready", "told", "notify",
-    "watchdog", "needs", "bound", "wants", "after", "rival", "needed", "whole", "single", "watch", "hup",
-    "pre", "oneshot", "remain", "reload",
+    "never",
+    "always",
+    "limit",
+    "health",
+    "quick",
+    "report",
+    "kill",
+    "retry",
+    "ready",
+    "told",
+    "notify",
+    "watchdog",
+    "needs",
+    "bound",
+    "wants",
+    "after",
+    "rival",
+    "needed",
+    "whole",
+    "single",
+    "watch",
+    "hup",
+    "pre",
+    "oneshot",
+    "remain",
+    "reload",
+    "startpost",
+    "stopcmd",
+    "stoppost",
 ];
 
 fn blocks() -> Vec<Block> {

@@ -43,7 +43,7 @@ pub fn exit(
         (None, None) => (format!("ended after {after}, nobody knows how"), Search::Anything),
     };
     let end = match kind {
-        CrashKind::Exit | CrashKind::Signal | CrashKind::Spawn => end,
+        CrashKind::Exit | CrashKind::Signal | CrashKind::Spawn | CrashKind::StopTimeout => end,
         CrashKind::Oom => {
             search = Search::Nothing;
             format!("out of memory: {end}")
@@ -102,6 +102,13 @@ pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthV
     };
     let last = verdicts.iter().rev().find(|verdict| !verdict.ok);
     sentence(&end, last.map(|verdict| verdict.detail.as_str()))
+}
+
+/// The reason for a command of a stop that took longer than `limit`.
+#[must_use]
+pub fn stop_timeout(limit: Duration, stderr: &[LogLine], stdout: &[LogLine]) -> String {
+    let end = format!("did not end within {} and was killed", words::duration(limit));
+    sentence(&end, evidence::cause(stderr, stdout, Search::Anything).as_deref())
 }
 
 /// The reason for a service that did not say `WATCHDOG=1` for longer than `silent`; `None`: it said `WATCHDOG=trigger`.

@@ -11,13 +11,15 @@ use mcpd_core::verdict::ParkReason;
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
+use super::around::{Around, Ran};
 use super::hooks::Beside;
+use super::tree::Tree;
 use crate::crash::lack::Lack;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
-use crate::sys;
 use crate::watch::Changes;
+use crate::{sys, words};
 
 /// Verdicts kept for a report.
 const VERDICTS: usize = 5;
@@ -48,6 +50,10 @@ pub(super) struct Entry {
     pub(super) beside: Option<Beside>,
     /// How the last command beside it ended.
     pub(super) beside_detail: Option<String>,
+    /// The command of `exec_start_post`, `exec_stop` or `exec_stop_post` that runs.
+    pub(super) around: Option<Around>,
+    /// How the last of those ended.
+    pub(super) ran: Option<Ran>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
     /// What the last run lacked.
@@ -82,8 +88,10 @@ pub(super) struct Next {
 pub(super) struct Run {
     pub(super) key: sys::Key,
     pub(super) generation: u64,
-    /// The main process.
+    /// The main process, or the command that was the first of this run.
     pub(super) pid: u32,
+    /// It is the main process.
+    pub(super) main: bool,
     /// That MAINPID= is not followed has been said.
     pub(super) told_main_pid: bool,
     /// It said WATCHDOG=trigger.
@@ -98,15 +106,47 @@ pub(super) struct Run {
     /// Shared with whoever examines them.
     pub(super) tails: Option<Arc<Tails>>,
     pub(super) secrets: Secrets,
-    /// Processes were left after the main one ended: look again whenever one of them ends.
-    pub(super) settling: bool,
-    /// Who they were at the first look.
+    /// What of it is left after the main process ended.
+    pub(super) tree: Tree,
+    /// Who was left at the first look that found somebody.
     pub(super) left: Vec<sys::Named>,
     /// Whom SIGKILL went to, by pid.
     pub(super) killed: BTreeMap<u32, String>,
 }
 
 impl Run {
+    pub(super) fn new(
+        key: sys::Key,
+        generation: u64,
+        pid: u32,
+        main: bool,
+        began: Mono,
+        secrets: Secrets,
+    ) -> Self {
+        Self {
+            key,
+            generation,
+            pid,
+            main,
+            told_main_pid: false,
+            triggered: false,
+            exit: None,
+            allowances: Vec::new(),
+            limiting: false,
+            tails: None,
+            began,
+            secrets,
+            tree: Tree::default(),
+            left: Vec::new(),
+            killed: BTreeMap::new(),
+        }
+    }
+
+    /// The main process, as long as it lives.
+    pub(super) fn main_pid(&self) -> Option<u32> {
+        (self.main && self.exit.is_none()).then_some(self.pid)
+    }
+
     /// These got SIGKILL.
     pub(super) fn kills(&mut self, processes: Vec<sys::Named>) {
         self.killed.extend(processes.into_iter().map(|process| (process.pid, process.name)));
@@ -139,6 +179,8 @@ impl Entry {
             run: None,
             beside: None,
             beside_detail: None,
+            around: None,
+            ran: None,
             spawn_error: None,
             lack: None,
             program: None,
@@ -177,10 +219,28 @@ impl Entry {
             Command::Exec(0) => return self.command(),
             Command::Exec(at) => self.spec.oneshot.as_ref().and_then(|oneshot| oneshot.exec.get(at)),
             Command::StartPre(at) => self.spec.exec_start_pre.get(at),
+            Command::StartPost(at) => self.spec.exec_start_post.get(at),
             Command::Reload(at) => self.spec.exec_reload.get(at),
+            Command::Stop(at) => self.spec.exec_stop.get(at),
+            Command::StopPost(at) => self.spec.exec_stop_post.get(at),
         };
         // Empty: a reload has just taken it out, and what is to be started is going to be replaced.
         several.map(|command| command.argv.clone()).unwrap_or_default()
+    }
+
+    /// The key of one of its commands, and which of how many it is: "exec_stop, 1 of 2".
+    pub(super) fn place_of(&self, command: Command) -> String {
+        let oneshot = || self.spec.oneshot.as_ref().map_or(1, |oneshot| oneshot.exec.len());
+        let (at, of) = match command {
+            Command::StartPre(at) => (at, self.spec.exec_start_pre.len()),
+            Command::Exec(at) => (at, oneshot()),
+            Command::StartPost(at) => (at, self.spec.exec_start_post.len()),
+            Command::Reload(at) => (at, self.spec.exec_reload.len()),
+            Command::Stop(at) => (at, self.spec.exec_stop.len()),
+            Command::StopPost(at) => (at, self.spec.exec_stop_post.len()),
+        };
+        let key = words::key_of(command);
+        if of > 1 { format!("{key}, {} of {of}", at + 1) } else { key.to_owned() }
     }
 
     /// What is known of the reason for which it is parked.

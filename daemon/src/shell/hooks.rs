@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::action::Command;
+use mcpd_core::event::RunEnd;
 use mcpd_core::{Event, Finding, ServiceId};
 
 use super::Shell;
@@ -38,7 +39,7 @@ impl Shell {
         let spec = entry.spec.clone();
         entry.beside_detail = None;
         let report = move |verdict| Message::RunEnded { service, generation, number, verdict };
-        let key = self.help(&spec, argv, variables, timeout, report);
+        let key = self.help((service, generation), &spec, argv, variables, timeout, report);
         if let Some(entry) = self.entries.get_mut(&service) {
             entry.beside = Some(Beside { generation, number, key });
         }
@@ -53,7 +54,8 @@ impl Shell {
                 entry.beside_detail = Some(verdict.detail);
             }
         }
-        self.events.push_back(Event::RunEnded { service, generation, number, ok });
+        let end = if ok { RunEnd::Well } else { RunEnd::Badly(None) };
+        self.events.push_back(Event::RunEnded { service, generation, number, end });
     }
 
     /// Nobody waits for it any more.

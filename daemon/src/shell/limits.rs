@@ -1,5 +1,5 @@
-//! What may a run use while it lives? Limits of its cgroup change without its process; the writing waits for the kernel,
-//! which may have to reclaim memory for it, and so is not the loop's.
+//! What may a run use while it lives? Limits of its cgroup change without its process; the writing waits for the
+//! kernel, which may have to reclaim memory for it, and so is not the loop's.
 
 use std::sync::Arc;
 

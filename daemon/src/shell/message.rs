@@ -12,6 +12,7 @@ use mcpd_proto::plan::{Plan, PlanParams};
 use mcpd_proto::status::{DaemonStatus, ServiceStatus, StatusDocument};
 use tokio::sync::{mpsc, oneshot};
 
+use super::around::Place;
 use super::limits::Limited;
 use super::load::Loaded;
 use crate::crash::lack::Lack;
@@ -63,6 +64,15 @@ pub enum Message {
         number: u64,
         /// How.
         verdict: Verdict,
+    },
+    /// A command around a service has ended, and its last words are read.
+    Ran {
+        /// Which one.
+        place: Place,
+        /// How.
+        exit: sys::Exit,
+        /// Its last lines.
+        tails: Tails,
     },
     /// Somebody wrote to the notification socket.
     Notified(sys::Datagram),

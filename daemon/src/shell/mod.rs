@@ -13,11 +13,12 @@
 //! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
-//! | `hooks` | how is a command carried out that runs beside a service? |
+//! | `hooks`, `around` | how is a command carried out that runs beside a service, or around it? |
 //! | `notify` | who speaks for which service? |
 //! | `ready` | what has to be seen before a service counts as up? |
 //! | `watched` | which files are of interest, and what changed? |
 
+mod around;
 mod commands;
 mod earlier;
 mod entry;
@@ -38,6 +39,7 @@ mod report;
 mod status;
 mod take;
 mod tell;
+mod tree;
 mod watched;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -81,6 +83,8 @@ enum Owner {
     },
     /// A health probe's program.
     Helper(probe::Helper),
+    /// A command around a service.
+    Around(around::Place),
 }
 
 /// Everything the loop's task owns.
@@ -103,6 +107,7 @@ pub struct Shell {
     next_key: sys::Key,
     spawning: usize,
     notices: notify::Notices,
+    looks: tree::Looks,
     spawner: Spawner,
     logs: Logs,
     recorder: Recorder,
@@ -197,6 +202,7 @@ impl Shell {
             next_key: 1,
             spawning: 0,
             notices: notify::Notices::default(),
+            looks: tree::Looks::default(),
             spawner,
             logs,
             recorder,
@@ -305,6 +311,7 @@ impl Shell {
                 }
                 wish = signals.next() => self.obey(wish?),
                 () = until(deadline) => {}
+                () = until(self.looks.next) => self.look_again(),
                 () = until(tick) => self.systemd_tick(),
                 () = until(self.ends_by) => self.finished = true,
             }

@@ -87,7 +87,7 @@ impl Shell {
                 let may = self.entries.get(service)?.spec.notifies();
                 may.then_some((*service, *generation))
             }
-            Owner::Helper(_) => None,
+            Owner::Helper(_) | Owner::Around(_) => None,
         }
     }
 

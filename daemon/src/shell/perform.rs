@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use mcpd_core::action::{Command, Crash};
+use mcpd_core::view::StateView;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::{CrashReport, ProcessName};
 use serde_json::json;
 
+use super::around::{Place, Ran};
 use super::message::{Message, Recorded};
 use super::report::{Case, report};
 use super::take::{last_lines, run_id_of};
 use super::{Owner, Shell};
+use crate::log::Tails;
 use crate::scribe::Level;
 use crate::spawner::Job;
 use crate::watch::Changes;
@@ -59,10 +62,24 @@ impl Shell {
                     self.take_next(service);
                 }
             }
-            Action::Run { service, generation, number, command, timeout } => {
+            Action::Run {
+                service,
+                generation,
+                number,
+                command: command @ Command::Reload(_),
+                timeout,
+                ..
+            } => {
                 self.run_beside(service, generation, number, command, timeout);
             }
-            Action::EndRun { service, generation, number } => self.end_run(service, generation, number),
+            Action::Run { service, generation, number, command, timeout, so_far } => {
+                self.run_around(Place { service, generation, number }, command, timeout, so_far);
+            }
+            Action::EndRun { service, generation, number } => {
+                self.end_run(service, generation, number);
+                self.end_around(Place { service, generation, number });
+            }
+            Action::Look { service, generation } => self.look(service, generation),
             Action::Probe { service, generation, probe, of } => {
                 self.probe(service, generation, probe, of);
             }
@@ -123,7 +140,12 @@ impl Shell {
         let run_id = run_id_of(&self.boot, key);
         let command = match command {
             Command::Exec(0) => None,
-            Command::Exec(_) | Command::StartPre(_) | Command::Reload(_) => Some(entry.command_of(command)),
+            Command::Exec(_)
+            | Command::StartPre(_)
+            | Command::StartPost(_)
+            | Command::Reload(_)
+            | Command::Stop(_)
+            | Command::StopPost(_) => Some(entry.command_of(command)),
         };
         self.spawner.submit(Job {
             key,
@@ -132,10 +154,15 @@ impl Shell {
             command,
             probe: None,
             variables: Vec::new(),
+            part: None,
+            speaks: true,
         });
     }
 
     fn signal(&mut self, service: ServiceId, generation: u64, signal: i32, whom: Whom) {
+        if self.core.view(service).is_some_and(|view| matches!(view.state, StateView::Stopping(_))) {
+            self.kill_helpers_of(service, generation);
+        }
         let Some(entry) = self.entries.get_mut(&service) else { return };
         let name = entry.name.clone();
         let Some(run) = entry.run(generation) else { return };
@@ -164,15 +191,18 @@ impl Shell {
             let _ = outbox.blocking_send(Message::Drained { service, generation, tails });
         });
         self.logs.drain(service.0, generation, done);
-        let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) else {
+        self.look(service, generation);
+    }
+
+    /// What is left of the process tree, from now on until nothing is?
+    fn look(&mut self, service: ServiceId, generation: u64) {
+        if self.entries.get_mut(&service).and_then(|entry| entry.run(generation)).is_none() {
+            // Not one process of it was ever there.
+            self.events.push_back(Event::TreeLeft { service, generation, left: 0 });
             return;
-        };
-        let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
-        run.settling = left > 0;
-        if left > 0 {
-            run.left = self.children.living(run.key);
         }
-        self.events.push_back(Event::TreeLeft { service, generation, left });
+        self.kill_helpers_of(service, generation);
+        self.look_at_tree(service);
         self.collect();
     }
 
@@ -193,6 +223,17 @@ impl Shell {
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
+        let mut tails = tails.map(Arc::unwrap_or_clone).unwrap_or_default();
+        let (mut exit, mut spawn_error) = (exit, entry.spawn_error.clone());
+        if let Some(beside) = crash.beside {
+            // It was a command around the process: what that one said and used.
+            let is = |ran: &Ran| (ran.generation, ran.number) == (generation, beside.number);
+            (tails, exit) = (Tails::default(), None);
+            if let Some(ran) = entry.ran.take_if(|ran| is(ran)) {
+                spawn_error = Some(ran.detail);
+                (tails, exit) = (ran.tails, ran.exit);
+            }
+        }
         let case = Case {
             crash,
             name: entry.name.clone(),
@@ -202,9 +243,9 @@ impl Shell {
             ready_verdicts,
             status_text: entry.status_text.clone(),
             triggered,
-            tails: tails.map(Arc::unwrap_or_clone).unwrap_or_default(),
+            tails,
             exit,
-            spawn_error: entry.spawn_error.clone(),
+            spawn_error,
             lack: entry.lack.clone(),
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
             secrets,

@@ -17,7 +17,10 @@ pub(super) fn policy(spec: &ServiceSpec, relations: Relations) -> Policy {
     Policy {
         commands: Commands {
             start_pre: spec.exec_start_pre.iter().map(|command| command.ignore_failure).collect(),
+            start_post: spec.exec_start_post.iter().map(|command| command.ignore_failure).collect(),
             reload: spec.exec_reload.iter().map(|command| command.ignore_failure).collect(),
+            stop: spec.exec_stop.iter().map(|command| command.ignore_failure).collect(),
+            stop_post: spec.exec_stop_post.iter().map(|command| command.ignore_failure).collect(),
             oneshot: spec.oneshot.as_ref().map(|oneshot| Oneshot {
                 exec: oneshot.exec.iter().map(|command| command.ignore_failure).collect(),
                 remain: oneshot.remain_after_exit,

@@ -46,6 +46,9 @@ const _: () = assert!(
 
 /// A health probe's program, to the loop.
 pub(super) struct Helper {
+    /// Whose probe.
+    service: ServiceId,
+    generation: u64,
     started: Option<oneshot::Sender<Result<Option<sys::LogPipe>, String>>>,
     ended: Option<oneshot::Sender<(Option<i32>, Option<i32>)>>,
 }
@@ -60,13 +63,14 @@ impl Shell {
         };
         let (spec, asked) = (entry.spec.clone(), asked.clone());
         let report = move |verdict| Message::Probed { service, generation, probe: number, of, verdict };
-        self.carry_out(&spec, &asked, timeout, check, report);
+        self.carry_out((service, generation), &spec, &asked, timeout, check, report);
     }
 
     /// Begins a probe of any kind; `report` makes the message that brings its verdict into the loop. `check` is that of
     /// an HTTP probe.
     fn carry_out(
         &mut self,
+        (service, generation): (ServiceId, u64),
         spec: &Arc<ServiceSpec>,
         probe: &Probe,
         timeout: Duration,
@@ -87,7 +91,7 @@ impl Shell {
                 });
             }
             Probe::Exec { argv } => {
-                self.help(spec, argv.clone(), Vec::new(), timeout, report);
+                self.help((service, generation), spec, argv.clone(), Vec::new(), timeout, report);
             }
         }
     }
@@ -95,6 +99,7 @@ impl Shell {
     /// Runs a program beside a service, with its environment and `variables`, and tells how it ended.
     pub(super) fn help(
         &mut self,
+        (service, generation): (ServiceId, u64),
         spec: &Arc<ServiceSpec>,
         argv: Vec<String>,
         variables: Vec<(String, String)>,
@@ -106,12 +111,22 @@ impl Shell {
         self.next_key += 1;
         let (started_tx, started) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
-        let helper = Helper { started: Some(started_tx), ended: Some(ended_tx) };
+        let (started_tx, ended_tx) = (Some(started_tx), Some(ended_tx));
+        let helper = Helper { service, generation, started: started_tx, ended: ended_tx };
         self.owners.insert(key, Owner::Helper(helper));
         self.spawning += 1;
         let run_id = run_id_of(&self.boot, key);
         let spec = spec.clone();
-        self.spawner.submit(Job { key, spec, run_id, command: None, probe: Some(argv), variables });
+        self.spawner.submit(Job {
+            key,
+            spec,
+            run_id,
+            command: None,
+            probe: Some(argv),
+            variables,
+            part: None,
+            speaks: false,
+        });
         tokio::spawn(async move {
             let verdict = mind(key, timeout, started, ended, &outbox).await;
             let _ = outbox.send(report(verdict)).await;
@@ -167,11 +182,7 @@ impl Shell {
     }
 
     pub(super) fn helper_exited(&mut self, key: sys::Key, exit: &sys::Exit) {
-        // Whatever it left behind goes with it: probes come again and again.
-        if self.children.leftovers(key) > 0 {
-            self.children.signal_leftovers(key, SIGKILL);
-        }
-        self.children.forget(key);
+        self.end_helpers_tree(key);
         if let Some(Owner::Helper(mut helper)) = self.owners.remove(&key)
             && let Some(ended) = helper.ended.take()
         {
@@ -184,6 +195,23 @@ impl Shell {
             // NotFound: it ended just now.
             let _ = self.children.signal(key, SIGKILL, sys::Whom::Group);
         }
+    }
+
+    /// The run is over or about to end: nobody wants to know any more what its probes find. One that is still being
+    /// started is killed as soon as it has been.
+    pub(super) fn kill_helpers_of(&mut self, service: ServiceId, generation: u64) {
+        let mut running = Vec::new();
+        for (&key, owner) in &mut self.owners {
+            match owner {
+                Owner::Helper(helper) if (helper.service, helper.generation) == (service, generation) => {
+                    if helper.started.take().is_none() {
+                        running.push(key);
+                    }
+                }
+                Owner::Helper(_) | Owner::Around(_) | Owner::Service { .. } => {}
+            }
+        }
+        running.into_iter().for_each(|key| self.kill_helper(key));
     }
 }
 

@@ -76,6 +76,8 @@ pub(super) fn report(case: Case) -> CrashReport {
     let at = |at: Mono| wall(now, at);
     let wall = |when: Mono| stamp(at(when));
     let uptime = crash.ended.since(crash.started);
+    // Of what failed.
+    let took = crash.beside.map_or(uptime, |beside| beside.took);
     let redactor = redactor(&spec, secrets.as_ref());
     // Before a reason is taken from them: a reason is cut, and half a secret is not recognised.
     redactor.lines(&mut tails.stderr);
@@ -93,7 +95,7 @@ pub(super) fn report(case: Case) -> CrashReport {
                 Some(Exit::Signal { signal, .. }) => Some(signal),
                 Some(Exit::Code(_)) | None => None,
             };
-            reason::exit(kind, exit_code, number, core_dumped, uptime, &tails.stderr, &tails.stdout)
+            reason::exit(kind, exit_code, number, core_dumped, took, &tails.stderr, &tails.stdout)
         }
         Failure::Oom => {
             let limit = spec.resources.cgroup.get(&CgroupLimit::MemoryMax);
@@ -108,14 +110,22 @@ pub(super) fn report(case: Case) -> CrashReport {
         Failure::Watchdog => reason::watchdog(spec.watchdog.filter(|_| !triggered), status_text.as_deref()),
         Failure::StartTimeout => {
             let awaited = match crash.command {
-                Command::Reload(_) => None,
                 Command::Exec(_) if spec.oneshot.is_none() => spec.ready.as_ref().map(awaited),
-                Command::Exec(_) | Command::StartPre(_) => Some("the end of this command".to_owned()),
+                Command::Exec(_)
+                | Command::StartPre(_)
+                | Command::StartPost(_)
+                | Command::Reload(_)
+                | Command::Stop(_)
+                | Command::StopPost(_) => Some("the end of this command".to_owned()),
             };
             let seen = if awaited.is_some() { &ready_verdicts } else { &verdicts };
             reason::start_timeout(spec.start_timeout, awaited.as_deref(), seen)
         }
+        Failure::Spawn if crash.beside.is_some() => {
+            spawn_error.unwrap_or_else(|| "could not be started".to_owned())
+        }
         Failure::Spawn => reason::spawn(spawn_error.as_deref().unwrap_or("the system did not say why")),
+        Failure::StopTimeout => reason::stop_timeout(spec.stop_timeout, &tails.stderr, &tails.stdout),
     };
     let reason = match &lack {
         Some(lack @ Lack::Port(..)) => reason::with(&reason, &lack.text()),
@@ -123,8 +133,12 @@ pub(super) fn report(case: Case) -> CrashReport {
         Some(Lack::Thing(_)) | None => reason,
     };
     let phase = match crash.command {
-        Command::StartPre(_) => Some("exec_start_pre".to_owned()),
-        Command::Exec(_) | Command::Reload(_) => None,
+        Command::Exec(_) => None,
+        Command::StartPre(_)
+        | Command::StartPost(_)
+        | Command::Reload(_)
+        | Command::Stop(_)
+        | Command::StopPost(_) => Some(words::key_of(crash.command).to_owned()),
     };
     let reason = match &phase {
         Some(phase) => reason::of_phase(phase, &reason),

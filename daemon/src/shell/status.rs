@@ -132,6 +132,7 @@ impl Shell {
                 NextView::Kill => "kill",
                 NextView::StartTimeout => "start_timeout",
                 NextView::ResetCounters => "reset_counters",
+                NextView::RunTimeout => "run_timeout",
             }
             .into(),
             in_seconds: at.since(now.0).as_secs_f64(),
@@ -202,6 +203,10 @@ fn watch(view: &View, entry: &Entry) -> Option<Watch> {
     Some(Watch { state: state.into(), paths, reason })
 }
 
+fn runs(entry: &Entry, command: Command) -> String {
+    format!("runs {}: {}", entry.place_of(command), entry.command_of(command).join(" "))
+}
+
 /// The state's name, and why it is so when that needs saying.
 pub(super) fn state(
     view: &View,
@@ -211,6 +216,7 @@ pub(super) fn state(
     let crash = |otherwise: &str| {
         entry.last_crash.as_ref().map_or_else(|| otherwise.to_owned(), |crash| crash.reason.clone())
     };
+    let runs_now = view.beside.map_or_else(String::new, |command| format!("; {}", runs(entry, command)));
     match view.state {
         StateView::Down(why) => (State::Down, Some(words::down_reason(why, name))),
         // What it waits for is another service's business: `order` words it.
@@ -224,16 +230,7 @@ pub(super) fn state(
             (State::Starting, Some("its health check has not succeeded yet".into()))
         }
         StateView::Starting(Awaited::End) => {
-            let (what, of) = match view.command {
-                Command::StartPre(at) => ("exec_start_pre", (at, entry.spec.exec_start_pre.len())),
-                Command::Reload(at) => ("exec_reload", (at, entry.spec.exec_reload.len())),
-                Command::Exec(at) => {
-                    ("exec", (at, entry.spec.oneshot.as_ref().map_or(1, |oneshot| oneshot.exec.len())))
-                }
-            };
-            let place = if of.1 > 1 { format!(", {} of {}", of.0 + 1, of.1) } else { String::new() };
-            let command = entry.command_of(view.command).join(" ");
-            (State::Starting, Some(format!("runs {what}{place}: {command}")))
+            (State::Starting, Some(runs(entry, view.beside.unwrap_or(view.command))))
         }
         StateView::Exited => {
             let why = "its commands have ended well; it stays up until it is stopped";
@@ -259,7 +256,7 @@ pub(super) fn state(
             };
             (State::Up, reason)
         }
-        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause, name))),
+        StateView::Stopping(cause) => (State::Stopping, Some(words::stop_cause(cause, name) + &runs_now)),
         StateView::Ending { exit, left } => {
             let what = exit.map_or_else(|| "it could not be started".into(), words::exit);
             let rest = match left {
@@ -267,7 +264,7 @@ pub(super) fn state(
                 1 => "; 1 process of it is still there".into(),
                 many => format!("; {many} processes of it are still there"),
             };
-            (State::Stopping, Some(format!("{what}{rest}")))
+            (State::Stopping, Some(format!("{what}{rest}{runs_now}")))
         }
         StateView::Backoff { failure } => {
             (State::Backoff, Some(crash(failure.map_or("it ended", words::failure))))

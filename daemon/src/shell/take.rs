@@ -1,5 +1,7 @@
 //! Which event is a message to the core?
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use mcpd_core::action::Command;
 use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
@@ -33,6 +35,7 @@ impl Shell {
             Message::RunEnded { service, generation, number, verdict } => {
                 self.ran_beside(service, generation, number, verdict);
             }
+            Message::Ran { place, exit, tails } => self.ran_around(place, exit, tails),
             Message::Notified(datagram) => self.notified(datagram),
             Message::SaidReady { service, generation } => self.said_ready(service, generation),
             Message::Probed { service, generation, probe, of, verdict } => {
@@ -136,6 +139,10 @@ impl Shell {
                 self.service_spawned(key, service, generation, result);
             }
             Some(Owner::Helper(_)) => self.helper_spawned(key, result),
+            Some(Owner::Around(place)) => {
+                let place = *place;
+                self.around_spawned(key, place, result);
+            }
             // Every key is owned until its answer is here.
             None => {}
         }
@@ -161,43 +168,17 @@ impl Shell {
                     let name = entry.as_ref().map(|entry| entry.name.clone());
                     self.cgroup_failing(name.as_deref(), &why);
                 }
-                let entry = self.entries.get_mut(&service);
                 let mut run_id = String::new();
-                if let Some(entry) = entry {
+                if let Some(entry) = self.entries.get_mut(&service) {
                     run_id = run_id_of(&self.boot, key);
-                    if let Some(start_ticks) = spawned.process.start_ticks() {
-                        let spec = &entry.spec;
-                        let run = mcpd_proto::run::Run {
-                            service: spec.name.clone(),
-                            run_id: run_id.clone(),
-                            generation,
-                            pid,
-                            start_ticks,
-                            stop_signal: spec.stop_signal.number(),
-                            stop_timeout_seconds: spec.stop_timeout.as_secs_f64(),
-                            cgroup: started.cgroup.map(|path| path.display().to_string()),
-                        };
-                        self.register.began(stamp(Timestamp::now()), run);
-                    }
                     if main {
                         entry.program = Some(started.program.clone());
                     }
-                    entry.run = Some(Run {
-                        key,
-                        generation,
-                        pid,
-                        told_main_pid: false,
-                        triggered: false,
-                        exit: None,
-                        allowances: started.allowances,
-                        limiting: false,
-                        tails: None,
-                        began: Mono(started.began),
-                        secrets: started.secrets,
-                        settling: false,
-                        left: Vec::new(),
-                        killed: std::collections::BTreeMap::new(),
-                    });
+                    let began = Mono(started.began);
+                    let mut run = Run::new(key, generation, pid, true, began, started.secrets);
+                    run.allowances = started.allowances;
+                    entry.run = Some(run);
+                    self.enter_register(service, &run_id, &spawned.process, started.cgroup.as_deref());
                 }
                 self.children.adopt(key, spawned.process, &run_id);
                 // A reload may have changed them meanwhile.
@@ -219,6 +200,30 @@ impl Shell {
                 self.events.push_back(Event::SpawnFailed { service, generation, permanent });
             }
         }
+    }
+
+    /// Writes down what runs, should mcpd be killed.
+    pub(super) fn enter_register(
+        &self,
+        service: ServiceId,
+        run_id: &str,
+        process: &sys::Process,
+        cgroup: Option<&Path>,
+    ) {
+        let Some(entry) = self.entries.get(&service) else { return };
+        let (Some(run), Some(start_ticks)) = (&entry.run, process.start_ticks()) else { return };
+        let spec = &entry.spec;
+        let run = mcpd_proto::run::Run {
+            service: spec.name.clone(),
+            run_id: run_id.to_owned(),
+            generation: run.generation,
+            pid: run.pid,
+            start_ticks,
+            stop_signal: spec.stop_signal.number(),
+            stop_timeout_seconds: spec.stop_timeout.as_secs_f64(),
+            cgroup: cgroup.map(|path| path.display().to_string()),
+        };
+        self.register.began(stamp(Timestamp::now()), run);
     }
 
     /// Reaps whatever is dead, until nothing is: what a look at a tree found dead is no zombie either when a client is
@@ -250,6 +255,10 @@ impl Shell {
                         self.events.push_back(Event::Exited { service, generation, exit: how, oom });
                     }
                     Some(Owner::Helper(_)) => self.helper_exited(key, &exit),
+                    Some(Owner::Around(place)) => {
+                        let place = *place;
+                        self.around_exited(key, place, exit);
+                    }
                     None => {}
                 },
                 sys::Collected::Orphan { .. } => orphans = true,
@@ -257,16 +266,6 @@ impl Shell {
         }
         if orphans {
             self.look_again();
-        }
-    }
-
-    /// Some orphan ended: what is left of the trees that are being settled?
-    fn look_again(&mut self) {
-        for (service, entry) in &mut self.entries {
-            let Some(run) = entry.run.as_mut().filter(|run| run.settling) else { continue };
-            let left = u32::try_from(self.children.leftovers(run.key)).unwrap_or(u32::MAX);
-            run.settling = left > 0;
-            self.events.push_back(Event::TreeLeft { service: *service, generation: run.generation, left });
         }
     }
 
@@ -310,7 +309,7 @@ pub(super) fn run_id_of(boot: &str, key: sys::Key) -> String {
     format!("{boot}-{key:x}")
 }
 
-fn core_exit(exit: &sys::Exit) -> Exit {
+pub(super) fn core_exit(exit: &sys::Exit) -> Exit {
     match (exit.signal, exit.code) {
         (Some(signal), _) => Exit::Signal { signal, core_dumped: exit.core_dumped },
         (None, code) => Exit::Code(code.unwrap_or(-1)),

@@ -57,7 +57,14 @@ impl Shell {
                 let command = note.service.and_then(|id| self.core.view(id)).map(|view| view.command);
                 let what = match command {
                     Some(Command::StartPre(_)) => "exec_start_pre ",
-                    Some(Command::Exec(_) | Command::Reload(_)) | None => "",
+                    Some(
+                        Command::Exec(_)
+                        | Command::StartPost(_)
+                        | Command::Reload(_)
+                        | Command::Stop(_)
+                        | Command::StopPost(_),
+                    )
+                    | None => "",
                 };
                 (Level::Info, "started", format!("{what}started, pid {pid}"))
             }
@@ -67,6 +74,7 @@ impl Shell {
                     UpBy::Ready => "up: ready",
                     UpBy::Health => "up: healthy",
                     UpBy::Completion => "up: all its commands have ended well,",
+                    UpBy::StartPost => "up: exec_start_post has ended well,",
                     UpBy::StartPeriod => "up: not healthy yet, its start period is over",
                 };
                 (Level::Info, "up", format!("{how} after {after}"))
@@ -153,6 +161,20 @@ impl Shell {
             NoteKind::ReloadFailed => {
                 let why = entry.and_then(|entry| entry.beside_detail.as_deref()).unwrap_or("it did not end");
                 (Level::Error, "reload_failed", format!("exec_reload failed: {why}"))
+            }
+            NoteKind::Runs(command) => {
+                let (place, argv) = entry.map_or_else(Default::default, |entry| {
+                    (entry.place_of(*command), entry.command_of(*command).join(" "))
+                });
+                put("phase", words::key_of(*command).into());
+                (Level::Info, "command", format!("runs {place}: {argv}"))
+            }
+            NoteKind::RunFailed(command) => {
+                let why = entry.and_then(|entry| entry.ran.as_ref()).map(|ran| ran.detail.as_str());
+                put("phase", words::key_of(*command).into());
+                let place = entry.map_or_else(Default::default, |entry| entry.place_of(*command));
+                let why = why.unwrap_or("it did not end");
+                (Level::Error, "command_failed", format!("{place} failed: {why}"))
             }
             NoteKind::ReloadSlow => (
                 Level::Warn,

@@ -242,7 +242,8 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// Whether a core was written.
     pub core_dumped: bool,
-    /// The kernel has killed a process of its cgroup, this one or another, for want of memory. Never where there is none.
+    /// The kernel has killed a process of its cgroup, this one or another, for want of memory. Never where there is
+    /// none.
     pub oom: bool,
     /// The most memory it ever had resident, in bytes; `None` when the system does not tell.
     pub max_rss_bytes: Option<u64>,

@@ -1,13 +1,14 @@
 //! Linux: processes by `posix_spawn`, reaped by the loop's thread, descendants found through `/proc`.
 //!
-//! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and its
-//! program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `descendants.rs` finds
-//! what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`. `delegation.rs`
-//! finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it, `cgroup_watch.rs`
-//! hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes limits, `usage.rs` reads
-//! counters.
+//! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and
+//! its program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `descendants.rs`
+//! finds what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`.
+//! `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it,
+//! `cgroup_watch.rs` hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes
+//! limits, `usage.rs` reads counters.
 
 mod allowance;
+mod census;
 mod cgroup;
 mod cgroup_watch;
 mod children;

@@ -165,6 +165,7 @@ fn next_words(next: &Next, look: &Look) -> String {
         "kill" => "SIGKILL to all its processes",
         "start_timeout" => "the start counts as failed",
         "reset_counters" => "restarts count from 0 again",
+        "run_timeout" => "this command has had its time",
         other => other,
     };
     if next.in_seconds <= 0.0 {

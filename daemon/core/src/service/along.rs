@@ -101,29 +101,31 @@ impl Service {
 
     /// Another service is restarted by somebody: if this one runs, it is restarted too. Says whether those that go with
     /// this one have to be told too.
-    pub(crate) fn restart_along(&mut self, by: ServiceId, note: Option<NoteId>) -> bool {
+    pub(crate) fn restart_along(&mut self, cx: &mut Cx<'_>, by: ServiceId, note: Option<NoteId>) -> bool {
         if !self.stays() {
             return false;
         }
         self.cause = note.or(self.cause);
         self.postpone_starts();
-        self.leave_and_return(StopCause::RestartedWith(by));
+        self.leave_and_return(cx, StopCause::RestartedWith(by));
         true
     }
 
     /// It is to go, and to come back. Between two of its commands that is the end of this start.
-    fn leave_and_return(&mut self, cause: StopCause) {
+    fn leave_and_return(&mut self, cx: &mut Cx<'_>, cause: StopCause) {
         if let Actual::Ending(ending) = &mut self.actual {
             ending.start_now = true;
-            ending.break_off();
+            if ending.break_off() {
+                self.abandon_start_post(cx);
+            }
         } else {
             self.leave(cause);
         }
     }
 
     /// One that it is bound to is up no more: it goes, and comes back with it.
-    pub(crate) fn lose(&mut self, other: ServiceId, note: Option<NoteId>) {
+    pub(crate) fn lose(&mut self, cx: &mut Cx<'_>, other: ServiceId, note: Option<NoteId>) {
         self.cause = note.or(self.cause);
-        self.leave_and_return(StopCause::Unbound(other));
+        self.leave_and_return(cx, StopCause::Unbound(other));
     }
 }

@@ -79,6 +79,7 @@ impl Service {
                 ending.start_now = true;
                 if ending.break_off() {
                     self.postpone_starts();
+                    self.abandon_start_post(cx);
                 }
                 self.wait_for_up(request, self.generation + 1);
             }
@@ -165,7 +166,10 @@ impl Service {
                     | StopCause::Failure(_) => {}
                 }
             }
-            Actual::Ending(ending) => ending.start_now = false,
+            Actual::Ending(ending) => {
+                ending.start_now = false;
+                self.abandon_start_post(cx);
+            }
         }
     }
 
@@ -182,7 +186,8 @@ impl Service {
                     What::AsAsked | What::GoOn | What::Park(ParkReason::CannotStart)
                 ) =>
             {
-                ending.decision = self.policy.restart.decide(ending.failure, ending.exit, 0, cx.chance);
+                let exit = ending.blame.map_or(ending.exit, |blame| blame.exit);
+                ending.decision = self.policy.restart.decide(ending.failure, exit, 0, cx.chance);
                 ending.mind_what_lacks();
             }
             Actual::Down(_)
@@ -211,15 +216,16 @@ impl Service {
     /// Everything at once: SIGKILL to whatever lives.
     pub(crate) fn hurry(&mut self, cx: &mut Cx<'_>) {
         match &mut self.actual {
-            Actual::Stopping(stopping) => {
-                if let Rung::Asked(_) = stopping.rung {
-                    stopping.rung = Rung::Asked(cx.now);
-                }
-            }
+            Actual::Stopping(stopping) => match stopping.step {
+                Step::Ladder(Rung::Asked(_)) => stopping.step = Step::Ladder(Rung::Asked(cx.now)),
+                Step::Ladder(Rung::Killed(_) | Rung::Deaf(_)) => {}
+                Step::Beside(_) => self.abandon_beside(cx),
+            },
             Actual::Ending(ending) => {
                 if let Rung::Asked(_) = ending.rung {
                     ending.rung = Rung::Asked(cx.now);
                 }
+                self.abandon_beside(cx);
             }
             // Whoever was to stop before it gets no time either.
             Actual::Starting(_) | Actual::Up(_) | Actual::Exited => self.leave_now(cx),

@@ -19,7 +19,21 @@ impl Commands {
                 let more = self.oneshot.as_ref().is_some_and(|oneshot| at + 1 < oneshot.exec.len());
                 more.then_some(Command::Exec(at + 1))
             }
+            Command::StartPost(at) => (at + 1 < self.start_post.len()).then_some(Command::StartPost(at + 1)),
             Command::Reload(at) => (at + 1 < self.reload.len()).then_some(Command::Reload(at + 1)),
+            Command::Stop(at) => (at + 1 < self.stop.len()).then_some(Command::Stop(at + 1)),
+            Command::StopPost(at) => (at + 1 < self.stop_post.len()).then_some(Command::StopPost(at + 1)),
+        }
+    }
+
+    pub(super) fn has(&self, command: Command) -> bool {
+        match command {
+            Command::StartPre(at) => at < self.start_pre.len(),
+            Command::Exec(at) => at < self.oneshot.as_ref().map_or(1, |oneshot| oneshot.exec.len()),
+            Command::StartPost(at) => at < self.start_post.len(),
+            Command::Reload(at) => at < self.reload.len(),
+            Command::Stop(at) => at < self.stop.len(),
+            Command::StopPost(at) => at < self.stop_post.len(),
         }
     }
 
@@ -28,7 +42,10 @@ impl Commands {
             (Command::StartPre(at), _) => (self.start_pre.get(at), true),
             (Command::Exec(at), Some(oneshot)) => (oneshot.exec.get(at), true),
             (Command::Exec(_), None) => (None, false),
+            (Command::StartPost(at), _) => (self.start_post.get(at), true),
             (Command::Reload(at), _) => (self.reload.get(at), true),
+            (Command::Stop(at), _) => (self.stop.get(at), true),
+            (Command::StopPost(at), _) => (self.stop_post.get(at), true),
         };
         Nature { passes, forgiven: list.copied().unwrap_or(false) }
     }
@@ -46,7 +63,7 @@ pub(crate) struct Nature {
 impl Child {
     /// The health check waits.
     pub(crate) fn is_unarmed(&self) -> bool {
-        self.nature.passes || self.readiness.is_some()
+        self.nature.passes || self.readiness.is_some() || self.up_by.is_some()
     }
 }
 

@@ -88,6 +88,7 @@ impl Service {
                     ending.start_now = up;
                     if ending.break_off() {
                         self.postpone_starts();
+                        self.abandon_start_post(cx);
                     }
                 }
             }
@@ -116,9 +117,8 @@ impl Service {
         }
         child.health = policy.as_ref().map(|policy| Health::new(policy, cx.now, cx.now, child.probes));
         if starting && policy.is_none() {
-            let mut child = child.clone();
-            self.arm_watchdog(cx, &mut child);
-            self.enter(cx, Actual::Up(child));
+            let child = child.clone();
+            self.up_at_once(cx, child);
         }
     }
 

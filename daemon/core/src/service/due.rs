@@ -24,9 +24,13 @@ impl Service {
             Actual::Starting(_) => self.starting_due(cx),
             Actual::Up(_) => self.up_due(cx),
             Actual::Stopping(stopping) => {
+                let Step::Ladder(rung) = stopping.step else {
+                    self.beside_due(cx);
+                    return None;
+                };
                 let (service, generation) = (self.id, self.generation);
-                let first = matches!(stopping.rung, Rung::Asked(_));
-                stopping.rung = stopping.rung.next(cx.now);
+                let first = matches!(rung, Rung::Asked(_));
+                stopping.step = Step::Ladder(rung.next(cx.now));
                 // The note comes after the signal: by then it is known whom it went to.
                 cx.out.push(Action::Signal { service, generation, signal: SIGKILL, whom: Whom::Group });
                 self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
@@ -39,6 +43,9 @@ impl Service {
 
     pub(super) fn starting_due(&mut self, cx: &mut Cx<'_>) {
         let Actual::Starting(child) = &self.actual else { return };
+        if child.beside.is_some() {
+            return self.beside_due(cx);
+        }
         if cx.now >= self.start_ends(child) {
             // Which of the two comes first is the policy's word: a late timer (the machine slept) changes nothing.
             if self.start_may_time_out(child) {
@@ -111,7 +118,8 @@ impl Service {
                 self.note(cx, NoteKind::RecordSlow);
                 self.finish(cx);
             }
-            Report::Draining { .. } | Report::Writing(_) | Report::Settled => {}
+            Report::Later { .. } | Report::Draining { .. } | Report::Writing(_) | Report::Settled => {}
         }
+        self.beside_due(cx);
     }
 }

@@ -17,7 +17,17 @@ impl Service {
         self.note(cx, NoteKind::SpawnFailed);
         self.end_run(
             cx,
-            End { exit: None, oom: false, pid: None, started, cause: None, rung: None, start_now, permanent },
+            End {
+                exit: None,
+                oom: false,
+                pid: None,
+                started,
+                cause: None,
+                step: None,
+                blame: None,
+                start_now,
+                permanent,
+            },
         );
     }
 
@@ -29,17 +39,19 @@ impl Service {
                 pid: Some(child.pid),
                 started: child.started,
                 cause: None,
-                rung: None,
+                step: None,
+                blame: None,
                 start_now: self.was_to_restart(),
                 permanent: false,
             },
-            Actual::Stopping(Stopping { child, cause, rung, start_now }) => End {
+            Actual::Stopping(Stopping { child, cause, step, blame, start_now }) => End {
                 exit: Some(exit),
                 oom,
                 pid: Some(child.pid),
                 started: child.started,
                 cause: Some(*cause),
-                rung: Some(*rung),
+                step: Some(*step),
+                blame: *blame,
                 start_now: *start_now,
                 permanent: false,
             },
@@ -60,9 +72,13 @@ impl Service {
 
     /// The main process is gone, or never came: what was that, and what follows?
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, end: End) {
-        let End { exit, oom, pid, started, cause, rung, start_now, permanent } = end;
+        let End { exit, oom, pid, started, cause, step, blame, start_now, permanent } = end;
         let passed = self.passed(exit, oom, cause);
         let failure = if passed { None } else { self.failure_of(exit, oom, cause) };
+        // The process's own failure says more than that of a command that was to end it.
+        let begun = |blame: &Blame| matches!(blame.command, Command::StartPost(_));
+        let blame = blame.filter(|blame| failure.is_none() || begun(blame));
+        let failure = failure.or(blame.map(|blame| blame.failure));
         let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
@@ -73,6 +89,7 @@ impl Service {
             let what = What::Park(ParkReason::CannotStart);
             Decision { what, attempt: 0, max: self.policy.restart.max_restarts }
         } else {
+            let exit = blame.map_or(exit, |blame| blame.exit);
             self.policy.restart.decide(failure, exit, self.attempt, cx.chance)
         };
         // An end that is no failure is worth a report only where the policy means the service never to end.
@@ -84,6 +101,16 @@ impl Service {
             self.note(cx, NoteKind::Crashed { failure });
         }
         let grace = self.policy.stop_timeout;
+        let (rung, beside) = match step {
+            Some(Step::Ladder(rung)) => (rung, None),
+            Some(Step::Beside(beside)) => (Rung::Asked(cx.now + grace), Some(beside)),
+            None => (Rung::Asked(cx.now + grace), None),
+        };
+        let report = if beside.is_some() {
+            Report::Later { crash }
+        } else {
+            Report::Draining { crash, until: cx.now + DRAIN_LIMIT }
+        };
         let ending = Ending {
             exit,
             failure,
@@ -93,13 +120,19 @@ impl Service {
             ended: cx.now,
             decision,
             start_now,
-            report: Report::Draining { crash, until: cx.now + DRAIN_LIMIT },
+            report,
             lacks: false,
             left: None,
-            rung: rung.unwrap_or(Rung::Asked(cx.now + grace)),
+            rung,
+            killed: matches!(rung, Rung::Killed(_)),
+            stage: Stage::StartPost,
+            beside,
+            blame,
         };
         self.enter(cx, Actual::Ending(Box::new(ending)));
-        if exit.is_some() {
+        if beside.is_some() {
+            // It may well be what ends the process, and is a part of the tree that is looked at then.
+        } else if exit.is_some() {
             cx.out.push(Action::Settle { service: self.id, generation: self.generation });
         } else {
             // There was no process: nothing to read, nothing left.
@@ -149,29 +182,35 @@ impl Service {
     }
 
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
-        let (service, generation, command) = (self.id, self.generation, self.command);
         let Actual::Ending(ending) = &mut self.actual else { return };
         let Report::Draining { crash, .. } = ending.report else { return };
-        match ending.failure.filter(|_| crash) {
-            Some(failure) => {
-                ending.report = Report::Writing(cx.now + RECORD_LIMIT);
-                cx.out.push(Action::RecordCrash(Box::new(Crash {
-                    service,
-                    generation,
-                    failure,
-                    exit: ending.exit,
-                    pid: ending.pid,
-                    started: ending.started,
-                    ended: ending.ended,
-                    decision: ending.decision,
-                    command,
-                })));
-            }
-            None => {
-                ending.report = Report::Settled;
-                self.finish(cx);
-            }
+        if crash {
+            self.record(cx);
+        } else {
+            ending.report = Report::Settled;
+            self.finish(cx);
         }
+    }
+
+    /// Asks for the report of this failure.
+    pub(super) fn record(&mut self, cx: &mut Cx<'_>) {
+        let (service, generation, own) = (self.id, self.generation, self.command);
+        let Actual::Ending(ending) = &mut self.actual else { return };
+        let Some(failure) = ending.failure else { return };
+        let blame = ending.blame;
+        ending.report = Report::Writing(cx.now + RECORD_LIMIT);
+        cx.out.push(Action::RecordCrash(Box::new(Crash {
+            service,
+            generation,
+            failure,
+            exit: blame.map_or(ending.exit, |blame| blame.exit),
+            pid: ending.pid,
+            started: ending.started,
+            ended: ending.ended,
+            decision: ending.decision,
+            command: blame.map_or(own, |blame| blame.command),
+            beside: blame.map(|blame| Blamed { number: blame.number, took: blame.took }),
+        })));
     }
 
     pub(crate) fn crash_recorded(&mut self, cx: &mut Cx<'_>) {
@@ -211,9 +250,13 @@ impl Service {
     /// When everything about the dead run is settled, what follows?
     pub(super) fn finish(&mut self, cx: &mut Cx<'_>) {
         let Actual::Ending(ending) = &self.actual else { return };
-        if ending.report != Report::Settled || ending.left != Some(0) {
+        if ending.report != Report::Settled || ending.left != Some(0) || ending.beside.is_some() {
             return;
         }
+        if self.runs_after(cx) {
+            return;
+        }
+        let Actual::Ending(ending) = &self.actual else { return };
         let ending = (**ending).clone();
         cx.out.push(Action::Forget { service: self.id, generation: self.generation });
         let ended_by_itself = !ending.cause.is_some_and(StopCause::is_asked);
@@ -223,7 +266,7 @@ impl Service {
             let outcome = Outcome::StartFailed {
                 generation,
                 failure: ending.failure,
-                exit: ending.exit,
+                exit: ending.blame.map_or(ending.exit, |blame| blame.exit),
                 decision: ending.decision,
             };
             self.answer(cx, |goal| match goal {
@@ -295,7 +338,8 @@ pub(super) struct End {
     pid: Option<u32>,
     started: Mono,
     cause: Option<StopCause>,
-    rung: Option<Rung>,
+    step: Option<Step>,
+    blame: Option<Blame>,
     start_now: bool,
     /// Nothing that time or another try could mend.
     permanent: bool,

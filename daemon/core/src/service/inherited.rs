@@ -26,6 +26,11 @@ impl Service {
             left: Some(left),
             rung: Rung::Asked(cx.now + patience),
             lacks: false,
+            killed: false,
+            // How it fared nobody knows, nor what was to run after it then.
+            stage: Stage::Over,
+            beside: None,
+            blame: None,
         };
         self.enter(cx, Actual::Ending(Box::new(ending)));
         self.signal_tree(cx, self.policy.stop_signal);

@@ -19,8 +19,8 @@ impl Service {
             watchdog: None,
             extended: None,
             reloading: None,
-            runs: 0,
             beside: None,
+            up_by: None,
         };
         // A stop begins when those that stop before it are gone; who looks at it next sees whether they are.
         if self.want == Want::Down {
@@ -79,7 +79,7 @@ impl Service {
             if starting {
                 self.become_up(cx, UpBy::Health);
             }
-            self.answer_up(cx);
+            self.answer_if_up(cx);
             self.reset_if_stable(cx);
         }
     }

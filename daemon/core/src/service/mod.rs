@@ -12,6 +12,7 @@
 //! | `commands` | which command is next? |
 //! | `ready` | is the start over? |
 //! | `hooks` | what runs beside it? |
+//! | `after` | which commands run when it stops, and after it? |
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
@@ -20,6 +21,7 @@
 //! | `renewed` | its program changed: is the process old, may a parked one start? |
 //! | `watched` | files changed: what follows? |
 
+mod after;
 mod along;
 mod asked;
 mod commands;
@@ -37,11 +39,12 @@ mod watched;
 
 use std::time::Duration;
 
+use self::after::{Stage, Step};
 use self::commands::Nature;
-use self::hooks::Beside;
+use self::hooks::{Beside, Blame};
 use self::ready::Readiness;
 use crate::action::{
-    Action, Command, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy,
+    Action, Blamed, Command, Crash, DownReason, Note, NoteId, NoteKind, Outcome, Probing, StopCause, UpBy,
     WaitingFor, Whom,
 };
 use crate::event::{
@@ -132,17 +135,19 @@ pub(crate) struct Child {
     extended: Option<Mono>,
     /// It says that it reloads, and is believed until then.
     pub(crate) reloading: Option<Mono>,
-    /// Commands beside this run so far.
-    runs: u64,
-    /// The one that runs.
+    /// The command that runs beside it: while it starts of `exec_start_post`, while it is up of `exec_reload`.
     beside: Option<Beside>,
+    /// What says that it is up, while `exec_start_post` runs.
+    up_by: Option<UpBy>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Stopping {
     child: Child,
     cause: StopCause,
-    rung: Rung,
+    step: Step,
+    /// A command of `exec_stop` that has failed, or the one of `exec_start_post` because of which it stops.
+    blame: Option<Blame>,
     /// A start or restart was asked for since: it goes before whatever the policy says of this end.
     start_now: bool,
 }
@@ -176,11 +181,23 @@ pub(crate) struct Ending {
     /// What the last look found of its tree; `None`: not looked yet.
     left: Option<u32>,
     rung: Rung,
+    /// The process did not end in time.
+    killed: bool,
+    /// Which commands are next once nothing is left.
+    stage: Stage,
+    /// The one that runs.
+    beside: Option<Beside>,
+    /// The one that failed first, and not the process.
+    blame: Option<Blame>,
 }
 
 /// Where the crash report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Report {
+    /// The output is read once the commands of `exec_stop` are over, which the process did not live to see.
+    Later {
+        crash: bool,
+    },
     /// The output is being read until this time; a report follows when the end was a crash.
     Draining {
         crash: bool,
@@ -224,6 +241,8 @@ pub(crate) struct Service {
     pub(crate) generation: u64,
     /// Which command this generation is.
     pub(crate) command: Command,
+    /// Commands beside and after this generation so far.
+    runs: u64,
     /// When the first command of this start was asked for.
     begun: Mono,
     /// Automatic restarts in a row.
@@ -255,13 +274,18 @@ impl Stopping {
 
     /// When SIGKILL is due, for the first time or again.
     pub(crate) fn due(&self) -> Mono {
-        self.rung.at()
+        self.step.due()
     }
 }
 
 impl Ending {
     pub(crate) fn exit(&self) -> Option<Exit> {
         self.exit
+    }
+
+    /// Why it ends, where there has been no process: what an earlier life left, and what was up without one.
+    pub(crate) fn without_process(&self) -> Option<StopCause> {
+        self.cause.filter(|_| self.exit.is_none())
     }
 
     /// What the last look found of its tree.
@@ -286,6 +310,7 @@ impl Service {
             since: now,
             generation: 0,
             command: Command::Exec(0),
+            runs: 0,
             begun: now,
             attempt: 0,
             restarts_total: 0,
@@ -374,6 +399,7 @@ impl Service {
             Actual::Spawning(spawning) => {
                 (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
             }
+            Actual::Starting(Child { beside: Some(beside), .. }) => Some(beside.deadline()),
             Actual::Starting(child) => {
                 let ready = child.readiness.as_ref().and_then(Readiness::deadline);
                 let probe = child.health.as_ref().map(Health::deadline);
@@ -387,14 +413,14 @@ impl Service {
                 let counts = self.counts_until(child);
                 earliest([probe, counts, patience, child.watchdog, child.reloading, beside])
             }
-            Actual::Stopping(stopping) => Some(stopping.rung.at()),
+            Actual::Stopping(stopping) => Some(stopping.due()),
             Actual::Ending(ending) => {
                 let report = match ending.report {
                     Report::Draining { until, .. } | Report::Writing(until) => Some(until),
-                    Report::Settled => None,
+                    Report::Later { .. } | Report::Settled => None,
                 };
                 let tree = ending.left.is_some_and(|left| left > 0).then(|| ending.rung.at());
-                earliest([report, tree])
+                earliest([report, tree, ending.beside.map(|beside| beside.deadline())])
             }
             Actual::Backoff { until, .. } => Some(*until),
         }
@@ -537,6 +563,7 @@ impl Service {
     fn spawn_command(&mut self, cx: &mut Cx<'_>, command: Command, first: bool) {
         self.generation += 1;
         self.command = command;
+        self.runs = 0;
         if first {
             // What changes from now on may not have been seen by each of them.
             self.watched.begun(cx.now);
@@ -551,6 +578,42 @@ impl Service {
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
         self.note(cx, NoteKind::Stopping { why: cause });
+        let start_now = self.is_lost_to_a_restart(cause);
+        self.leave = None;
+        if self.stops_by_commands(cx, cause) {
+            self.begin_exec_stop(cx, child, cause, start_now);
+        } else {
+            let step = self.first_rung(cx, cause);
+            self.enter(cx, Actual::Stopping(Stopping { child, cause, step, blame: None, start_now }));
+        }
+    }
+
+    /// A command of `exec_start_post` has failed.
+    fn stop_blamed(&mut self, cx: &mut Cx<'_>, child: Child, blame: Blame) {
+        let cause = StopCause::Failure(blame.failure);
+        self.note(cx, NoteKind::Stopping { why: cause });
+        let start_now = self.is_lost_to_a_restart(cause);
+        self.leave = None;
+        let step = self.first_rung(cx, cause);
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, step, blame: Some(blame), start_now }));
+    }
+
+    /// What fails while it waits to be restarted is restarted as it was asked for.
+    fn is_lost_to_a_restart(&self, cause: StopCause) -> bool {
+        !cause.is_asked() && self.was_to_restart()
+    }
+
+    /// The commands of `exec_stop` are over, and the process lives.
+    fn ask_to_end(&mut self, cx: &mut Cx<'_>) {
+        let Actual::Stopping(Stopping { cause, .. }) = &self.actual else { return };
+        let step = self.first_rung(cx, *cause);
+        if let Actual::Stopping(stopping) = &mut self.actual {
+            stopping.step = step;
+        }
+    }
+
+    /// It gets the stop signal.
+    fn first_rung(&self, cx: &mut Cx<'_>, cause: StopCause) -> Step {
         let (service, generation) = (self.id, self.generation);
         let hangs = cause == StopCause::Failure(Failure::Watchdog);
         let signal = if hangs { SIGABRT } else { self.policy.stop_signal };
@@ -560,11 +623,7 @@ impl Service {
             cx.out.push(Action::Signal { service, generation, signal: SIGCONT, whom: Whom::Group });
         }
         let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
-        let rung = Rung::Asked(cx.now + patience);
-        // What fails while it waits to be restarted is restarted as it was asked for.
-        let start_now = !cause.is_asked() && self.was_to_restart();
-        self.leave = None;
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now }));
+        Step::Ladder(Rung::Asked(cx.now + patience))
     }
 
     /// Down, as it was asked for.

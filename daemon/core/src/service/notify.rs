@@ -73,9 +73,9 @@ impl Service {
         if self.leave.is_some() && self.want == Want::Up {
             self.postpone_starts();
         }
-        let rung = Rung::Asked(cx.now + self.policy.stop_timeout);
+        let step = Step::Ladder(Rung::Asked(cx.now + self.policy.stop_timeout));
         self.leave = None;
-        self.enter(cx, Actual::Stopping(Stopping { child, cause, rung, start_now: false }));
+        self.enter(cx, Actual::Stopping(Stopping { child, cause, step, blame: None, start_now: false }));
     }
 
     /// Each limit that runs ends that late at the earliest; none is shortened, and after SIGKILL there is none.
@@ -89,7 +89,7 @@ impl Service {
                 }
             }
             Actual::Stopping(stopping) if !cx.hurry => {
-                if let Rung::Asked(limit) = &mut stopping.rung {
+                if let Step::Ladder(Rung::Asked(limit)) = &mut stopping.step {
                     *limit = at.max(*limit);
                 }
             }

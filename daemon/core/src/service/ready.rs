@@ -56,7 +56,7 @@ impl Readiness {
 
 impl Child {
     pub(crate) fn awaits(&self) -> Awaited {
-        match (self.nature.passes, &self.readiness) {
+        match (self.nature.passes || self.up_by.is_some(), &self.readiness) {
             (true, _) => Awaited::End,
             (false, Some(_)) => Awaited::Ready,
             (false, None) => Awaited::Health,
@@ -91,6 +91,14 @@ impl Service {
         if child.readiness.is_some() || !self.start_period().is_zero() {
             self.enter(cx, Actual::Starting(child));
         } else {
+            self.up_at_once(cx, child);
+        }
+    }
+
+    /// Nothing has to be seen before it is up.
+    pub(super) fn up_at_once(&mut self, cx: &mut Cx<'_>, mut child: Child) {
+        self.enter(cx, Actual::Starting(child.clone()));
+        if !self.runs_start_post(cx, UpBy::StartPost) {
             self.arm_watchdog(cx, &mut child);
             self.enter(cx, Actual::Up(child));
         }
@@ -103,7 +111,7 @@ impl Service {
     /// A reload changed what a start waits for. It concerns only a start that is under way.
     pub(super) fn rearm_readiness(&mut self, cx: &mut Cx<'_>) {
         let Actual::Starting(child) = &self.actual else { return };
-        if child.nature.passes {
+        if child.nature.passes || child.up_by.is_some() {
             return;
         }
         let (since, child) = (self.since, child.clone());
@@ -123,7 +131,7 @@ impl Service {
     pub(super) fn ready_probed(&mut self, cx: &mut Cx<'_>, finding: Finding) {
         if finding == Finding::Good {
             self.become_up(cx, UpBy::Ready);
-            self.answer_up(cx);
+            self.answer_if_up(cx);
         } else if let Actual::Starting(child) = &mut self.actual
             && let Some(readiness) = &mut child.readiness
         {
@@ -145,6 +153,12 @@ impl Service {
         let Actual::Starting(child) = &self.actual else { return };
         if child.readiness.as_ref().is_some_and(|readiness| readiness.phase == phase) {
             self.become_up(cx, UpBy::Ready);
+            self.answer_if_up(cx);
+        }
+    }
+
+    pub(super) fn answer_if_up(&mut self, cx: &mut Cx<'_>) {
+        if self.counts_as_up() {
             self.answer_up(cx);
         }
     }
@@ -169,11 +183,19 @@ impl Service {
         }
     }
 
-    /// From `Starting` to `Up`.
+    /// What it takes to be up has been seen.
     pub(super) fn become_up(&mut self, cx: &mut Cx<'_>, by: UpBy) {
+        let Actual::Starting(_) = self.actual else { return };
+        if !self.runs_start_post(cx, by) {
+            self.be_up(cx, by);
+        }
+    }
+
+    /// From `Starting` to `Up`.
+    pub(super) fn be_up(&mut self, cx: &mut Cx<'_>, by: UpBy) {
         let Actual::Starting(child) = &self.actual else { return };
         let mut child = child.clone();
-        if child.readiness.take().is_some() {
+        if child.readiness.take().is_some() || child.up_by.take().is_some() {
             // What is left of the start period is still forgiven.
             child.health = self.health(&child, child.started, cx.now);
         }

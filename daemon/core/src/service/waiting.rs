@@ -139,7 +139,10 @@ impl Service {
             Actual::Starting(_) if stays => Standing::Coming,
             Actual::Ending(ending) if stays && ending.goes_on() => Standing::Coming,
             Actual::Spawning(_) | Actual::Starting(_) | Actual::Up(_) | Actual::Exited => Standing::Leaving,
-            Actual::Stopping(stopping) => leaving(stopping.rung),
+            Actual::Stopping(stopping) => match stopping.step {
+                Step::Beside(_) => Standing::Leaving,
+                Step::Ladder(rung) => leaving(rung),
+            },
             Actual::Ending(ending) => leaving(ending.rung),
             Actual::Backoff { .. } => Standing::Later,
         }
@@ -232,7 +235,12 @@ impl Service {
         let Some(leave) = self.leave else { return };
         if let Actual::Exited = self.actual {
             self.leave = None;
-            self.leave_nothing(cx);
+            if self.want == Want::Up {
+                self.postpone_starts();
+            }
+            if !self.leaves_exited(cx, leave.cause) {
+                self.leave_nothing(cx);
+            }
         } else if let Actual::Starting(child) | Actual::Up(child) = &self.actual {
             let child = child.clone();
             if self.want == Want::Up {
@@ -246,7 +254,6 @@ impl Service {
     /// It is up without a process: down it is, or it starts again.
     fn leave_nothing(&mut self, cx: &mut Cx<'_>) {
         if self.want == Want::Up {
-            self.postpone_starts();
             self.answer_down(cx);
             self.start(cx);
         } else {

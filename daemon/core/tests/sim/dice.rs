@@ -53,10 +53,16 @@ impl Dice {
 
     pub(crate) fn policy(&mut self) -> Policy {
         let ms = Duration::from_millis;
+        let mut commands = self.commands();
+        let stop_timeout = ms(self.pick(&[0, 200, 2_000, 10_000]));
+        if stop_timeout.is_zero() {
+            // The configuration refuses commands that have no time.
+            (commands.stop, commands.stop_post) = (vec![], vec![]);
+        }
         Policy {
-            commands: self.commands(),
+            commands,
             start_timeout: ms(self.pick(&[200, 500, 2_000, 10_000, 90_000])),
-            stop_timeout: ms(self.pick(&[0, 200, 2_000, 10_000])),
+            stop_timeout,
             stop_signal: self.pick(&[15, 15, 15, 2, 9]),
             success: ExitSet {
                 codes: if self.percent(90) { vec![0] } else { vec![0, 1] },
@@ -104,9 +110,13 @@ impl Dice {
             (0..count).map(|_| self.percent(30)).collect::<Vec<_>>()
         };
         let (start_pre, exec, reload) = (some(2), some(3), some(2));
+        let (start_post, stop, stop_post) = (some(2), some(2), some(2));
         Commands {
             start_pre: if self.percent(20) { start_pre } else { vec![] },
+            start_post: if self.percent(25) { start_post } else { vec![] },
             reload: if self.percent(50) { reload } else { vec![] },
+            stop: if self.percent(30) { stop } else { vec![] },
+            stop_post: if self.percent(30) { stop_post } else { vec![] },
             oneshot: self.percent(15).then(|| Oneshot { exec, remain: self.percent(50) }),
         }
     }

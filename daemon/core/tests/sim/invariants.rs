@@ -9,10 +9,15 @@ use mcpd_core::verdict::{Failure, ParkReason};
 use mcpd_core::view::{Effect, NextView, StateView, View, WatchView};
 use mcpd_core::{Action, Mono, Note, NoteKind, Outcome, RequestId, ServiceId, Verb};
 
+use super::around::{
+    exec_stop_comes_first, nothing_runs_around, only_what_failed_is_said_to,
+    up_means_that_start_post_ended_well, what_ends_is_cleaned_up_after, what_runs_around_comes_in_order,
+    what_runs_around_has_its_time,
+};
 use super::ledger::{Check, Ledger, Life};
 use super::starting::{
-    commands_beside_are_for_the_up, commands_come_in_order, health_waits_for_readiness,
-    the_watchdog_waits_its_time, unready_is_no_failure, up_means_ready,
+    commands_come_in_order, health_waits_for_readiness, the_watchdog_waits_its_time, unready_is_no_failure,
+    up_means_ready,
 };
 
 /// What is really there, whatever the core has been told.
@@ -67,6 +72,9 @@ pub(crate) fn judge(
     match action {
         Action::Spawn { generation, command, first, .. } => {
             commands_come_in_order(life, *command, *first)?;
+            if *first {
+                what_ends_is_cleaned_up_after(ledger, life)?;
+            }
             no_spawn_while_an_answer_is_owed(life)?;
             one_live_process(life, truth(service))?;
             no_spawn_while_the_tree_lives(life, truth(service))?;
@@ -78,18 +86,21 @@ pub(crate) fn judge(
         }
         Action::Signal { generation, signal, .. } => {
             signals_are_for_the_living(life, *generation)?;
+            exec_stop_comes_first(ledger, life, now)?;
             sigkill_waits_for_stop_timeout(ledger, life, now, *signal)
         }
         Action::SignalTree { generation, signal, .. } => {
             trees_are_signalled_after_the_end(life, *generation)?;
             sigkill_waits_for_stop_timeout(ledger, life, now, *signal)
         }
-        Action::Run { generation, number, .. } => commands_beside_are_for_the_up(life, *generation, *number),
-        Action::EndRun { generation, number, .. } => {
-            let runs = life.generation == *generation && life.beside == Some(*number);
-            if runs { Ok(()) } else { broken!("what_runs_beside_is_ended_once", "{life:?}") }
+        Action::Run { generation, number, command, .. } => {
+            what_runs_around_comes_in_order(life, now, *generation, *number, *command)
         }
-        Action::Settle { generation, .. } => {
+        Action::EndRun { generation, number, .. } => {
+            what_runs_around_has_its_time(ledger, life, now, *generation, *number)
+        }
+        Action::Settle { generation, .. } | Action::Look { generation, .. } => {
+            nothing_runs_around(life, now)?;
             let ends = life.generation == *generation && !life.alive && !life.owed && !life.settled;
             if ends { Ok(()) } else { broken!("settle_follows_an_end", "{life:?}") }
         }
@@ -98,6 +109,7 @@ pub(crate) fn judge(
             what_the_kernel_killed_is_reported_so(life, crash.failure)
         }
         Action::Forget { generation, .. } => {
+            nothing_runs_around(life, now)?;
             a_run_is_forgotten_when_nothing_is_left(life, *generation, truth(service))
         }
         Action::Probe { generation, probe, of, .. } => {
@@ -108,14 +120,21 @@ pub(crate) fn judge(
         }
         Action::Note(note) => match &note.kind {
             NoteKind::Backoff { delay, attempt } => {
+                what_ends_is_cleaned_up_after(ledger, life)?;
                 what_time_does_not_mend_is_not_retried(life)?;
                 attempts_are_counted(life, *attempt)?;
                 restarts_in_a_row_are_limited(life, *attempt)?;
                 backoff_is_what_the_policy_says(life, *delay, *attempt)?;
                 backoff_never_shrinks(life, *delay)
             }
-            NoteKind::Parked(ParkReason::CannotStart) => only_what_time_does_not_mend_is_parked_so(life),
-            NoteKind::Parked(ParkReason::Lacking) => only_what_lacks_something_is_parked_so(life),
+            NoteKind::Parked(ParkReason::CannotStart) => {
+                what_ends_is_cleaned_up_after(ledger, life)?;
+                only_what_time_does_not_mend_is_parked_so(life)
+            }
+            NoteKind::Parked(ParkReason::Lacking) => {
+                what_ends_is_cleaned_up_after(ledger, life)?;
+                only_what_lacks_something_is_parked_so(life)
+            }
             NoteKind::CountersReset => counters_start_again_after_a_stable_run(life, now),
             NoteKind::Stopping { why: StopCause::Failure(Failure::StartTimeout) } => {
                 a_start_may_time_out(life, now)
@@ -140,7 +159,12 @@ pub(crate) fn judge(
             NoteKind::Stopping { why: StopCause::Failure(Failure::Watchdog) } => {
                 the_watchdog_waits_its_time(life, now)
             }
-            NoteKind::Up { by, .. } => up_means_ready(life, *by),
+            NoteKind::Up { by, .. } => {
+                up_means_that_start_post_ended_well(life, now)?;
+                up_means_ready(life, *by)
+            }
+            NoteKind::Down(_) | NoteKind::Parked(_) => what_ends_is_cleaned_up_after(ledger, life),
+            NoteKind::RunFailed(command) => only_what_failed_is_said_to(life, now, *command),
             NoteKind::ProbeUnknown => blindness_is_said_once(life, true),
             NoteKind::ProbeKnown => blindness_is_said_once(life, false),
             NoteKind::Unhealthy { failures } => failures_count_after_the_start_period(life, *failures),
@@ -159,6 +183,7 @@ fn service_of(action: &Action) -> Option<ServiceId> {
         Action::Spawn { service, .. }
         | Action::Signal { service, .. }
         | Action::Settle { service, .. }
+        | Action::Look { service, .. }
         | Action::SignalTree { service, .. }
         | Action::Forget { service, .. }
         | Action::Probe { service, .. }
@@ -254,12 +279,15 @@ fn trees_are_signalled_after_the_end(life: &Life, generation: u64) -> Check {
 }
 
 fn sigkill_waits_for_stop_timeout(ledger: &Ledger, life: &Life, now: Mono, signal: i32) -> Check {
-    let asked_for = life.policy.stop_signal == 9 || life.person_signals || ledger.shutdowns > 1;
+    // Whether the first one came in time has been judged when it came.
+    let killed = life.time_is_up;
+    let asked_for = life.policy.stop_signal == 9 || life.person_signals || ledger.shutdowns > 1 || killed;
     if signal != 9 || asked_for {
         return Ok(());
     }
     let since = life.stop.map(|(at, _, patience)| at + patience);
     let since = since.or(life.end.as_ref().map(|end| end.at + end.grace));
+    let since = life.around.grace.or(since);
     match since {
         Some(due) if now >= due => Ok(()),
         due => broken!("sigkill_waits_for_stop_timeout", "now {now:?}, due {due:?}"),
@@ -414,6 +442,9 @@ fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
 /// Only a start can time out that is not over before; a clock that leaps does not change that.
 fn a_start_may_time_out(life: &Life, now: Mono) -> Check {
     let period = life.policy.health.as_ref().map(|health| health.start_period);
+    if life.around.start_late {
+        return Ok(());
+    }
     let may = life.passes || life.start.unready || period >= Some(life.policy.start_timeout);
     let since = life.spawned.map(|at| now.since(at));
     let asked_for_more = life.extended.is_some_and(|until| now < until);
@@ -601,6 +632,7 @@ fn done_means_done(
     let kept = match (asked.verb, outcome) {
         (Verb::Start, Outcome::Done | Outcome::Already) | (Verb::Restart, Outcome::Done) => {
             let runs = life.alive && life.stop.is_none() && !life.start.unready && !life.passes;
+            let runs = runs && life.up.is_some();
             (runs || life.completed) && (asked.verb == Verb::Start || asked.had != Some(life.generation))
         }
         (Verb::Stop, Outcome::Done | Outcome::Already) if life.down_since.is_some() => {
@@ -617,10 +649,9 @@ fn done_means_done(
         (_, Outcome::ShuttingDown) => ledger.shutdowns > 0,
         (_, Outcome::Removed) => life.removing,
         (Verb::Reload, Outcome::Done) => {
-            let well = life.ran_well || life.run_forgiven;
-            life.alive && life.stop.is_none() && life.beside.is_none() && well
+            life.alive && life.stop.is_none() && life.around.runs.is_none() && life.around.passed
         }
-        (Verb::Reload, Outcome::ReloadFailed) => life.alive && !life.ran_well,
+        (Verb::Reload, Outcome::ReloadFailed) => life.alive && !life.around.passed,
         (Verb::Reload, Outcome::NoReload) => life.policy.commands.reload.is_empty(),
         (Verb::Reload, Outcome::NotRunning) => life.up.is_none() || life.stop.is_some() || !life.alive,
         (Verb::Signal(..), Outcome::Done) => life.alive,
@@ -737,7 +768,12 @@ pub(crate) fn deadlines_fit_the_states(
     let mut allowed = ledger.ready == 0 || wanted.is_some();
     for view in views {
         let needs = match view.state {
-            StateView::Backoff { .. } | StateView::Stopping(_) => true,
+            // Without a process nothing but a look at what is left may be waited for.
+            StateView::Stopping(_) => {
+                allowed = true;
+                view.pid.is_some()
+            }
+            StateView::Backoff { .. } => true,
             StateView::Starting(_) => {
                 allowed = true;
                 false

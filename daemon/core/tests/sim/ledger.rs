@@ -13,6 +13,8 @@ use mcpd_core::{
     Action, Event, Exit, Finding, Mono, NoteId, NoteKind, Policy, RequestId, Said, ServiceId, Verb,
 };
 
+use super::around::Around;
+
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Broken {
@@ -176,13 +178,8 @@ pub(crate) struct Life {
     /// Up without a process.
     pub(crate) remains: bool,
     pub(crate) start: Start,
-    /// The command that runs beside it, and how many there were.
-    pub(crate) beside: Option<u64>,
-    pub(crate) runs: u64,
-    /// The last of them that was heard of ended well.
-    pub(crate) ran_well: bool,
-    /// The failure of the last one that was started is ignored.
-    pub(crate) run_forgiven: bool,
+    /// The commands around it.
+    pub(crate) around: Around,
     /// Its start ends no earlier.
     pub(crate) extended: Option<Mono>,
     /// Its time to end was over.
@@ -246,10 +243,7 @@ impl Life {
             broken_off: false,
             remains: false,
             start: Start::default(),
-            beside: None,
-            runs: 0,
-            ran_well: false,
-            run_forgiven: false,
+            around: Around::default(),
             extended: None,
             time_is_up: false,
             watchdog: None,
@@ -274,7 +268,8 @@ impl Life {
             self.files = Files { stale: self.files.stale, program: self.files.program, ..Files::default() };
         }
         self.policy = Rc::new(policy.clone());
-        let starts = self.alive && self.stop.is_none() && self.up.is_none() && !self.passes;
+        let posts = self.around.posts(self);
+        let starts = self.alive && self.stop.is_none() && self.up.is_none() && !self.passes && !posts;
         if ready_changed && starts {
             let unready = self.policy.ready.is_some();
             self.start = Start { unready, ..Start::default() };
@@ -282,9 +277,10 @@ impl Life {
             self.up = (!unready && up_by_living(&self.policy)).then_some(now);
             self.arm_watchdog(now);
         }
-        if health_changed && !self.start.unready && !self.passes {
+        if health_changed && !self.start.unready && !self.passes && !posts {
             self.rearm(now);
-            if self.alive && self.policy.health.is_none() && self.up.is_none() {
+            let at_once = self.policy.health.is_none() && self.policy.commands.start_post.is_empty();
+            if self.alive && at_once && self.up.is_none() {
                 self.up = Some(now);
                 self.arm_watchdog(now);
             }
@@ -298,6 +294,15 @@ impl Life {
         self.down_since.get_or_insert(now);
         if let Some((_, cause @ StopCause::Announced, _)) = &mut self.stop {
             *cause = StopCause::Asked;
+        }
+        // A start whose last commands run is abandoned.
+        self.abandon_start();
+    }
+
+    pub(crate) fn abandon_start(&mut self) {
+        if self.around.starts() && !self.alive {
+            self.between = false;
+            self.around.void();
         }
     }
 
@@ -412,6 +417,9 @@ impl Ledger {
                     life.counters_reset();
                     // Only a new definition that waits behind what goes on starts nothing.
                     life.between &= to.change == Change::Definition && life.down_since.is_none();
+                    if !life.between {
+                        life.abandon_start();
+                    }
                     let goes_on = (life.alive && life.stop.is_none()) || life.between || life.remains;
                     let waits = to.change == Change::Definition && goes_on;
                     life.asked |= !waits;
@@ -461,6 +469,9 @@ impl Ledger {
                 self.shutdowns += 1;
                 self.config = None;
                 for life in self.lives.values_mut() {
+                    if self.shutdowns > 1 {
+                        life.around.void();
+                    }
                     life.asked_down(now);
                     life.parked = false;
                 }
@@ -477,7 +488,8 @@ impl Ledger {
                     life.spawned = Some(*at);
                     let unready = life.policy.ready.is_some() && !life.passes;
                     life.start = Start { unready, ..Start::default() };
-                    life.up = (!unready && !life.passes && up_by_living(&life.policy)).then_some(now);
+                    let at_once = !unready && !life.passes && up_by_living(&life.policy);
+                    life.up = at_once.then_some(now);
                     life.arm_watchdog(now);
                     life.files.program = None;
                 }
@@ -486,9 +498,10 @@ impl Ledger {
                 let Some(life) = self.run(*service, *generation) else { return };
                 if life.owed {
                     life.owed = false;
+                    let ignored = life.passed(None, false);
                     life.ended(now, None, false);
                     if let Some(end) = &mut life.end {
-                        end.permanent = *permanent;
+                        end.permanent = *permanent && !ignored;
                     }
                 }
             }
@@ -505,12 +518,9 @@ impl Ledger {
                     end.recorded = true;
                 }
             }
-            Event::RunEnded { service, generation, number, ok } => {
+            Event::RunEnded { service, generation, number, end } => {
                 let Some(life) = self.run(*service, *generation) else { return };
-                if life.beside == Some(*number) {
-                    life.beside = None;
-                    life.ran_well = *ok;
-                }
+                life.around.ran(*number, *end);
             }
             Event::Ready { service, generation } => {
                 let Some(life) = self.run(*service, *generation) else { return };
@@ -582,6 +592,7 @@ impl Ledger {
             Verb::Restart => {
                 life.want_up();
                 life.between = false;
+                life.abandon_start();
                 life.asked |= !life.owed || life.outdated;
                 life.lift();
                 life.counters_reset();
@@ -610,6 +621,7 @@ impl Ledger {
                 life.along |= life.owed && !life.outdated;
                 life.outdated |= life.owed;
                 life.replaced |= life.owed;
+                life.abandon_start();
                 life.between = false;
             }
         }
@@ -642,7 +654,7 @@ impl Ledger {
                 life.wait = None;
                 life.health = None;
                 life.start = Start::default();
-                (life.beside, life.runs) = (None, 0);
+                life.around = Around::default();
                 life.extended = None;
                 life.time_is_up = false;
                 life.watchdog = None;
@@ -667,9 +679,12 @@ impl Ledger {
                     end.report_asked = Some(now);
                 }
             }
-            Action::Forget { service, .. } => {
+            Action::Forget { service, generation } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 life.settled = true;
+                if *generation > 0 {
+                    life.around.forgotten(&life.policy.commands);
+                }
                 if let Some(end) = &mut life.end {
                     end.forgotten = true;
                 }
@@ -684,18 +699,23 @@ impl Ledger {
                     }
                 }
             }
-            Action::Run { service, number, command, .. } => {
+            Action::Run { service, number, command, timeout, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
-                (life.beside, life.runs) = (Some(*number), *number);
-                life.run_forgiven = match command {
-                    Command::Reload(at) => life.policy.commands.reload.get(*at) == Some(&true),
-                    Command::StartPre(_) | Command::Exec(_) => false,
-                };
+                life.around.run(now, &life.policy.commands, *command, *number, *timeout);
+                let remains = life.policy.commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.remain);
+                if matches!(command, Command::StopPost(_)) && (remains || !life.completed) {
+                    // What is cleaned up after does not go on, and is not up.
+                    life.between = false;
+                }
             }
             Action::EndRun { service, .. } => {
+                let hurry = self.shutdowns > 1;
                 let Some(life) = self.lives.get_mut(service) else { return };
-                life.beside = None;
-                life.ran_well = false;
+                life.around.ended(now);
+                let over = life.stop.is_some() || (!life.alive && !life.between);
+                if hurry || (life.around.starts() && over) {
+                    life.around.void();
+                }
             }
             Action::Reply { request, .. } => {
                 self.pending.remove(request);
@@ -733,15 +753,30 @@ impl Ledger {
             Action::Signal { service, signal, .. } => {
                 let Some(life) = self.lives.get_mut(service) else { return };
                 life.killed |= *signal == 9;
+                let patience = life.policy.stop_timeout;
+                if let Some((since, _, within)) = life.stop.as_mut().filter(|_| *signal != 9)
+                    && !life.person_signals
+                {
+                    // What ran before took its own time.
+                    (*since, *within) = (now, patience);
+                }
             }
-            Action::Settle { .. } | Action::SignalTree { .. } => {}
+            Action::Settle { service, .. } | Action::Look { service, .. } => {
+                let Some(life) = self.lives.get_mut(service) else { return };
+                life.around.given_up(now);
+                if life.end.as_ref().is_some_and(|end| end.at < now) {
+                    life.around.grace = Some(now + life.policy.stop_timeout);
+                }
+            }
+            Action::SignalTree { .. } => {}
         }
     }
 }
 
 /// Nothing says when it is up.
 fn up_by_living(policy: &Policy) -> bool {
-    policy.health.as_ref().is_none_or(|health| health.start_period.is_zero())
+    policy.commands.start_post.is_empty()
+        && policy.health.as_ref().is_none_or(|health| health.start_period.is_zero())
 }
 
 impl Life {
@@ -813,7 +848,7 @@ impl Life {
             Said::Trigger => self.triggered = self.watchdog.is_some(),
             Said::Extend(by) => {
                 let at = now + by;
-                if self.time_is_up {
+                if self.time_is_up || self.around.stops() {
                     return;
                 }
                 if let Some((since, _, patience)) = &mut self.stop {
@@ -871,7 +906,7 @@ impl Life {
         let commands = &self.policy.commands;
         match self.command {
             Command::StartPre(at) => commands.start_pre.get(at) == Some(&true),
-            Command::Reload(_) => false,
+            Command::StartPost(_) | Command::Reload(_) | Command::Stop(_) | Command::StopPost(_) => false,
             Command::Exec(at) => {
                 commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.exec.get(at) == Some(&true))
             }
@@ -882,11 +917,15 @@ impl Life {
         let oneshot = self.policy.commands.oneshot.as_ref();
         match (self.command, oneshot) {
             (Command::Exec(at), Some(oneshot)) => at + 1 >= oneshot.exec.len(),
-            (Command::StartPre(_) | Command::Reload(_), _) | (Command::Exec(_), None) => false,
+            (Command::StartPre(_) | Command::StartPost(_) | Command::Reload(_), _) => false,
+            (Command::Stop(_) | Command::StopPost(_), _) | (Command::Exec(_), None) => false,
         }
     }
 
     fn ended(&mut self, now: Mono, exit: Option<Exit>, oom: bool) {
+        if self.around.starts() {
+            self.around.void();
+        }
         if self.passed(exit, oom) {
             self.end = Some(End {
                 at: now,
@@ -899,7 +938,8 @@ impl Life {
                 forgotten: false,
                 permanent: false,
                 unexpected: false,
-                oom,
+                // It is ignored, like any other failure of such a command.
+                oom: false,
                 drained: false,
                 lacks: None,
             });
@@ -926,6 +966,7 @@ impl Life {
                 let meant = self.down_since.is_some() || restart || (cause.is_some() && self.asked);
                 !self.policy.success.holds(exit) || (self.policy.restart.when == When::Always && !meant)
             }
+            (Some(_), Some(_)) if self.around.stop_failed => true,
             (Some(Exit::Signal { signal, .. }), Some(_)) => {
                 is_crash_signal(signal) && signal != self.policy.stop_signal
             }
@@ -946,6 +987,21 @@ impl Life {
             lacks: None,
             oom: oom && !matches!(cause, Some(StopCause::Failure(_))),
         });
+    }
+
+    /// It was up without a process, and comes down: a run that has ended already.
+    fn leaves(&mut self, now: Mono) {
+        self.inherited(now);
+        (self.completed, self.between) = (false, false);
+    }
+
+    /// A command after the process has failed. What failed first has the report.
+    fn failed_after(&mut self) {
+        let Some(end) = self.end.as_mut().filter(|end| !end.report_due) else { return };
+        end.report_due = true;
+        end.policy = Rc::clone(&self.policy);
+        end.unexpected |= self.between && self.down_since.is_none();
+        (self.completed, self.between) = (false, false);
     }
 
     /// Something of an earlier life of the daemon is there: a run that has ended already.
@@ -972,11 +1028,23 @@ impl Life {
     fn noted(&mut self, now: Mono, kind: &NoteKind) {
         match kind {
             NoteKind::Stopping { why } => {
+                let was_up = self.alive && self.up.is_some();
+                self.around.stopping(was_up, self.remains, *why, &self.policy.commands);
                 // What was to be stopped anyway ends as it was asked to.
                 let why =
                     if *why == StopCause::Announced { self.leaving.as_ref().unwrap_or(why) } else { why };
+                if std::mem::take(&mut self.remains) {
+                    self.leaves(now);
+                    return;
+                }
                 self.stop = Some((now, *why, self.policy.stop_timeout));
                 self.watchdog = None;
+            }
+            NoteKind::RunFailed(command) => {
+                self.around.said_failed(*command);
+                if !self.alive {
+                    self.failed_after();
+                }
             }
             NoteKind::CountersReset | NoteKind::Asked(Verb::Start) => self.counters_reset(),
             NoteKind::Backoff { delay, attempt } => {
@@ -1053,9 +1121,14 @@ impl Life {
             NoteKind::StillAlive => self.deaf = true,
             NoteKind::Up { by: UpBy::Completion, .. } => {
                 self.remains = true;
+                self.around.stays();
                 self.counters_reset();
             }
             NoteKind::Up { .. } => {
+                if self.around.begun.start_post {
+                    // It is asked anew.
+                    self.rearm(self.spawned.unwrap_or(now));
+                }
                 self.up = Some(now);
                 self.start = Start::default();
                 self.arm_watchdog(now);

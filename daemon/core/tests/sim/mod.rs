@@ -7,9 +7,10 @@
 //! | `run` | one seed from the first step to the last |
 //! | `ledger` | what has been said and done so far? |
 //! | `order` | what must hold between services? |
-//! | `invariants`, `starting` | what must hold after every step? |
+//! | `invariants`, `starting`, `around` | what must hold after every step? |
 //! | `subject` | the core, or a broken one to show that this notices |
 
+pub(crate) mod around;
 pub(crate) mod dice;
 pub(crate) mod invariants;
 pub(crate) mod ledger;

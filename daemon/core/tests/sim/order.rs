@@ -340,6 +340,14 @@ pub(crate) fn take_down_wishes(ledger: &mut Ledger, now: Mono, views: &[View]) {
     }
 }
 
+/// A command that is ended because its service is wanted no more, by whomever. `views`: after the event.
+pub(crate) fn take_down_its_end(ledger: &mut Ledger, now: Mono, id: ServiceId, views: &[View]) {
+    let wanted = views.iter().any(|view| view.service == id && view.wanted);
+    if let (Some(life), false) = (ledger.lives.get_mut(&id), wanted) {
+        life.asked_down(now);
+    }
+}
+
 /// Between two of its commands a start begins again when something is lost that the service is bound to. `views`: after
 /// the event, for what is there in between is nobody's business.
 pub(crate) fn take_down_losses(ledger: &mut Ledger, views: &[View]) {
@@ -351,6 +359,7 @@ pub(crate) fn take_down_losses(ledger: &mut Ledger, views: &[View]) {
     let between = ledger.lives.iter().filter(|(_, life)| life.is_between()).map(|(id, _)| *id);
     for id in between.filter(lost).collect::<Vec<_>>() {
         let Some(life) = ledger.lives.get_mut(&id) else { continue };
+        life.abandon_start();
         life.between = false;
         life.broken_off = true;
         life.asked = true;

@@ -293,8 +293,12 @@ impl Run {
         }
         let views: Vec<_> = self.subject.views().collect();
         for action in &actions {
-            if let (Action::Spawn { .. }, false) = (action, self.held) {
+            let shows = matches!(action, Action::Spawn { .. } | Action::EndRun { .. } | Action::Look { .. });
+            if shows && !self.held {
                 order::take_down_losses(&mut self.ledger, &views);
+            }
+            if let Action::EndRun { service, .. } | Action::Look { service, .. } = action {
+                order::take_down_its_end(&mut self.ledger, now, *service, &views);
             }
             self.actions += 1;
             self.say(|| format!("    {action:?}"));

@@ -7,18 +7,6 @@ use mcpd_core::view::{StateView, View};
 use super::invariants::broken;
 use super::ledger::{Check, Ledger, Life};
 
-// ---- commands beside the process
-
-/// One at a time, while it is up.
-pub(super) fn commands_beside_are_for_the_up(life: &Life, generation: u64, number: u64) -> Check {
-    let up = life.alive && life.stop.is_none() && life.up.is_some() && life.generation == generation;
-    if up && life.beside.is_none() && number == life.runs + 1 {
-        Ok(())
-    } else {
-        broken!("commands_beside_are_for_the_up", "{number}: {life:?}")
-    }
-}
-
 // ---- readiness
 
 /// The health check is armed only once the service is ready, and readiness is asked for only before.
@@ -78,7 +66,9 @@ pub(super) fn commands_come_in_order(life: &Life, command: Command, first: bool)
         Command::StartPre(at) if at + 1 < commands.start_pre.len() => Command::StartPre(at + 1),
         Command::StartPre(_) => Command::Exec(0),
         Command::Exec(at) => Command::Exec(at + 1),
-        Command::Reload(_) => return broken!("commands_come_in_order", "{life:?}"),
+        Command::StartPost(_) | Command::Reload(_) | Command::Stop(_) | Command::StopPost(_) => {
+            return broken!("commands_come_in_order", "{life:?}");
+        }
     };
     let passed = life.end.as_ref().is_some_and(|end| !end.unexpected && !end.report_due) && life.passes;
     if if first { command == begin } else { passed && !life.completed && command == next } {
@@ -95,7 +85,8 @@ pub(super) fn unready_is_no_failure(life: &Life) -> Check {
 /// Nobody is told that it is up before.
 pub(crate) fn up_is_ready(ledger: &Ledger, views: impl Iterator<Item = View>) -> Check {
     for view in views {
-        let unready = ledger.lives.get(&view.service).is_some_and(|life| life.start.unready);
+        let life = ledger.lives.get(&view.service);
+        let unready = life.is_some_and(|life| life.start.unready || life.up.is_none());
         if unready && view.state == StateView::Up {
             return broken!("up_is_ready", "{view:?}");
         }

@@ -1,9 +1,9 @@
 //! What is tested: the core, or the core behind a wrapper that breaks one promise on purpose.
 
 use mcpd_core::action::{Command, Probing};
-use mcpd_core::event::Change;
+use mcpd_core::event::{Change, RunEnd};
 use mcpd_core::view::{StateView, View, WatchView};
-use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, RequestId, Said, Verb};
+use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, Policy, RequestId, Said, Verb};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +86,16 @@ pub(crate) enum Flaw {
     TakesAnyAnswer,
     /// Asks for health before it is ready.
     ArmsEarly,
-    /// Takes any end of a command beside a process for a good one.
-    TrustsReloads,
+    /// Takes any end of a command around a process for a good one.
+    TrustsRuns,
+    /// Gives a command around a process no time.
+    EndsRuns,
+    /// Does not know `exec_start_post`.
+    NoStartPost,
+    /// Does not know `exec_stop`.
+    NoStop,
+    /// Does not know `exec_stop_post`.
+    NoStopPost,
     /// Leaves commands out.
     SkipsCommands,
     /// Does not hear that a service is alive.
@@ -196,8 +204,20 @@ impl Subject {
             (Flaw::DeafWatchdog, Event::Notified { service, generation, said: Said::Alive }) => {
                 Event::Notified { service, generation, said: Said::Extend(std::time::Duration::ZERO) }
             }
-            (Flaw::TrustsReloads, Event::RunEnded { service, generation, number, .. }) => {
-                Event::RunEnded { service, generation, number, ok: true }
+            (
+                Flaw::NoStartPost | Flaw::NoStop | Flaw::NoStopPost,
+                Event::Define { service, mut policy, start, program_missing, left },
+            ) => {
+                forget_commands(flaw, &mut policy);
+                Event::Define { service, policy, start, program_missing, left }
+            }
+            (Flaw::NoStartPost | Flaw::NoStop | Flaw::NoStopPost, Event::Redefine { service, mut to }) => {
+                forget_commands(flaw, &mut to.policy);
+                forget_commands(flaw, &mut to.live);
+                Event::Redefine { service, to }
+            }
+            (Flaw::TrustsRuns, Event::RunEnded { service, generation, number, .. }) => {
+                Event::RunEnded { service, generation, number, end: RunEnd::Well }
             }
             (Flaw::TakesAnyWord, Event::Notified { service, generation, .. }) => {
                 Event::Notified { service, generation, said: Said::Ready }
@@ -321,6 +341,17 @@ impl Subject {
             for _ in 0..copies {
                 out.push(action.clone());
             }
+            if let (Flaw::EndsRuns, Action::Run { service, generation, number, .. }) = (flaw, action) {
+                out.push(Action::EndRun { service, generation, number });
+            }
         }
+    }
+}
+
+fn forget_commands(flaw: Flaw, policy: &mut Policy) {
+    match flaw {
+        Flaw::NoStartPost => policy.commands.start_post.clear(),
+        Flaw::NoStop => policy.commands.stop.clear(),
+        _ => policy.commands.stop_post.clear(),
     }
 }

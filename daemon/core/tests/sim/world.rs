@@ -1,10 +1,10 @@
 //! What processes, probes, disks and people do. It performs actions and plans what comes of them; it judges nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use mcpd_core::action::{Command, Probing};
-use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinition};
+use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinition, RunEnd};
 use mcpd_core::policy::{Commands, ReadyPolicy, Relations};
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
@@ -18,6 +18,8 @@ pub(crate) enum Plan {
     News(Event),
     /// The main process ends.
     Dies { service: ServiceId, generation: u64, exit: Exit },
+    /// A command around the main process ends.
+    Ran { service: ServiceId, generation: u64, number: u64, end: RunEnd },
     /// One process of a dead one's tree ends.
     Shrinks { service: ServiceId, generation: u64 },
     /// Somebody looks at the tree.
@@ -72,6 +74,31 @@ struct Process {
     tree_deaf: bool,
     /// The core has asked to be told of them.
     watched: bool,
+    /// The commands around it that live.
+    around: BTreeSet<u64>,
+}
+
+impl Process {
+    /// Of a start that brought none, or of none: there are only commands around it.
+    fn none(generation: u64, now: Mono) -> Self {
+        Self {
+            generation,
+            alive: false,
+            deaf: false,
+            stuck: Duration::ZERO,
+            killed: false,
+            told: now,
+            endpoint: Endpoint::Good,
+            tree: 0,
+            tree_deaf: false,
+            watched: false,
+            around: BTreeSet::new(),
+        }
+    }
+
+    fn left(&self) -> u32 {
+        self.tree + u32::try_from(self.around.len()).unwrap()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -151,7 +178,7 @@ impl World {
         let process = self.services.get(&service).and_then(|service| service.process.as_ref());
         process.map_or_else(Truth::default, |process| Truth {
             alive: process.alive,
-            tree: if process.alive { 0 } else { process.tree },
+            tree: if process.alive { 0 } else { process.left() },
         })
     }
 
@@ -200,6 +227,7 @@ impl World {
                 self.dies(service, generation, exit);
                 Next::Nothing
             }
+            Plan::Ran { service, generation, number, end } => self.ran(service, generation, number, end),
             Plan::Shrinks { service, generation } => {
                 if let Some(process) = self.process(service, generation)
                     && !process.alive
@@ -215,7 +243,7 @@ impl World {
                 if !process.watched {
                     return Next::Nothing;
                 }
-                let left = process.tree;
+                let left = process.left();
                 // A look that found nothing is the last one.
                 process.watched = left > 0;
                 self.news(Event::TreeLeft { service, generation, left })
@@ -318,6 +346,11 @@ impl World {
             Action::Probe { service, generation, probe, of } => {
                 self.probe(*service, *generation, *probe, *of);
             }
+            Action::Run { service, generation, number, command, timeout, .. }
+                if !matches!(command, Command::Reload(_)) =>
+            {
+                self.run_around(*service, *generation, *number, *command, *timeout);
+            }
             Action::Run { service, generation, number, timeout, .. } => {
                 let (service, generation, number) = (*service, *generation, *number);
                 let alive = self.process(service, generation).is_some_and(|process| process.alive);
@@ -329,7 +362,23 @@ impl World {
                     2 if !self.calm => *timeout,
                     _ => self.dice.ms(500).min(*timeout),
                 };
-                self.tell(late, Event::RunEnded { service, generation, number, ok });
+                let end = if ok { RunEnd::Well } else { RunEnd::Badly(None) };
+                self.tell(late, Event::RunEnded { service, generation, number, end });
+            }
+            Action::EndRun { service, generation, number } => {
+                let (service, generation, number) = (*service, *generation, *number);
+                let stuck = !self.calm && self.dice.percent(10);
+                let after = self.dice.ms(if stuck { 8_000 } else { 20 });
+                let end = RunEnd::Badly(Some(Exit::Signal { signal: 9, core_dumped: false }));
+                self.plan(after, Plan::Ran { service, generation, number, end });
+            }
+            Action::Look { service, generation } => {
+                let (service, generation) = (*service, *generation);
+                self.founded(service, generation).watched = true;
+                // What was seen before is not told again once somebody looks again.
+                self.past.retain(|event| !matches!(event, Event::TreeLeft { .. }));
+                let look = self.dice.ms(20);
+                self.plan(look, Plan::Look { service, generation });
             }
             Action::Removed { service } => {
                 if let Some(service) = self.services.get_mut(service) {
@@ -337,13 +386,73 @@ impl World {
                 }
             }
             Action::Forget { .. }
-            | Action::EndRun { .. }
             | Action::Reply { .. }
             | Action::Note(_)
             | Action::Ready
             | Action::Reload
             | Action::Finished => {}
         }
+    }
+
+    /// The process of this start, or what stands for it.
+    fn founded(&mut self, service: ServiceId, generation: u64) -> &mut Process {
+        let now = self.now;
+        let known = self.services.get_mut(&service).unwrap();
+        if known.process.as_ref().is_none_or(|process| process.generation != generation) {
+            known.process = Some(Process::none(generation, now));
+        }
+        known.process.as_mut().unwrap()
+    }
+
+    fn run_around(
+        &mut self,
+        service: ServiceId,
+        generation: u64,
+        number: u64,
+        command: Command,
+        timeout: Duration,
+    ) {
+        let most = if self.calm || self.dice.percent(90) { 10 } else { 3_000 };
+        let late = self.dice.ms(most);
+        if !self.calm && self.dice.percent(8) {
+            return self
+                .tell(late, Event::RunEnded { service, generation, number, end: RunEnd::Badly(None) });
+        }
+        let leaves = if self.dice.percent(85) { 0 } else { u32::try_from(1 + self.dice.below(2)).unwrap() };
+        let process = self.founded(service, generation);
+        process.around.insert(number);
+        process.tree += leaves;
+        if matches!(command, Command::Stop(_)) && self.dice.percent(40) {
+            let after = self.dice.ms(5_000);
+            let exit = self.dice.exit();
+            self.plan(after, Plan::Dies { service, generation, exit });
+        }
+        let most = if self.calm { 5 } else { u64::try_from(timeout.as_millis()).unwrap() * 5 / 4 };
+        let life = self.dice.ms(most.clamp(1, 20_000));
+        let end = match self.dice.below(10) {
+            _ if self.calm => RunEnd::Well,
+            // It hangs.
+            0 => return,
+            1 | 2 => match self.dice.exit() {
+                Exit::Code(0) => RunEnd::Well,
+                exit => RunEnd::Badly(Some(exit)),
+            },
+            _ => RunEnd::Well,
+        };
+        self.plan(life, Plan::Ran { service, generation, number, end });
+    }
+
+    fn ran(&mut self, service: ServiceId, generation: u64, number: u64, end: RunEnd) -> Next {
+        let lost = !self.calm && self.dice.percent(3);
+        let Some(process) = self.process(service, generation) else { return Next::Nothing };
+        if !process.around.remove(&number) {
+            return Next::Nothing;
+        }
+        if process.watched {
+            self.plan(Duration::ZERO, Plan::Look { service, generation });
+        }
+        // News of it are lost now and then.
+        if lost { Next::Nothing } else { self.news(Event::RunEnded { service, generation, number, end }) }
     }
 
     fn spawn(&mut self, service: ServiceId, generation: u64, command: Command) {
@@ -378,6 +487,7 @@ impl World {
             tree: if self.dice.percent(70) { 0 } else { u32::try_from(self.dice.below(4)).unwrap() },
             tree_deaf: self.dice.percent(40),
             watched: false,
+            around: BTreeSet::new(),
         };
         if let Some(service) = self.services.get_mut(&service) {
             service.process = Some(process);
@@ -585,7 +695,8 @@ impl World {
             return 0;
         };
         // The main process is one of them; it is as deaf as it was, or as its tree.
-        process.tree += u32::from(process.alive);
+        process.tree += u32::from(process.alive) + u32::try_from(process.around.len()).unwrap();
+        process.around.clear();
         process.tree_deaf |= process.alive && process.deaf;
         process.generation = 0;
         process.alive = false;

@@ -1,7 +1,7 @@
 //! How is what a cgroup may use written down for the kernel?
 //!
-//! One file of the cgroup's directory per resource, `Documentation/admin-guide/cgroup-v2.rst`. The values are those that
-//! systemd writes for the settings of the same names.
+//! One file of the cgroup's directory per resource, `Documentation/admin-guide/cgroup-v2.rst`. The values are those
+//! that systemd writes for the settings of the same names.
 
 use std::fs;
 use std::io::{self, Write};
@@ -25,8 +25,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// As systemd counts: what the kernel has, or the limits of the cgroup at the root of what can be seen (a container)
-    /// if they are lower.
+    /// As systemd counts: what the kernel has, or the limits of the cgroup at the root of what can be seen (a
+    /// container) if they are lower.
     pub(super) fn look(root: &Path) -> Self {
         let info = rustix::system::sysinfo();
         // The fields are as wide as the machine's words.
@@ -70,7 +70,8 @@ pub(super) fn give(cgroup: &Path, allowance: Allowance, machine: &Machine) -> Re
     Err(Disallowed { message, permanent: true })
 }
 
-/// Writes to a file of the kernel's: one that is not there cannot be made, and is not to look as if that were forbidden.
+/// Writes to a file of the kernel's: one that is not there cannot be made, and is not to look as if that were
+/// forbidden.
 pub(super) fn set(path: &Path, text: &str) -> io::Result<()> {
     fs::File::options().write(true).truncate(true).open(path)?.write_all(text.as_bytes())
 }

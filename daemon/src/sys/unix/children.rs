@@ -17,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags};
 use super::Process;
 use super::cgroup::Cgroup;
 use super::cgroup_watch::CgroupWatch;
-use super::descendants::{self, Estate, Member};
+use super::descendants::{self, Estate, Look, Member};
 use super::limits;
 use super::proc_files::{self, Family};
 use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
@@ -60,6 +60,8 @@ struct Unclaimed {
 #[derive(Debug)]
 struct Run {
     pid: libc::pid_t,
+    /// When the main process started, where that is known.
+    began: Option<u64>,
     rss_floor_bytes: u64,
     run_id: Vec<u8>,
     /// The main process is reaped.
@@ -69,6 +71,8 @@ struct Run {
     /// What it had left at the last look.
     leftovers: HashSet<Member>,
     cgroup: Option<Cgroup>,
+    /// What it and its descendants are, they are of that run.
+    part_of: Option<Key>,
 }
 
 impl Children {
@@ -92,7 +96,7 @@ impl Children {
         for earlier in self.runs.values_mut().filter(|run| run.ended && run.pid == process.pid) {
             earlier.number_reused = true;
         }
-        let Process { pid, began, rss_floor_bytes, start_ticks: _, cgroup } = process;
+        let Process { pid, began, rss_floor_bytes, start_ticks, cgroup } = process;
         // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
         // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
         let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
@@ -108,14 +112,26 @@ impl Children {
             key,
             Run {
                 pid,
+                began: start_ticks,
                 rss_floor_bytes,
                 run_id,
                 ended: ended.is_some(),
                 number_reused: false,
                 leftovers: HashSet::new(),
                 cgroup,
+                part_of: None,
             },
         );
+    }
+
+    /// From now on the process of `part`, which was started with the run id of `whole` and in its cgroup, and whatever
+    /// comes of it, belongs to `whole`.
+    pub fn join(&mut self, part: Key, whole: Key) {
+        if let Some(run) = self.runs.get_mut(&part) {
+            run.part_of = Some(whole);
+            // A signal to this part is none to the whole.
+            run.cgroup = None;
+        }
     }
 
     /// Reaps all that is dead and adds it to `out`. To be called after SIGCHLD, which tells of any number of children
@@ -200,7 +216,8 @@ impl Children {
             }
             if stat.parent == own {
                 let run_id = proc_files::run_id_now(pid)?;
-                return self.runs.iter().find(|(_, run)| run.run_id == run_id).map(|(&key, _)| key);
+                let is = |run: &Run| run.run_id == run_id && run.part_of.is_none();
+                return self.runs.iter().find(|(_, run)| is(run)).map(|(&key, _)| key);
             }
             at = stat.parent;
         }
@@ -208,14 +225,23 @@ impl Children {
     }
 
     /// How many processes of an ended run still live: members of its cgroup, group or session, and descendants that left
-    /// them.
-    pub fn leftovers(&mut self, key: Key) -> usize {
-        self.members(key, false).len()
+    /// them. `None`: that cannot be told at this moment, for one that may belong to it is in the middle of exec or on its
+    /// way out, or they fork faster than they are looked at. Nothing tells when an exec is over: look again in a while,
+    /// and after [`Collected::Orphan`].
+    pub fn leftovers(&mut self, key: Key) -> Option<usize> {
+        let look = self.look(key, false);
+        let sure = look.doubtful.is_empty() && !look.unsettled;
+        (sure || !look.members.is_empty()).then_some(look.members.len())
+    }
+
+    /// Who may be among the [`leftovers`](Self::leftovers) and cannot be told now, in the order of pids.
+    pub fn doubtful(&mut self, key: Key) -> Vec<Named> {
+        named(self.look(key, false).doubtful.into_iter().map(|member| member.pid).collect())
     }
 
     /// Sends a signal to each of the [`leftovers`](Self::leftovers); returns how many got it.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
-        let members = self.members(key, false);
+        let members = self.look(key, false).members;
         let reached = members.into_iter().filter(|&member| descendants::signal(member, signal)).count();
         if signal == libc::SIGKILL
             && let Some(cgroup) = self.cgroup(key)
@@ -229,31 +255,33 @@ impl Children {
     /// Everything that lives of a run, its main process included, in the order of pids.
     pub fn living(&mut self, key: Key) -> Vec<Named> {
         let in_cgroup = self.cgroup(key).map(Cgroup::processes);
-        let mut pids = in_cgroup
-            .unwrap_or_else(|| self.members(key, true).into_iter().map(|member| member.pid).collect());
-        pids.sort_unstable();
-        let named = |pid: libc::pid_t| Named { pid: pid.unsigned_abs(), name: proc_files::command_name(pid) };
-        pids.into_iter().map(named).collect()
+        let members = |look: Look| look.members.into_iter().map(|member| member.pid).collect();
+        named(in_cgroup.unwrap_or_else(|| members(self.look(key, true))))
     }
 
     /// `with_main`: a main process that lives is one of them, and what hangs below it is.
-    fn members(&mut self, key: Key, with_main: bool) -> Vec<Member> {
-        let Some(run) = self.runs.get_mut(&key) else { return Vec::new() };
-        // A process with the leader's number: as long as its session or group has members, no other can get it.
-        if run.ended && !run.number_reused {
-            run.number_reused = proc_files::stat(run.pid).is_some();
+    fn look(&mut self, key: Key, with_main: bool) -> Look {
+        let (mut leaders, mut parts, mut began) = (Vec::new(), Vec::new(), Some(u64::MAX));
+        for (&other, run) in &mut self.runs {
+            if other != key && run.part_of != Some(key) {
+                continue;
+            }
+            // A process with the leader's number: as long as its session or group has members, no other can get it.
+            if run.ended && !run.number_reused {
+                run.number_reused = proc_files::stat(run.pid).is_some();
+            }
+            leaders.extend((!run.number_reused).then_some(run.pid));
+            parts.extend((other != key && !run.ended).then_some(run.pid));
+            began = began.zip(run.began).map(|(one, other)| one.min(other));
         }
-        let estate = Estate {
-            leader: run.pid,
-            number_reused: run.number_reused,
-            run_id: &run.run_id,
-            known: &run.leftovers,
-        };
+        let Some(run) = self.runs.get_mut(&key) else { return Look::default() };
+        let estate = Estate { leaders: &leaders, began, run_id: &run.run_id, known: &run.leftovers };
         let living = &self.living;
         let main = (!run.ended).then_some(run.pid);
-        let mut members = descendants::living(&estate, |family| {
+        let mut look = descendants::living(&estate, |family| {
             let mut roots = strangers(family, living);
             roots.extend(main.filter(|_| with_main));
+            roots.extend(&parts);
             roots
         });
         if let Some(cgroup) = &run.cgroup {
@@ -264,15 +292,19 @@ impl Children {
             if let Some(watch) = &self.watch {
                 watch.watch(cgroup);
             }
-            let seen: HashSet<libc::pid_t> = members.iter().map(|member| member.pid).collect();
+            // Nothing leaves it by itself: who is not in it is none of the run's, and what slips past a look is in it. Asked
+            // first, for it may become empty at any moment.
+            look.doubtful.clear();
+            look.unsettled = cgroup.is_populated();
+            let seen: HashSet<libc::pid_t> = look.members.iter().map(|member| member.pid).collect();
             let more = cgroup.processes().into_iter().filter(|pid| !seen.contains(pid));
             for pid in more.filter(|&pid| with_main || Some(pid) != main) {
                 let stat = proc_files::stat(pid).filter(|stat| !stat.dead);
-                members.extend(stat.map(|stat| Member { pid, started: stat.started }));
+                look.members.extend(stat.map(|stat| Member { pid, started: stat.started }));
             }
         }
-        run.leftovers = members.iter().copied().collect();
-        members
+        run.leftovers = look.members.iter().copied().collect();
+        look
     }
 
     /// Ends the watch over a run of which nothing is left. A main process that still lives becomes an orphan. Its cgroup,
@@ -282,6 +314,9 @@ impl Children {
         if !run.ended {
             self.living.remove(&run.pid);
         }
+        // A part that still lives is on its own now.
+        self.runs.retain(|_, part| part.part_of != Some(key) || !part.ended);
+        self.runs.values_mut().filter(|part| part.part_of == Some(key)).for_each(|part| part.part_of = None);
         run.cgroup
     }
 
@@ -320,6 +355,13 @@ impl Children {
         self.living.clear();
         killed
     }
+}
+
+/// Processes by number and name, in the order of pids.
+fn named(mut pids: Vec<libc::pid_t>) -> Vec<Named> {
+    pids.sort_unstable();
+    let named = |pid: libc::pid_t| Named { pid: pid.unsigned_abs(), name: proc_files::command_name(pid) };
+    pids.into_iter().map(named).collect()
 }
 
 /// The children of the daemon that it did not start.
@@ -370,8 +412,8 @@ impl Reaped {
         libc::WIFSIGNALED(self.status) && libc::WTERMSIG(self.status) == libc::SIGKILL
     }
 
-    /// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now includes
-    /// whatever this process died of.
+    /// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now
+    /// includes whatever this process died of.
     fn exit(&self, rss_floor_bytes: u64, cgroup: Option<&Cgroup>) -> Exit {
         let signaled = libc::WIFSIGNALED(self.status);
         let max_rss_bytes = u64::try_from(self.usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);

@@ -1,7 +1,7 @@
 //! How do controllers come to the cgroups of runs?
 //!
-//! A cgroup has those that the one above it hands down (`cgroup.subtree_control`). The daemon's own cgroup has what it was
-//! given; from there they go down two levels, to the directory of all runs and to each run. One that is handed down
+//! A cgroup has those that the one above it hands down (`cgroup.subtree_control`). The daemon's own cgroup has what it
+//! was given; from there they go down two levels, to the directory of all runs and to each run. One that is handed down
 //! cannot be taken back while somebody below uses it, and who hands down holds no processes of its own.
 
 use std::fs;
@@ -51,8 +51,8 @@ impl Controllers {
         Ok(())
     }
 
-    /// The end: as it was before, as far as nobody else has come to use it. `all`: also those that were there before, for
-    /// it may be that a life that was killed has left them.
+    /// The end: as it was before, as far as nobody else has come to use it. `all`: also those that were there before,
+    /// for it may be that a life that was killed has left them.
     pub(super) fn withdraw(&self, all: bool) {
         let [home, base] = &self.levels;
         for controller in Controller::ALL {

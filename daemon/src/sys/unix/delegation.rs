@@ -10,9 +10,9 @@
 //!                                   /web@1f2e-63a1b2c-1   one run of the service web
 //! ```
 //!
-//! Limits take controllers, which are handed down level by level (`controllers.rs`). A cgroup that hands some down holds no
-//! processes, so systemd cannot start the daemon in the unit's own one again as long as a killed life's processes are
-//! below it; it can in a subgroup (`DelegateSubgroup=`), and then the unit's own one is above that.
+//! Limits take controllers, which are handed down level by level (`controllers.rs`). A cgroup that hands some down holds
+//! no processes, so systemd cannot start the daemon in the unit's own one again as long as a killed life's processes
+//! are below it; it can in a subgroup (`DelegateSubgroup=`), and then the unit's own one is above that.
 
 use std::fs;
 use std::io;
@@ -49,8 +49,8 @@ struct Shared {
     controllers: Controllers,
 }
 
-/// As systemd has it: what memory a run takes and how many processes it has is counted for each, limits or not, so that a
-/// kill for want of memory is seen. The others cost more, and come with the first limit that needs them.
+/// As systemd has it: what memory a run takes and how many processes it has is counted for each, limits or not, so that
+/// a kill for want of memory is seen. The others cost more, and come with the first limit that needs them.
 const ALWAYS: [Controller; 2] = [Controller::Memory, Controller::Pids];
 
 impl Cgroups {

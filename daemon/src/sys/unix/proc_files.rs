@@ -6,18 +6,12 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use crate::sys::{RUN_ID_VARIABLE, SERVICE_VARIABLE};
 
 /// As much of an environment as is searched: the kernel's limit for arguments and environment is 6 MiB by default, and
 /// the daemon puts its variable among the first kilobytes.
 const ENVIRONMENT_LIMIT_BYTES: u64 = 1024 * 1024;
-/// A process in the middle of exec has no environment: for some ten microseconds, longer on a busy machine or when its
-/// file comes from a slow disk. It is looked at again after this, then after twice as long, ...
-const EXEC_FIRST_PAUSE: Duration = Duration::from_micros(50);
-/// ... up to this: 100 ms in all, for the loop waits that long. A process that still has none then is not recognised.
-const EXEC_LAST_PAUSE: Duration = Duration::from_millis(51);
 /// In the kernel's flags of a process: it is on its way out (PF_EXITING).
 const EXITING: u32 = 0x4;
 /// In the kernel's flags of a process: a thread of the kernel's own (PF_KTHREAD).
@@ -35,7 +29,8 @@ pub(super) struct Stat {
     pub(super) exiting: bool,
     /// A thread of the kernel's own: never anybody's service.
     pub(super) kernel: bool,
-    /// How long its environment is; `None` while it has none (in exec, exiting), and when the daemon may not know.
+    /// How long its environment is; `None` while it has none (in exec, exiting), and when the daemon may not know. In
+    /// exec the kernel fills it in step by step, and says where the program's code is when that is done.
     environment_bytes: Option<u64>,
     /// When it started, in clock ticks since boot: with the pid it names the process for good.
     pub(super) started: u64,
@@ -54,6 +49,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     let threads: i64 = field(20)?.parse().ok()?;
     let flags: u32 = field(9)?.parse().ok()?;
+    // 0: no program yet, or none any more; 1: the daemon may not know.
+    let code_start: u64 = field(26)?.parse().ok()?;
     let (environment_start, environment_end): (u64, u64) =
         (field(50)?.parse().ok()?, field(51)?.parse().ok()?);
     Some(Stat {
@@ -64,54 +61,90 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         dead: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
         exiting: flags & EXITING != 0,
         kernel: flags & KERNEL != 0,
-        environment_bytes: environment_end.checked_sub(environment_start).filter(|_| environment_end != 0),
+        environment_bytes: environment_end.checked_sub(environment_start).filter(|_| code_start > 1),
         started: field(22)?.parse().ok()?,
     })
 }
 
-/// The run id in the environment that a process was started with. `None`: it has none, or may not be asked, or the
-/// process has ended.
-pub(super) fn run_id(pid: libc::pid_t) -> Option<Vec<u8>> {
+/// What the environment says that a process was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Environment<T> {
+    /// This.
+    Says(T),
+    /// Nothing of the kind, or the daemon may not ask.
+    Silent,
+    /// There is none in this moment: the process is in the middle of exec, or ending, or has ended.
+    Away,
+}
+
+/// The run id in a process's environment.
+pub(super) fn run_id(pid: libc::pid_t) -> Environment<Vec<u8>> {
     in_environment(pid, |bytes| variable(bytes, RUN_ID_VARIABLE).map(<[u8]>::to_vec))
 }
 
-/// The run id and the service's name in the environment that a process was started with, as [`run_id`].
-pub(super) fn marks(pid: libc::pid_t) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+/// What mcpd writes into the environment of all that it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) run_id: Vec<u8>,
+    pub(super) service: Option<Vec<u8>>,
+}
+
+/// The marks in a process's environment.
+pub(super) fn marks(pid: libc::pid_t) -> Environment<Marks> {
     in_environment(pid, |bytes| {
-        let run_id = variable(bytes, RUN_ID_VARIABLE)?;
-        Some((run_id.to_vec(), variable(bytes, SERVICE_VARIABLE).map(<[u8]>::to_vec)))
+        let run_id = variable(bytes, RUN_ID_VARIABLE)?.to_vec();
+        Some(Marks { run_id, service: variable(bytes, SERVICE_VARIABLE).map(<[u8]>::to_vec) })
     })
 }
 
-fn in_environment<T>(pid: libc::pid_t, find: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let mut pause = EXEC_FIRST_PAUSE;
-    loop {
-        let mut bytes = Vec::new();
-        fs::File::open(format!("/proc/{pid}/environ"))
-            .ok()?
-            .take(ENVIRONMENT_LIMIT_BYTES)
-            .read_to_end(&mut bytes)
-            .ok()?;
-        if let Some(found) = find(&bytes) {
-            return Some(found);
-        }
-        // An exec after the file was opened cuts it short: only one that was read whole says that there is none.
-        let stat = stat(pid)?;
-        let whole = stat.environment_bytes.map(|bytes| bytes.min(ENVIRONMENT_LIMIT_BYTES));
-        if stat.dead || stat.exiting || whole == u64::try_from(bytes.len()).ok() || pause > EXEC_LAST_PAUSE {
-            return None;
-        }
-        std::thread::sleep(pause);
-        pause *= 2;
+fn in_environment<T>(pid: libc::pid_t, find: impl Fn(&[u8]) -> Option<T>) -> Environment<T> {
+    let process = format!("/proc/{pid}");
+    let said = in_environment_at(&process, &find);
+    if let Environment::Away = said
+        && stat(pid).is_some_and(|stat| stat.exiting && !stat.dead)
+    {
+        // Its first thread may have ended long ago while others run: those have what it has not any more.
+        let threads = numbers_in(&format!("{process}/task")).filter(|&thread| thread != pid);
+        let mut said = threads.map(|thread| in_environment_at(&format!("{process}/task/{thread}"), &find));
+        return said.find(|said| !matches!(said, Environment::Away)).unwrap_or(Environment::Away);
+    }
+    said
+}
+
+fn in_environment_at<T>(directory: &str, find: &impl Fn(&[u8]) -> Option<T>) -> Environment<T> {
+    /// Not every system that looks like Linux says where an environment is.
+    static SAYS_WHERE: OnceLock<bool> = OnceLock::new();
+    let whole = |directory: &str| {
+        let stat = fs::read(format!("{directory}/stat")).ok().and_then(|bytes| parse_stat(&bytes))?;
+        stat.environment_bytes.filter(|_| !stat.exiting)
+    };
+    let mut bytes = Vec::new();
+    let read = fs::File::open(format!("{directory}/environ"))
+        .and_then(|file| file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Environment::Silent,
+        Err(_) => return Environment::Away,
+    }
+    if let Some(found) = find(&bytes) {
+        return Environment::Says(found);
+    }
+    // An exec after the file was opened cuts it short: only one that was read whole says that there is nothing in it.
+    let length = whole(directory).map(|bytes| bytes.min(ENVIRONMENT_LIMIT_BYTES));
+    if length == u64::try_from(bytes.len()).ok() || !SAYS_WHERE.get_or_init(|| whole("/proc/self").is_some())
+    {
+        Environment::Silent
+    } else {
+        Environment::Away
     }
 }
 
-/// The same, without a second look at a process that is in the middle of exec.
+/// The run id in the environment of a process that is not in the middle of exec, if it may be asked.
 pub(super) fn run_id_now(pid: libc::pid_t) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
-    variable(&bytes, RUN_ID_VARIABLE).map(<[u8]>::to_vec)
+    match run_id(pid) {
+        Environment::Says(run_id) => Some(run_id),
+        Environment::Silent | Environment::Away => None,
+    }
 }
 
 fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -184,8 +217,8 @@ impl Family {
     /// The children of `pid`, dead ones that are not reaped among them.
     ///
     /// The kernel warns that the list may lack some while others of them are being reaped. That does not concern the
-    /// daemon's own children, which only the asking thread reaps. Among a descendant's children, one that is missed has
-    /// a sibling that died just now: the caller notices deaths and looks again.
+    /// daemon's own children, which only the asking thread reaps; nor do those that fall to the daemon move about, for
+    /// the kernel gives them to its first thread. Among a descendant's children some may be missed.
     pub(super) fn children_of(&self, pid: libc::pid_t) -> Vec<libc::pid_t> {
         match self {
             Self::Scanned(children) => children.get(&pid).cloned().unwrap_or_default(),
@@ -205,7 +238,7 @@ impl Family {
 }
 
 /// The entries of a directory that are numbers.
-fn numbers_in(directory: &str) -> impl Iterator<Item = libc::pid_t> {
+fn numbers_in(directory: &str) -> impl Iterator<Item = libc::pid_t> + use<> {
     fs::read_dir(directory)
         .into_iter()
         .flatten()
@@ -218,9 +251,31 @@ mod tests {
 
     /// A line as the kernel writes it, of 52 fields.
     fn line(name: &str, state: &str, flags: u32, threads: u32) -> Vec<u8> {
-        let rest = "1 ".repeat(52 - 22);
-        format!("9 ({name}) {state} 1 8 7 0 -1 {flags} 1 0 0 0 3 4 0 0 20 0 {threads} 0 987654 {rest}")
-            .into_bytes()
+        line_in_exec(name, state, flags, threads, (4096, 7000, 7080))
+    }
+
+    /// Where the code is, where the environment begins and ends.
+    fn line_in_exec(
+        name: &str,
+        state: &str,
+        flags: u32,
+        threads: u32,
+        (code, from, to): (u64, u64, u64),
+    ) -> Vec<u8> {
+        let between = "1 ".repeat(50 - 27);
+        let start = format!("9 ({name}) {state} 1 8 7 0 -1 {flags} 1 0 0 0 3 4 0 0 20 0 {threads} 0 987654");
+        format!("{start} 1 1 1 {code} {between}{from} {to} 0").into_bytes()
+    }
+
+    /// What the kernel has of an environment while it makes one: nothing, nothing but its place, a part, all of it.
+    #[test]
+    fn an_environment_counts_when_the_exec_is_over() {
+        let bytes = |place| parse_stat(&line_in_exec("x", "R", 0, 1, place)).unwrap().environment_bytes;
+        assert_eq!([(0, 0, 0), (0, 7000, 7000), (0, 0, 7000), (0, 7000, 7080)].map(bytes), [None; 4]);
+        assert_eq!(bytes((4096, 7000, 7080)), Some(80));
+        assert_eq!(bytes((4096, 7000, 7000)), Some(0));
+        // Another user's.
+        assert_eq!(bytes((1, 0, 0)), None);
     }
 
     #[test]
@@ -233,7 +288,7 @@ mod tests {
             dead: false,
             exiting: false,
             kernel: false,
-            environment_bytes: Some(0),
+            environment_bytes: Some(80),
             started: 987_654,
         };
         assert_eq!(stat, expected);

@@ -18,18 +18,25 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
+use super::census::Census;
 use super::descendants::{self, Member};
-use super::proc_files::{self, Stat};
+use super::proc_files::{self, Marks, Stat};
 use crate::sys::{KnownLives, KnownRun, Leftover};
 
 /// How often a process is looked at whose end nothing tells: the kernel has no pidfd (before Linux 5.3), or the daemon
 /// has no descriptor left for one.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// So long a look that cannot tell whether it has seen everything is followed by another. What cannot be asked for longer
+/// hangs in the kernel, and most likely is nobody's business: the machine has other processes.
+const UNSETTLED_LIMIT: Duration = Duration::from_secs(2);
+/// How often all that is left of a service is killed and looked for again at a time. One round is enough where nothing
+/// forks.
+const KILLS: usize = 32;
 /// How often the family is walked again for members that came to light: each round finds another generation, so that only
 /// a tree that forks faster than it is read needs more. What is missed is found by the next look.
 const ROUNDS: usize = 64;
@@ -41,6 +48,8 @@ pub struct Remains {
     members: HashMap<Member, Watched>,
     wake: Arc<OwnedFd>,
     blind: Option<String>,
+    /// Since when no look could tell whether it has seen everything.
+    unsettled: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -70,8 +79,12 @@ impl Remains {
     /// When the system has no descriptor left.
     pub fn new(known: KnownLives) -> io::Result<Self> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let mut remains = Self { known, members: HashMap::new(), wake: Arc::new(wake), blind: None };
+        let mut remains =
+            Self { known, members: HashMap::new(), wake: Arc::new(wake), blind: None, unsettled: None };
         remains.look();
+        while !remains.is_settled() {
+            remains.look();
+        }
         Ok(remains)
     }
 
@@ -92,9 +105,20 @@ impl Remains {
 
     /// Looks at every process of the machine.
     pub fn look(&mut self) {
+        self.look_and(|_, _| ());
+    }
+
+    /// Whether the last look has seen everything, or nothing more can be seen: nobody that is left has escaped it.
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.is_none_or(|since| since.elapsed() > UNSETTLED_LIMIT)
+    }
+
+    /// Whoever is one of them by its own mark is handed over in the moment in which it is seen.
+    fn look_and(&mut self, mut seen: impl FnMut(Member, &Arc<str>)) {
         // One that is empty stays so: nobody enters it any more.
         self.known.cgroups.retain(|(_, cgroup)| cgroup.is_populated() || cgroup.remove().is_err());
-        let found = recognise(&self.known);
+        let (found, settled) = recognise(&self.known, &mut seen);
+        self.unsettled = if settled { None } else { self.unsettled.or_else(|| Some(Instant::now())) };
         self.members.retain(|member, _| found.contains_key(member));
         for (member, service) in found {
             if self.members.contains_key(&member) {
@@ -124,15 +148,35 @@ impl Remains {
         self.blind.take()
     }
 
-    /// Sends a signal to all that is left of a service; who got it.
+    /// Sends a signal to all that is left of a service; who got it. SIGKILL also goes to whoever is started meanwhile.
     pub fn signal(&mut self, service: &str, signal: i32) -> Vec<Leftover> {
         let mut reached = Vec::new();
+        for _ in 0..KILLS {
+            if signal != libc::SIGKILL {
+                break;
+            }
+            let before = reached.len();
+            self.look_and(|member, of| {
+                // One that forks away is gone before a look is over.
+                if &**of == service
+                    && !reached.iter().any(|one: &Leftover| one.pid == member.pid.unsigned_abs())
+                    && descendants::signal(member, signal)
+                {
+                    let name = proc_files::command_name(member.pid);
+                    reached.push(Leftover { service: Arc::clone(of), pid: member.pid.unsigned_abs(), name });
+                }
+            });
+            if reached.len() == before && self.is_settled() {
+                break;
+            }
+        }
         for (&member, watched) in self.members.iter().filter(|(_, watched)| &*watched.service == service) {
             let sent = match &watched.pidfd {
                 Some(pidfd) => descendants::send(pidfd, signal),
                 None => descendants::signal(member, signal),
             };
-            if sent {
+            let told = reached.iter().any(|one| one.pid == member.pid.unsigned_abs());
+            if sent && !told {
                 let (service, name) = (Arc::clone(&watched.service), watched.name.clone());
                 reached.push(Leftover { service, pid: member.pid.unsigned_abs(), name });
             }
@@ -162,7 +206,7 @@ impl Remains {
             let mut polled: Vec<PollFd<'_>> =
                 watched.iter().map(|(_, pidfd)| PollFd::new(*pidfd, PollFlags::IN)).collect();
             polled.push(PollFd::new(&*self.wake, PollFlags::IN));
-            let blind = watched.len() < self.members.len();
+            let blind = watched.len() < self.members.len() || !self.is_settled();
             let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.subsec_nanos().into() };
             // An interrupted wait is a short one: the caller looks again.
             let _ = rustix::event::poll(&mut polled, blind.then_some(&timeout));
@@ -182,17 +226,28 @@ impl Remains {
     }
 }
 
-/// Every living process that belongs to one of the lives, and to which service.
-fn recognise(known: &KnownLives) -> HashMap<Member, Arc<str>> {
-    let mut family: HashMap<libc::pid_t, Stat> = HashMap::new();
-    for pid in proc_files::all() {
-        if let Some(stat) = proc_files::stat(pid).filter(|stat| !stat.dead && !stat.kernel) {
-            family.insert(pid, stat);
-        }
-    }
-    let own = own_line(&family);
-    family.retain(|pid, _| !own.contains(pid));
+/// Every living process that belongs to one of the lives, and to which service; and whether that is all of them. `seen`
+/// is told of each that has a mark in the moment in which it is seen.
+fn recognise(
+    known: &KnownLives,
+    seen: &mut dyn FnMut(Member, &Arc<str>),
+) -> (HashMap<Member, Arc<str>>, bool) {
     let by_id: HashMap<&str, &KnownRun> = known.runs.iter().map(|run| (run.run_id.as_str(), run)).collect();
+    // Of which service, and of which recorded run.
+    let owner = |marks: &Marks| -> Option<(Arc<str>, Option<&KnownRun>)> {
+        let run_id = str::from_utf8(&marks.run_id).ok().filter(|run_id| known.owns(run_id))?;
+        let recorded = by_id.get(run_id).copied();
+        let named = || marks.service.as_ref().map(|name| String::from_utf8_lossy(name).as_ref().into());
+        let service = recorded.map(|run| Arc::clone(&run.service)).or_else(named);
+        Some((service.unwrap_or_else(|| "?".into()), recorded))
+    };
+    let own = own_line();
+    let Census { mut family, marks, unasked } = Census::take(|member, marks| {
+        if let Some((service, _)) = owner(marks).filter(|_| !own.contains(&member.pid)) {
+            seen(member, &service);
+        }
+    });
+    family.retain(|pid, _| !own.contains(pid));
     let mut belongs = Belongs::default();
     for run in &known.runs {
         let Ok(pid) = libc::pid_t::try_from(run.pid) else { continue };
@@ -201,21 +256,15 @@ fn recognise(known: &KnownLives) -> HashMap<Member, Arc<str>> {
             belongs.processes.insert(pid, Arc::clone(&run.service));
         }
     }
-    for (&pid, stat) in &family {
-        let Some((run_id, service)) = proc_files::marks(pid) else { continue };
-        let Ok(run_id) = String::from_utf8(run_id) else { continue };
-        if !known.owns(&run_id) {
-            continue;
-        }
-        let recorded = by_id.get(run_id.as_str()).copied();
+    for (pid, marks) in &marks {
+        let Some(stat) = family.get(pid) else { continue };
+        let Some((service, recorded)) = owner(marks) else { continue };
         if let Some(run) = recorded
             && libc::pid_t::try_from(run.pid) == Ok(stat.session)
         {
             belongs.sessions.insert(stat.session, Arc::clone(&run.service));
         }
-        let named = || service.map(|name| String::from_utf8_lossy(&name).as_ref().into());
-        let service = recorded.map(|run| Arc::clone(&run.service)).or_else(named);
-        belongs.processes.entry(pid).or_insert_with(|| service.unwrap_or_else(|| "?".into()));
+        belongs.processes.entry(*pid).or_insert(service);
     }
     for (service, cgroup) in &known.cgroups {
         for pid in cgroup.processes().into_iter().filter(|pid| family.contains_key(pid)) {
@@ -223,18 +272,18 @@ fn recognise(known: &KnownLives) -> HashMap<Member, Arc<str>> {
         }
     }
     belongs.grow(&family);
+    let member = |pid: libc::pid_t| Some(Member { pid, started: family.get(&pid)?.started });
+    let settled = unasked.iter().all(|pid| belongs.processes.contains_key(pid));
     let members = belongs.processes.into_iter();
-    members
-        .filter_map(|(pid, service)| Some((Member { pid, started: family.get(&pid)?.started }, service)))
-        .collect()
+    (members.filter_map(|(pid, service)| Some((member(pid)?, service))).collect(), settled)
 }
 
 /// The daemon and its parents, and theirs.
-fn own_line(family: &HashMap<libc::pid_t, Stat>) -> HashSet<libc::pid_t> {
+fn own_line() -> HashSet<libc::pid_t> {
     let mut line = HashSet::new();
     let mut next = Some(rustix::process::getpid().as_raw_nonzero().get());
     while let Some(pid) = next.filter(|&pid| line.insert(pid)) {
-        next = family.get(&pid).map(|stat| stat.parent);
+        next = proc_files::stat(pid).map(|stat| stat.parent);
     }
     line
 }

@@ -24,8 +24,8 @@ impl Cgroup {
     }
 
     /// Whether the end of a run came with a kill for want of memory: of all of it together, or at least of its main
-    /// process, which a signal has `killed`. One in a cgroup that the service has made below its own, for that one's own
-    /// limit, is the service's business; so is one that the service has arranged to outlive.
+    /// process, which a signal has `killed`. One in a cgroup that the service has made below its own, for that one's
+    /// own limit, is the service's business; so is one that the service has arranged to outlive.
     pub(super) fn lost_to_memory(&self, killed: bool) -> bool {
         // Linux before 5.2 counts for both together.
         let text = fs::read_to_string(self.path().join("memory.events.local"))

@@ -52,6 +52,8 @@ struct Run {
     ended: bool,
     /// The daemon has terminated it.
     terminated: bool,
+    /// What it and its descendants are, they are of that run.
+    part_of: Option<Key>,
 }
 
 impl Children {
@@ -78,7 +80,22 @@ impl Children {
         let wait = Wait::start(&process.handle, key, &self.inbox)
             .inspect_err(|error| tracing::warn!(pid = process.pid, %error, "its end will be noticed late"))
             .ok();
-        self.runs.insert(key, Run { wait, process, ended: false, terminated: false });
+        self.runs.insert(key, Run { wait, process, ended: false, terminated: false, part_of: None });
+    }
+
+    /// From now on the process of `part`, and whatever comes of it, belongs to `whole`.
+    pub fn join(&mut self, part: Key, whole: Key) {
+        if let Some(run) = self.runs.get_mut(&part) {
+            run.part_of = Some(whole);
+        }
+    }
+
+    /// A run and its parts.
+    fn whole(&self, key: Key) -> impl Iterator<Item = &Run> {
+        self.runs
+            .iter()
+            .filter(move |(other, run)| **other == key || run.part_of == Some(key))
+            .map(|(_, run)| run)
     }
 
     /// Adds all that has ended to `out`. To be called when the waker says so. `spawns_in_flight` makes no difference
@@ -158,14 +175,19 @@ impl Children {
 
     /// How many processes of an ended run still live. The host of its hidden console may be one: that ends by itself
     /// when the last process of the console has.
-    pub fn leftovers(&mut self, key: Key) -> usize {
-        self.runs.get(&key).map_or(0, |run| run.process.job.living())
+    /// Never `None` here: the job knows.
+    pub fn leftovers(&mut self, key: Key) -> Option<usize> {
+        Some(self.whole(key).map(|run| run.process.job.living()).sum())
+    }
+
+    /// Nobody: the job knows.
+    pub fn doubtful(&mut self, _key: Key) -> Vec<Named> {
+        Vec::new()
     }
 
     /// Everything that lives of a run, its main process included, in the order of pids.
     pub fn living(&mut self, key: Key) -> Vec<Named> {
-        let Some(run) = self.runs.get(&key) else { return Vec::new() };
-        let mut pids = run.process.job.processes();
+        let mut pids: Vec<u32> = self.whole(key).flat_map(|run| run.process.job.processes()).collect();
         pids.sort_unstable();
         pids.into_iter().map(|pid| Named { pid, name: program_of(pid).unwrap_or_default() }).collect()
     }
@@ -173,14 +195,16 @@ impl Children {
     /// Ends the [`leftovers`](Self::leftovers) (9) or sends a CTRL+C to the console of one of them (2 and 15); returns
     /// how many there were, 0 for any other signal.
     pub fn signal_leftovers(&mut self, key: Key, signal: i32) -> usize {
-        let Some(run) = self.runs.get(&key) else { return 0 };
-        let living = run.process.job.living();
-        let done = match signal {
-            SIGKILL => run.process.job.terminate().is_ok(),
-            SIGINT | SIGTERM => self.ctrl_c_to_any(&run.process.job),
-            _ => false,
-        };
-        if done { living } else { 0 }
+        let reached = self.whole(key).map(|run| {
+            let living = run.process.job.living();
+            let done = match signal {
+                SIGKILL => run.process.job.terminate().is_ok(),
+                SIGINT | SIGTERM => self.ctrl_c_to_any(&run.process.job),
+                _ => false,
+            };
+            if done { living } else { 0 }
+        });
+        reached.sum()
     }
 
     /// The console of the run lives as long as one of its processes.
@@ -195,6 +219,9 @@ impl Children {
     /// Ends the watch over a run, and whatever still lives of it.
     pub fn forget(&mut self, key: Key) -> Option<Cgroup> {
         self.runs.remove(&key);
+        // A part that still lives is on its own now.
+        self.runs.retain(|_, part| part.part_of != Some(key) || !part.ended);
+        self.runs.values_mut().filter(|part| part.part_of == Some(key)).for_each(|part| part.part_of = None);
         None
     }
 

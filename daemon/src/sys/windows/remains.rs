@@ -36,6 +36,11 @@ impl Remains {
     /// Finds nothing.
     pub fn look(&mut self) {}
 
+    /// Always.
+    pub fn is_settled(&self) -> bool {
+        true
+    }
+
     /// None.
     pub fn take_blindness(&mut self) -> Option<String> {
         None
