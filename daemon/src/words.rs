@@ -232,16 +232,21 @@ pub fn park_reason(reason: ParkReason, detail: Option<&str>) -> String {
         ParkReason::Prevented(end) => {
             format!("it {}, which restart.prevent_exit_status lists", exit(end))
         }
-        ParkReason::ProgramMissing => detail.unwrap_or("its program cannot be found or executed").to_owned(),
-        ParkReason::CannotStart => {
-            let what = detail.unwrap_or("it cannot be started as things are");
-            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
+        ParkReason::ProgramMissing => {
+            let what = detail.unwrap_or("its program cannot be found or executed");
+            format!("{what}; it starts by itself once that is mended")
         }
-        ParkReason::Lacking => {
-            let what = detail.unwrap_or("it lacks something that no restart brings");
-            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
-        }
+        ParkReason::CannotStart => mended(detail.unwrap_or("it cannot be started as things are")),
+        ParkReason::Lacking => mended(detail.unwrap_or("it lacks something that no restart brings")),
     }
+}
+
+/// What keeps a service down, and when it is tried again.
+fn mended(what: &str) -> String {
+    format!(
+        "{what}; once that is mended it is tried again, by itself when a file that it needs has changed, else at a start, a \
+         restart or a reload"
+    )
 }
 
 /// The decision's stable name in a report, and a sentence.
