@@ -404,6 +404,10 @@ fn what_was_missing_for_a_start_brings_it_back_by_itself() {
         type = "oneshot"
         remain_after_exit = true
         exec = [["@fixture", "exit", "0"], ["@dir/prepare"]]
+        [service.behind]
+        exec = ["@fixture", "run"]
+        exec_start_post = [["@dir/prepare"]]
+        restart.delay = "10ms"
         [service.script]
         exec = ["/bin/sh", "app.sh"]
         working_directory = "@dir"
@@ -416,7 +420,7 @@ fn what_was_missing_for_a_start_brings_it_back_by_itself() {
     );
     sandbox.write("app.sh", "echo \"ModuleNotFoundError: No module named 'x'\" >&2\nexit 1\n");
     let daemon = sandbox.start();
-    for service in ["before", "second", "script", "named", "command"] {
+    for service in ["before", "second", "behind", "script", "named", "command"] {
         let parked = daemon.wait_state(service, State::Parked);
         let reason = parked.reason.unwrap();
         assert!(reason.contains("by itself when a file that it needs has changed"), "{reason}");
@@ -430,7 +434,7 @@ fn what_was_missing_for_a_start_brings_it_back_by_itself() {
         });
     }
     script(&sandbox, "prepare", "#!/bin/sh\nexit 0\n");
-    for service in ["before", "second", "command"] {
+    for service in ["before", "second", "behind", "command"] {
         daemon.wait_state(service, State::Up);
     }
     assert_eq!([daemon.status("script").generation, daemon.status("named").generation], [1, 1]);

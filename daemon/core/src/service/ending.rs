@@ -79,6 +79,7 @@ impl Service {
         let begun = |blame: &Blame| matches!(blame.command, Command::StartPost(_));
         let blame = blame.filter(|blame| failure.is_none() || begun(blame));
         let failure = failure.or(blame.map(|blame| blame.failure));
+        let permanent = permanent || blame.is_some_and(|blame| blame.permanent);
         let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }
