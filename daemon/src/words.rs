@@ -126,6 +126,10 @@ pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> Strin
         StopCause::Conflict(other) => format!("{} is started, with which it conflicts", name(other)),
         StopCause::Watch => "files that it watches changed".into(),
         StopCause::Announced => "it says that it is stopping".into(),
+        // A process that lives has not ended itself: one of the commands beside it has failed.
+        StopCause::Failure(Failure::Exit | Failure::Signal | Failure::Spawn) => {
+            "exec_start_post has failed".into()
+        }
         StopCause::Failure(cause) => failure(cause).into(),
     }
 }

@@ -14,7 +14,8 @@ impl Service {
             self.postpone_starts();
         }
         self.leave = None;
-        self.note(cx, NoteKind::SpawnFailed);
+        let (command, ignored) = (self.command, self.passed(None, false, None));
+        self.note(cx, NoteKind::SpawnFailed { command, ignored });
         self.end_run(
             cx,
             End {
@@ -66,7 +67,9 @@ impl Service {
         self.leave = None;
         let expected = end.cause.is_some_and(|cause| cause != StopCause::Announced);
         self.reset_if_stable(cx);
-        self.note(cx, NoteKind::Exited { exit, expected });
+        let command = self.command;
+        let ignored = self.passed(Some(exit), oom, end.cause) && (oom || !self.policy.success.holds(exit));
+        self.note(cx, NoteKind::Exited { command, ignored, exit, expected });
         self.end_run(cx, end);
     }
 
