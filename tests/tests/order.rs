@@ -210,7 +210,11 @@ fn a_parked_dependency_is_named_and_waited_for() {
     });
     assert_eq!((app.state, app.waiting_on.as_deref()), (State::Waiting, Some("database")));
     let front = daemon.wait_state("front", State::Waiting);
-    assert_eq!(front.reason.as_deref(), Some("waiting for app (waiting for database)"), "{front:#?}");
+    assert_eq!(
+        front.reason.as_deref(),
+        Some("waiting for app (waiting for database, which is parked)"),
+        "{front:#?}"
+    );
     // Who only comes after it has waited long enough.
     daemon.wait_state("loose", State::Up);
     // mcpd is ready: everything has shown what becomes of it.

@@ -422,6 +422,59 @@ fn a_service_without_its_program_starts_when_that_appears() {
     }
 }
 
+/// The same of what is not `exec`: the programs of the other commands of a start, a script that an interpreter is to run,
+/// and what the last words of a run name.
+#[test]
+fn what_was_missing_for_a_start_brings_it_back_by_itself() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.before]
+        exec_start_pre = [["@dir/prepare"]]
+        exec = ["@fixture", "run"]
+        [service.second]
+        type = "oneshot"
+        remain_after_exit = true
+        exec = [["@fixture", "exit", "0"], ["@dir/prepare"]]
+        [service.behind]
+        exec = ["@fixture", "run"]
+        exec_start_post = [["@dir/prepare"]]
+        restart.delay = "10ms"
+        [service.script]
+        exec = ["/bin/sh", "app.sh"]
+        working_directory = "@dir"
+        [service.named]
+        exec = ["/bin/sh", "-c", "test -e @dir/app.py || { echo \"python3: can't open file '@dir/app.py': [Errno 2] No such file or directory\" >&2; exit 2; }; exec sleep 1000"]
+        [service.command]
+        exec = ["/bin/sh", "-c", "prepare && exec sleep 1000"]
+        environment = { PATH = "@dir:/usr/bin:/bin" }
+        "#,
+    );
+    sandbox.write("app.sh", "echo \"ModuleNotFoundError: No module named 'x'\" >&2\nexit 1\n");
+    let daemon = sandbox.start();
+    for service in ["before", "second", "behind", "script", "named", "command"] {
+        let parked = daemon.wait_state(service, State::Parked);
+        let reason = parked.reason.unwrap();
+        assert!(reason.contains("by itself when a file that it needs has changed"), "{reason}");
+        assert_eq!(parked.crash_count, 1, "{service}");
+        let since = daemon.events();
+        let since =
+            since.iter().find(|event| event.event == "parked" && event.service.as_deref() == Some(service));
+        let since = since.unwrap().id;
+        daemon.wait_event("watched", |event| {
+            event.event == "watching_program" && event.service.as_deref() == Some(service) && event.id > since
+        });
+    }
+    script(&sandbox, "prepare", "#!/bin/sh\nexit 0\n");
+    for service in ["before", "second", "behind", "command"] {
+        daemon.wait_state(service, State::Up);
+    }
+    assert_eq!([daemon.status("script").generation, daemon.status("named").generation], [1, 1]);
+    sandbox.write("app.sh", "exec sleep 1000\n");
+    sandbox.write("app.py", "");
+    daemon.wait_state("script", State::Up);
+    daemon.wait_state("named", State::Up);
+}
+
 /// "stay down with a reason until asked, or until config or executable change"
 #[test]
 fn a_service_parked_at_its_limit_starts_when_its_program_changes() {

@@ -254,6 +254,8 @@ pub enum RunEnd {
     Well,
     /// Otherwise; `None`: it was not started.
     Badly(Option<Exit>),
+    /// It cannot be started as things are: another try would fail as well.
+    Cannot,
 }
 
 /// What a probe says of the service.

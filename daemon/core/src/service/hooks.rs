@@ -35,6 +35,8 @@ pub(super) struct Blame {
     pub(super) failure: Failure,
     pub(super) exit: Option<Exit>,
     pub(super) took: Duration,
+    /// Nothing that time or another try could mend.
+    pub(super) permanent: bool,
 }
 
 impl Beside {
@@ -52,16 +54,23 @@ impl Beside {
                 }
             },
             (false, RunEnd::Well) => return None,
-            (false, RunEnd::Badly(None)) => Failure::Spawn,
+            (false, RunEnd::Badly(None) | RunEnd::Cannot) => Failure::Spawn,
             (false, RunEnd::Badly(Some(Exit::Code(_)))) => Failure::Exit,
             (false, RunEnd::Badly(Some(Exit::Signal { .. }))) => Failure::Signal,
         };
         let exit = match end {
             RunEnd::Well => Some(Exit::Code(0)),
             RunEnd::Badly(exit) => exit,
+            RunEnd::Cannot => None,
+        };
+        // Commands of a stop have no say in whether it is worth a start.
+        let permanent = match self.command {
+            Command::StartPost(_) => !self.late && end == RunEnd::Cannot,
+            Command::StartPre(_) | Command::Exec(_) => false,
+            Command::Reload(_) | Command::Stop(_) | Command::StopPost(_) => false,
         };
         let (command, number, took) = (self.command, self.number, now.since(self.began));
-        Some(Blame { command, number, failure, exit, took }).filter(|_| !self.nature.forgiven)
+        Some(Blame { command, number, failure, exit, took, permanent }).filter(|_| !self.nature.forgiven)
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Around {
     pub(crate) stop_failed: bool,
     /// A command of `exec_start_post` had no more time.
     pub(crate) start_late: bool,
+    /// A command of `exec_start_post` could not be started, and never will be.
+    pub(crate) cannot: bool,
     /// It was up without a process and comes down.
     leaves: bool,
     /// What these commands left has time until then.
@@ -86,6 +88,8 @@ impl Around {
             self.last = Some(runs.command);
             let well = end == RunEnd::Well && runs.late.is_none();
             (self.passed, self.failed) = (well || runs.forgiven, !well && !runs.forgiven);
+            let starts = matches!(runs.command, Command::StartPost(_));
+            self.cannot = starts && end == RunEnd::Cannot && runs.late.is_none() && !runs.forgiven;
             self.start_late |= runs.late.is_some() && matches!(runs.command, Command::StartPost(_));
         }
     }

@@ -521,6 +521,10 @@ impl Ledger {
             Event::RunEnded { service, generation, number, end } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 life.around.ran(*number, *end);
+                // Of a oneshot: its commands have ended before.
+                if let (true, Some(end)) = (life.around.cannot, &mut life.end) {
+                    end.permanent = true;
+                }
             }
             Event::Ready { service, generation } => {
                 let Some(life) = self.run(*service, *generation) else { return };
@@ -982,7 +986,8 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
-            permanent: false,
+            permanent: self.around.cannot
+                && cause == Some(StopCause::Failure(mcpd_core::verdict::Failure::Spawn)),
             drained: false,
             lacks: None,
             oom: oom && !matches!(cause, Some(StopCause::Failure(_))),
