@@ -27,7 +27,7 @@ pub(crate) fn resolve(
         None => cx.directory(span.file).to_owned(),
     };
     let before = cx.error_count();
-    let path = |scalar: &Scalar<'_>| path_text(scalar).map(|path| below(&directory, &path));
+    let path = |scalar: &Scalar<'_>| no_pattern(scalar).map(|path| below(&directory, &path));
     let paths: Vec<PathBuf> = watch.list(cx, "paths", path).unwrap_or_default();
     if paths.is_empty() && cx.error_count() == before {
         let message = format!("[{}] does not say what to watch", watch.name());
@@ -46,6 +46,26 @@ pub(crate) fn resolve(
     let reloads = service.entry("exec_reload").is_some();
     let action = watch.read(cx, "action", WatchAction::Restart, |scalar| action(scalar, reloads));
     Some(WatchSpec { paths, include, ignore, debounce, action })
+}
+
+/// A path. One that need not exist is never missed: a pattern there would watch nothing, and nobody would know.
+fn no_pattern(scalar: &Scalar<'_>) -> Result<String, Problem> {
+    let text = path_text(scalar)?;
+    // Brackets and braces are part of real names: `[id].tsx`.
+    let Some(at) = text.find(['*', '?']) else { return Ok(text) };
+    let (directory, pattern) = match text[..at].rfind('/') {
+        Some(slash) => text.split_at(slash + 1),
+        None => ("", text.as_str()),
+    };
+    let directory = match directory.strip_suffix('/') {
+        Some("") => "/",
+        Some(directory) => directory,
+        None => ".",
+    };
+    let help = format!(
+        "name the directory, and what counts in it: paths = [{directory:?}], include = [{pattern:?}]"
+    );
+    Err(Problem::new(format!("{text:?} is a pattern, and no path")).help(help))
 }
 
 fn pattern(scalar: &Scalar<'_>) -> Result<String, Problem> {
