@@ -33,7 +33,9 @@ impl Shell {
             let data = Map::from_iter([("name".to_owned(), name.into())]);
             let fits = self.names.keys().find(|known| pattern.means(known));
             let message = match fits {
-                Some(fits) => format!("\"{name}\" is a pattern, and this is about one service, for example {fits}"),
+                Some(fits) => {
+                    format!("\"{name}\" is a pattern, and this is about one service, for example {fits}")
+                }
                 None => format!("no service fits \"{name}\""),
             };
             return ErrorObject::with(Kind::NoSuchService, message, data);
