@@ -258,7 +258,9 @@ fn however_many_change_one_message_waits() {
         std::thread::yield_now();
     }
     assert_eq!(bench.signs.try_iter().count(), 0);
-    assert_eq!(bench.watcher.take().len(), 1);
+    // Where the system's queue was too short for so many, the other target is suspected as well.
+    let told: Vec<_> = bench.watcher.take().into_iter().filter(|(topic, _)| *topic != MARK).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// Eyes with room for a few directories.
