@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf, is_separator};
 
+use crate::spec::{CommandSpec, Probe, ReadySpec, ServiceSpec};
+
 /// Searched when the service has no `PATH` at all.
 const DEFAULT_PATH: &str =
     if cfg!(windows) { r"C:\Windows\System32;C:\Windows" } else { "/usr/local/bin:/usr/bin:/bin" };
@@ -186,6 +188,36 @@ pub fn candidates(program: &str, working_directory: Option<&Path>, path: Option<
         })
     });
     files.collect()
+}
+
+/// The commands of a service besides the one that `exec` begins with, each with its key: programs that are looked for
+/// whenever they are needed. Not those whose failure is ignored.
+#[must_use]
+pub fn others(spec: &ServiceSpec) -> Vec<(&'static str, &[String])> {
+    let ready = match &spec.ready {
+        Some(ReadySpec::Probe { probe, .. }) => Some(probe),
+        Some(ReadySpec::Log { .. } | ReadySpec::Notify) | None => None,
+    };
+    let health = spec.health.as_ref().map(|health| &health.probe);
+    let probes = [("health.exec", health), ("ready.exec", ready)];
+    let probes = probes.into_iter().filter_map(|(key, probe)| match probe {
+        Some(Probe::Exec { argv }) => Some((key, &argv[..])),
+        Some(Probe::Http(_) | Probe::Tcp { .. }) | None => None,
+    });
+    let further = spec.oneshot.as_ref().and_then(|oneshot| oneshot.exec.get(1..)).unwrap_or_default();
+    let lists: [(&'static str, &[CommandSpec]); 6] = [
+        ("exec_start_pre", &spec.exec_start_pre),
+        ("exec", further),
+        ("exec_start_post", &spec.exec_start_post),
+        ("exec_reload", &spec.exec_reload),
+        ("exec_stop", &spec.exec_stop),
+        ("exec_stop_post", &spec.exec_stop_post),
+    ];
+    let commands = lists.into_iter().flat_map(|(key, commands)| {
+        let counts = commands.iter().filter(|command| !command.ignore_failure);
+        counts.map(move |command| (key, &command.argv[..]))
+    });
+    probes.chain(commands).collect()
 }
 
 /// What may follow the name: nothing, except on Windows.

@@ -56,7 +56,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "crash",
         "instances",
     ],
-    planned: &["exec_start_post", "exec_stop", "exec_stop_post", "sandbox", "on_keeper_death"],
+    planned: &["sandbox", "on_keeper_death"],
 };
 
 pub(crate) const RESTART: Schema = Schema {
@@ -147,3 +147,22 @@ pub(crate) const RESOURCES: Schema = Schema {
     ],
     planned: &[],
 };
+
+/// The tables below a service's own that have keys of their own.
+const TABLES: [(&str, &Schema); 7] = [
+    ("restart", &RESTART),
+    ("ready", &READY),
+    ("health", &HEALTH),
+    ("watch", &WATCH),
+    ("log", &LOG),
+    ("crash", &CRASH),
+    ("resources", &RESOURCES),
+];
+
+/// Where a service's key stands, seen from its own table: `""` for that itself, `"restart"` for the table below it. All
+/// of them, when several have it.
+pub(crate) fn homes(key: &str) -> Vec<&'static str> {
+    let own = SERVICE.known.contains(&key).then_some("");
+    let below = TABLES.iter().filter(|(_, schema)| schema.known.contains(&key)).map(|&(table, _)| table);
+    own.into_iter().chain(below).collect()
+}

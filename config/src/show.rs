@@ -392,6 +392,7 @@ fn watch_block(path: Vec<String>, watch: &WatchSpec) -> Block {
     let WatchSpec { paths, include, ignore, debounce, action } = watch;
     let action = match action {
         WatchAction::Restart => "restart".to_owned(),
+        WatchAction::Reload => "reload".to_owned(),
         WatchAction::Signal(signal) => format!("signal:{signal}"),
     };
     let entries = vec![

@@ -435,6 +435,8 @@ pub struct WatchSpec {
 pub enum WatchAction {
     /// A new process.
     Restart,
+    /// The commands of `exec_reload`; there are some.
+    Reload,
     /// `signal:NAME`: this signal to the main process.
     Signal(Signal),
 }

@@ -126,6 +126,10 @@ pub fn stop_cause(cause: StopCause, name: impl Fn(ServiceId) -> String) -> Strin
         StopCause::Conflict(other) => format!("{} is started, with which it conflicts", name(other)),
         StopCause::Watch => "files that it watches changed".into(),
         StopCause::Announced => "it says that it is stopping".into(),
+        // A process that lives has not ended itself: one of the commands beside it has failed.
+        StopCause::Failure(Failure::Exit | Failure::Signal | Failure::Spawn) => {
+            "exec_start_post has failed".into()
+        }
         StopCause::Failure(cause) => failure(cause).into(),
     }
 }
@@ -168,6 +172,7 @@ pub fn then(then: Then) -> &'static str {
     match then {
         Then::Restart => "restart",
         Then::Start => "start",
+        Then::Reload => "reload",
         Then::Signal(_) => "signal",
     }
 }
@@ -232,16 +237,21 @@ pub fn park_reason(reason: ParkReason, detail: Option<&str>) -> String {
         ParkReason::Prevented(end) => {
             format!("it {}, which restart.prevent_exit_status lists", exit(end))
         }
-        ParkReason::ProgramMissing => detail.unwrap_or("its program cannot be found or executed").to_owned(),
-        ParkReason::CannotStart => {
-            let what = detail.unwrap_or("it cannot be started as things are");
-            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
+        ParkReason::ProgramMissing => {
+            let what = detail.unwrap_or("its program cannot be found or executed");
+            format!("{what}; it starts by itself once that is mended")
         }
-        ParkReason::Lacking => {
-            let what = detail.unwrap_or("it lacks something that no restart brings");
-            format!("{what}; it is tried again at a start, a restart or a reload, once that is mended")
-        }
+        ParkReason::CannotStart => mended(detail.unwrap_or("it cannot be started as things are")),
+        ParkReason::Lacking => mended(detail.unwrap_or("it lacks something that no restart brings")),
     }
+}
+
+/// What keeps a service down, and when it is tried again.
+fn mended(what: &str) -> String {
+    format!(
+        "{what}; once that is mended it is tried again, by itself when a file that it needs has changed, else at a start, a \
+         restart or a reload"
+    )
 }
 
 /// The decision's stable name in a report, and a sentence.

@@ -27,7 +27,7 @@ fn holder(port: u16) -> Option<Holder> {
 }
 
 fn of(code: i32, stderr: &str) -> Option<Lack> {
-    lack(code, &lines(stderr), &[], None, holder)
+    lack(code, &lines(stderr), &[], &[], holder)
 }
 
 #[test]
@@ -63,6 +63,27 @@ fn things_that_no_restart_brings() {
     }
 }
 
+/// "unparked by itself when ... the named file changes"
+#[test]
+fn what_its_words_name() {
+    for (words, wanted) in [
+        (
+            "python3: can't open file '/app/main.py': [Errno 2] No such file or directory",
+            Some("/app/main.py"),
+        ),
+        ("Error: Cannot find module '/app/server.js' (MODULE_NOT_FOUND)", Some("/app/server.js")),
+        ("/usr/bin/env: \u{2018}node\u{2019}: No such file or directory", Some("node")),
+        ("/usr/bin/env: 'node': No such file or directory", Some("node")),
+        ("sh: 1: no-such-tool: not found", Some("no-such-tool")),
+        ("bash: line 1: foo: command not found", Some("foo")),
+        ("bash: line 1: /opt/foo: No such file or directory", Some("/opt/foo")),
+        ("ModuleNotFoundError: No module named 'x'", None),
+        ("Error: Cannot find module 'express' (MODULE_NOT_FOUND)", None),
+    ] {
+        assert_eq!(Lack::Thing(words.to_owned()).named(), wanted, "{words}");
+    }
+}
+
 #[test]
 fn a_port_and_who_holds_it() {
     for stderr in [
@@ -75,10 +96,10 @@ fn a_port_and_who_holds_it() {
         let found = of(1, stderr).unwrap_or_else(|| panic!("{stderr}"));
         assert_eq!(found.text(), "port 8000 is held by python3 (pid 4242)", "{stderr}");
     }
-    // Where the words name none, the port that the health check asks is the one that is meant.
+    // Where the words name none, one on which it is likely to listen is the one that is meant.
     let unnamed = lines("OSError: [Errno 98] Address already in use");
-    assert_eq!(lack(1, &unnamed, &[], None, holder), None);
-    assert!(matches!(lack(1, &unnamed, &[], Some(8000), holder), Some(Lack::Port(8000, _))));
+    assert_eq!(lack(1, &unnamed, &[], &[], holder), None);
+    assert!(matches!(lack(1, &unnamed, &[], &[9, 8000], holder), Some(Lack::Port(8000, _))));
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub struct CrashSummary {
     pub decision: String,
 }
 
-/// A whole report. Core fields as design.md section 7 fixes them; later versions only add.
+/// A whole report. Core fields as the design fixes them; later versions only add.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrashReport {
     /// [`crate::SCHEMA`]

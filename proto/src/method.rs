@@ -161,6 +161,9 @@ pub struct Reloaded {
     pub removed: Vec<String>,
     /// Services that start or restart, for what they run or what kept them down changed.
     pub restarted: Vec<String>,
+    /// Services that stop because of others, and stay known: one that conflicts with them is started.
+    #[serde(default)]
+    pub stopped: Vec<String>,
     /// Services of which something waits for the next start, since this reload or an earlier one.
     #[serde(default)]
     pub pending: Vec<String>,

@@ -47,11 +47,11 @@ pub struct Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepAction {
-    /// It starts: it is new, or what kept it down changed.
+    /// It starts: it is new, or what kept it down changed, or one that is started needs or wants it.
     Start,
     /// It is new and stays down.
     Add,
-    /// It stops and is forgotten.
+    /// It stops; one that is gone from the configuration is forgotten then.
     Stop,
     /// It is not running and is forgotten.
     Remove,

@@ -1,6 +1,6 @@
 //! Where a scenario's daemon lives: a directory of its own, an address of its own, a mark on every process.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, id};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -30,6 +30,8 @@ const FOREIGN: [&str; 14] = [
 ];
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
+/// Ports for every address given out so far.
+static EVERYWHERE: AtomicU32 = AtomicU32::new(0);
 
 /// The next port: `ip(7)`, the system's own begin at 32768.
 static PORT: AtomicU16 = AtomicU16::new(20_000);
@@ -176,6 +178,28 @@ impl Sandbox {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback can be listened on");
         listener.local_addr().expect("a listener has an address")
+    }
+
+    /// A port for a server that listens on every address of this machine and cannot be told another: below those that
+    /// [`Sandbox::address`] gives out at some address, which would be in its way.
+    ///
+    /// # Panics
+    /// When every such port is taken.
+    #[must_use]
+    pub fn port_everywhere(&self) -> u16 {
+        const FIRST: u32 = 10_000;
+        const COUNT: u32 = 10_000;
+        let begin = id().wrapping_mul(64).wrapping_add(EVERYWHERE.fetch_add(1, Ordering::Relaxed));
+        let ports = (0..COUNT).map(|number| FIRST + begin.wrapping_add(number) % COUNT);
+        // Without IPv6 none of its ports is taken.
+        let taken = |listener: std::io::Result<TcpListener>| {
+            listener.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        };
+        let free = |port: &u16| {
+            !taken(TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)))
+                && !taken(TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)))
+        };
+        ports.filter_map(|port| u16::try_from(port).ok()).find(free).expect("a port is free")
     }
 
     /// A command that carries the mark, with nothing in its environment that would change what mcpd does, without

@@ -550,3 +550,36 @@ fn a_reload_concerns_the_next_stop() {
     assert_eq!(daemon.status("a").pending, Vec::<String>::new());
     assert!(daemon.status("a").uptime_seconds.is_none_or(|up| Duration::from_secs_f64(up).is_zero()));
 }
+
+/// What a dash ignores is no error in the events, and a command's failure is not told as one of the service's own.
+#[test]
+fn events_say_which_command_it_was() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.ignored]
+        exec_start_pre = [["-@dir/gone"], ["-@fixture", "exit", "9"]]
+        exec = ["@fixture", "run"]
+        [service.post]
+        exec = ["@fixture", "run"]
+        exec_start_post = [["@fixture", "exit", "8"]]
+        restart.when = "never"
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.wait_state("ignored", State::Up);
+    let failed = events(&daemon, "ignored", "spawn_failed").pop().unwrap();
+    assert!(failed.message.starts_with("exec_start_pre, 1 of 2: could not be started: "), "{failed:#?}");
+    assert!(failed.message.ends_with("gone does not exist, which is ignored"), "{failed:#?}");
+    let exited = events(&daemon, "ignored", "exited").pop().unwrap();
+    assert_eq!(exited.message, "exec_start_pre, 2 of 2: exited with code 9, which is ignored");
+    let said = daemon.stderr();
+    let said: Vec<&str> = said.lines().filter(|line| line.contains("which is ignored")).collect();
+    assert!(said.len() == 2 && said.iter().all(|line| line.contains(" INFO ")), "{said:#?}");
+
+    let down = daemon.wait_status("post", "down", |now| now.crash_count == 1 && now.state == State::Down);
+    let reason = down.reason.unwrap();
+    assert!(reason.starts_with("exec_start_post: exited with code 8 after "), "{reason}");
+    assert!(reason.ends_with("; restart.when does not restart it then"), "{reason}");
+    let stopping = events(&daemon, "post", "stopping").pop().unwrap();
+    assert_eq!(stopping.message, "stopping: exec_start_post has failed");
+}

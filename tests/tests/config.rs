@@ -73,7 +73,7 @@ fn all_errors_are_told_at_once() {
             "{said}"
         );
         assert!(said.contains("on-failure"), "{said}");
-        // "Keys of design.md that this issue does not build are rejected as not yet supported, never ignored."
+        // "Keys that are designed and not built are rejected as not yet supported, never ignored."
         assert!(said.contains("not supported yet") || said.contains("not yet supported"), "{said}");
     }
     assert!(!sandbox.state_dir().exists(), "nothing was begun");
@@ -108,6 +108,40 @@ fn a_missing_health_program_is_a_warning() {
         event.event == "config_warning" && event.message.contains(sentence)
     });
     daemon.wait_state("a", State::Starting);
+}
+
+/// A command beside `exec` that is not there is named before it is needed; one whose failure is ignored is not.
+#[test]
+fn missing_programs_of_other_commands_are_warnings() {
+    let sandbox = Sandbox::new(
+        "[service.a]\nexec = [\"@fixture\", \"run\"]\nexec_stop = [[\"@dir/gone\"]]\n\
+         exec_stop_post = [[\"-@dir/ignored\"]]\n\
+         [service.b]\nexec = [\"@fixture\", \"run\"]\nworking_directory = \"@dir/file\"\n",
+    );
+    sandbox.write("file", "");
+    let config = sandbox.config();
+    let config = config.to_str().unwrap();
+    let said = mcpd(&sandbox, &["--config", config, "--check"]).expect(0);
+    let sentence = "service \"a\": exec_stop cannot be run as things are: the program ";
+    assert!(said.stderr.contains(sentence) && said.stderr.contains("gone does not exist"), "{said:?}");
+    assert!(said.stderr.contains("file is not a directory") && !said.stderr.contains("ignored"), "{said:?}");
+    let said = mcpctl(&sandbox, &["config", "check", config]).expect(0);
+    assert!(said.all().contains("service.a.exec_stop: ") && !said.all().contains("ignored"), "{said:?}");
+}
+
+/// What a command of `exec_start_pre` makes need not be there before.
+#[test]
+fn a_program_may_be_made_by_the_command_before_it() {
+    let sandbox = Sandbox::new(
+        "[service.a]\nexec_start_pre = [[\"/bin/ln\", \"-s\", \"/bin/sleep\", \"@dir/made\"]]\n\
+         exec = [\"@dir/made\", \"1000\"]\n",
+    );
+    let config = sandbox.config();
+    let said = mcpd(&sandbox, &["--config", config.to_str().unwrap(), "--check"]).expect(0);
+    assert!(said.stderr.contains("exec cannot be run before exec_start_pre has been: "), "{said:?}");
+    let daemon = sandbox.start();
+    let up = daemon.wait_state("a", State::Up);
+    assert_eq!((up.generation, up.crash_count), (2, 0), "{up:#?}");
 }
 
 /// A file that is not there, is a directory, or is no TOML.

@@ -24,7 +24,7 @@ fn is_time(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.starts_with("20") && text.ends_with('Z') && text.contains('T'))
 }
 
-/// "design.md section 7's core fields"
+/// "the core fields of a report"
 #[test]
 fn a_report_has_every_field() {
     let sandbox = Sandbox::new(
@@ -347,7 +347,7 @@ fn a_damaged_report_hurts_nobody() {
     assert_eq!((all["damaged"].as_u64(), all["damaged_files"][0].as_str()), (Some(1), cut.to_str()));
 }
 
-/// design.md section 7: "Secrets are redacted by key name and by known value", wherever the service had them from.
+/// The design: "Secrets are redacted by key name and by known value", wherever the service had them from.
 #[test]
 fn secrets_of_the_environment_stay_out_of_reports() {
     let sandbox = Sandbox::new(

@@ -113,7 +113,7 @@ fn failures_in_the_start_period_do_not_count() {
     assert!(up.uptime_seconds > Some(1.4));
 }
 
-/// design.md section 4, `start_period`: "the first success ends it".
+/// The design, `start_period`: "the first success ends it".
 #[test]
 fn the_first_success_ends_the_start_period() {
     let sandbox = at_address(
@@ -304,7 +304,7 @@ fn a_probe_does_not_outlive_its_run() {
     daemon.wait_state("b", State::Down);
 }
 
-/// design.md section 4, `action = "report"`: said, not acted upon.
+/// The design, `action = "report"`: said, not acted upon.
 #[test]
 fn report_only_reports() {
     let sandbox = at_address(

@@ -211,7 +211,7 @@ fn the_last_words_are_never_lost() {
     assert_eq!(log.matches("last out\n").count(), 21);
 }
 
-/// design.md section 4: the shape of a line as text and as JSON.
+/// The design: the shape of a line as text and as JSON.
 #[test]
 fn lines_are_stamped_and_named() {
     let sandbox = Sandbox::new(
@@ -352,7 +352,7 @@ fn an_unwritable_log_does_not_hurt_the_service() {
     });
 }
 
-/// design.md section 4, `[log] target`: "file | journal | both | inherit | none"
+/// The design, `[log] target`: "file | journal | both | inherit | none"
 #[test]
 fn targets_inherit_and_none() {
     let sandbox = Sandbox::new(

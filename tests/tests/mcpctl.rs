@@ -118,7 +118,7 @@ fn an_absent_daemon_gives_one_sentence() {
     let _ = CtlOutput::of(command).expect(10);
 }
 
-/// design.md section 6: "JSON documents (**fixed** keys)"
+/// The design: "JSON documents (**fixed** keys)"
 #[test]
 fn json_documents_have_their_keys() {
     let sandbox = Sandbox::new(ZOO);

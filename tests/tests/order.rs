@@ -46,7 +46,7 @@ fn database_and_app(sandbox: &Sandbox, healthy_after: u32, app: &str) -> String 
     )
 }
 
-/// peers.md trap 21: "a database that takes twenty seconds can exhaust the budget". Waiting costs nothing of it: one
+/// Trap 11: a database that takes twenty seconds exhausts the budget. Waiting costs nothing of it: one
 /// restart is all that `app` has, and the database takes far longer than that.
 #[test]
 fn a_start_waits_until_what_it_requires_is_ready() {
@@ -210,7 +210,11 @@ fn a_parked_dependency_is_named_and_waited_for() {
     });
     assert_eq!((app.state, app.waiting_on.as_deref()), (State::Waiting, Some("database")));
     let front = daemon.wait_state("front", State::Waiting);
-    assert_eq!(front.reason.as_deref(), Some("waiting for app (waiting for database)"), "{front:#?}");
+    assert_eq!(
+        front.reason.as_deref(),
+        Some("waiting for app (waiting for database, which is parked)"),
+        "{front:#?}"
+    );
     // Who only comes after it has waited long enough.
     daemon.wait_state("loose", State::Up);
     // mcpd is ready: everything has shown what becomes of it.

@@ -20,7 +20,7 @@ fn seen(file: &std::path::Path) -> usize {
     std::fs::metadata(file).map_or(0, |found| usize::try_from(found.len()).unwrap())
 }
 
-/// design.md section 4: "when does `type = "simple"` count as up"; `start` waits for it.
+/// The design: "when does `type = "simple"` count as up"; `start` waits for it.
 #[test]
 fn a_server_is_up_when_it_is_ready() {
     let sandbox = at_address(
@@ -174,6 +174,8 @@ fn each_run_becomes_ready_by_itself() {
     assert_eq!(daemon.ctl(&["restart", "a"]).expect(0).code, 0);
     let again = daemon.status("a");
     assert!(again.state == State::Up && again.pid != pid, "{again:#?}");
+    // Events come on a connection of their own.
+    daemon.wait_event("the second up", |event| event.event == "up" && event.data["generation"] == 4);
     assert_eq!(daemon.events().iter().filter(|event| event.event == "up").count(), 2);
 }
 
@@ -214,7 +216,8 @@ fn an_answer_counts_for_the_run_that_it_was_asked_for() {
     answer(second);
     daemon.wait_state("a", State::Up);
     assert!(restart.wait().unwrap().success());
-    assert_eq!(daemon.events().iter().filter(|event| event.event == "up").count(), 1);
+    let up = daemon.wait_event("up", |event| event.event == "up");
+    assert_eq!(up.data["generation"], 2, "{up:#?}");
 }
 
 /// A reload changes what a start waits for, without touching the process.

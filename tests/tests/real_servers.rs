@@ -142,17 +142,17 @@ fn a_python_server_that_cannot_import_is_reported_with_the_module() {
 fn the_reference_server_is_killed_and_hangs() {
     let Some(everything) = tool("MCPD_TEST_EVERYTHING") else { return };
     let sandbox = Sandbox::new("");
-    let address = sandbox.address();
+    let port = sandbox.port_everywhere();
     sandbox.configure(&format!(
         r#"
         [service.studio]
         exec = ["node", "{}", "streamableHttp"]
-        environment = {{ PORT = "{}" }}
+        environment = {{ PORT = "{port}" }}
         stop_timeout = "2s"
         restart = {{ delay = "50ms" }}
         [service.studio.health]
         # It has no health page; a GET without a session is refused with 400, by the server itself.
-        http = "http://127.0.0.1:{}/mcp"
+        http = "http://127.0.0.1:{port}/mcp"
         expect_status = [400]
         interval = "200ms"
         timeout = "1s"
@@ -160,8 +160,6 @@ fn the_reference_server_is_killed_and_hangs() {
         start_period = "60s"
         "#,
         everything.display(),
-        address.port(),
-        address.port(),
     ));
     let daemon = sandbox.start();
     kill(&daemon);
@@ -193,7 +191,7 @@ fn the_reference_server_without_its_port_says_which() {
     );
 }
 
-/// "`config/examples/mcp-studio.toml` honours every environment variable of design.md section 4 with its default and
+/// "`config/examples/mcp-studio.toml` honours every environment variable of the design with its default and
 /// gives the same service (uvicorn, `/api/health` answering `status == "healthy"`, reports, restarts)": the shipped file
 /// itself, with a small application in the place of MCP Studio.
 #[test]

@@ -325,3 +325,81 @@ fn reloads_during_start_stop_and_backoff() {
     sandbox.write("may-end", "");
     wait_for("the new one after the old one's end", || wait_for_file(&sandbox.path("ends")).trim() == "two");
 }
+
+/// "`mcpctl config plan` shows what would start, stop, restart, change live, and why": also of services whose own
+/// configuration stays, because of others.
+#[test]
+fn a_plan_knows_what_a_change_brings_upon_others() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.base]
+        exec = ["@fixture", "run"]
+        [service.with]
+        exec = ["@fixture", "run"]
+        part_of = "base"
+        [service.rival]
+        exec = ["@fixture", "run"]
+        enabled = false
+        [service.helper]
+        exec = ["@fixture", "run"]
+        enabled = false
+        [service.tuned]
+        exec = ["@fixture", "run"]
+        "#,
+    );
+    let daemon = sandbox.start();
+    daemon.call("service.start", json!({ "names": ["rival"] }));
+    for name in ["base", "with", "rival", "tuned"] {
+        daemon.wait_state(name, State::Up);
+    }
+    sandbox.configure(
+        r#"
+        [service.base]
+        exec = ["@fixture", "run"]
+        environment = { A = "1" }
+        [service.with]
+        exec = ["@fixture", "run"]
+        part_of = "base"
+        restart.delay = "7s"
+        [service.rival]
+        exec = ["@fixture", "run"]
+        enabled = false
+        [service.helper]
+        exec = ["@fixture", "run"]
+        enabled = false
+        [service.tuned]
+        exec = ["@fixture", "run"]
+        wants = "helper"
+        [service.new]
+        exec = ["@fixture", "run"]
+        conflicts = "rival"
+        "#,
+    );
+    let planned = plan(&daemon, json!({ "restart": true }));
+    let told = |name: &str| (step(&planned, name).action, step(&planned, name).why.as_str());
+    assert_eq!(told("base").0, StepAction::Restart);
+    assert_eq!(told("with"), (StepAction::Restart, "base is restarted"));
+    assert_eq!(told("rival"), (StepAction::Stop, "new is started, with which it conflicts"));
+    assert_eq!(told("helper"), (StepAction::Start, "tuned needs or wants it"));
+    assert_eq!((told("tuned").0, told("new").0), (StepAction::Change, StepAction::Start));
+    assert_eq!((planned.steps.len(), planned.unchanged), (6, 0), "{planned:#?}");
+    // Its own changes are told all the same.
+    assert!(!key(step(&planned, "with"), "restart.delay").needs_restart);
+    // Without a restart of what is pending nothing else is restarted either.
+    let without = plan(&daemon, json!({}));
+    assert_eq!(step(&without, "with").action, StepAction::Change);
+    let before = ["base", "with", "tuned"].map(|name| daemon.status(name).pid);
+    let done = daemon.call("daemon.reload", json!({ "restart": true, "plan": planned.id }));
+    assert_eq!((&done["stopped"], &done["added"]), (&json!(["rival"]), &json!(["new"])), "{done}");
+    assert_eq!(done["restarted"], json!(["base", "helper", "with"]), "{done}");
+    daemon
+        .wait_status("with", "a new process", |status| status.state == State::Up && status.pid != before[1]);
+    daemon.wait_state("rival", State::Down);
+    for name in ["base", "helper", "new"] {
+        daemon.wait_state(name, State::Up);
+    }
+    assert_ne!(daemon.status("base").pid, before[0]);
+    assert_eq!(daemon.status("tuned").pid, before[2]);
+    let again = plan(&daemon, json!({ "restart": true }));
+    assert!(again.steps.is_empty(), "{again:#?}");
+}

@@ -78,7 +78,7 @@ fn sigterm_and_sigint_stop_everything_in_order() {
     }
 }
 
-/// design.md's core, `Shutdown`: "a second time: at once"
+/// of the core, `Shutdown`: "a second time: at once"
 #[test]
 fn a_second_sigterm_does_not_wait_for_the_deaf() {
     let sandbox = Sandbox::new(
@@ -186,7 +186,7 @@ fn the_manager_is_told_everything() {
     assert!(daemon.wait_end().success());
 }
 
-/// design.md section 8: "EXTEND_TIMEOUT_USEC while stopping slow services"
+/// The design: "EXTEND_TIMEOUT_USEC while stopping slow services"
 #[test]
 fn a_slow_stop_asks_for_more_time() {
     let sandbox = Sandbox::new(

@@ -136,7 +136,7 @@ fn on_limit_retry_goes_on_at_the_maximum() {
     }
 }
 
-/// design.md section 4: "stay down with a reason until asked": start, restart and reset are askings.
+/// The design: "stay down with a reason until asked": start, restart and reset are askings.
 #[test]
 fn a_parked_service_starts_when_asked() {
     let sandbox = Sandbox::new(

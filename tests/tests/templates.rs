@@ -90,6 +90,14 @@ fn a_pattern_that_nothing_fits_touches_nothing() {
     let refused = daemon.ctl(&["status", "walker@*"]).expect(4);
     assert!(refused.stderr.contains("no service fits \"walker@*\""), "{refused:?}");
     let _ = daemon.ctl(&["stop", "worker@*", "walker@*"]).expect(5);
+    // What fits, where it cannot be meant: the sentence says why.
+    let refused = daemon.ctl(&["logs", "worker@*"]).expect(5);
+    assert!(
+        refused.stderr.contains("\"worker@*\" is a pattern, and this is about one service"),
+        "{refused:?}"
+    );
+    let refused = daemon.ctl(&["restart", "worker@"]).expect(5);
+    assert!(refused.stderr.contains("\"worker@*\" fits its instances"), "{refused:?}");
     let error = daemon.try_call("service.stop", json!({ "names": ["[a"] })).unwrap_err();
     let mcpd_tests::proto::client::CallError::Refused(error) = error else { panic!("{error}") };
     assert_eq!(error.kind(), Some(Kind::InvalidParams), "{error}");

@@ -121,7 +121,7 @@ fn the_next_start_waits_for_what_dies_slowly() {
         r#"
         [service.a]
         exec = ["/bin/sh", "-c", """
-            read big < @dir/big && kill -0 $big && echo overlap >> @dir/overlap
+            read big < @dir/big && grep -qs 'State:.[^ZX]' /proc/$big/status && echo overlap >> @dir/overlap
             setsid dd if=/dev/zero of=/dev/null bs=500M &
             echo $! > @dir/big
             exec sleep 1000"""]

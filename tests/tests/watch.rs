@@ -151,7 +151,7 @@ fn ten_thousand_changes_are_one_restart() {
     assert!(words[0].ends_with("changed (and more than 999 others)"), "{words:?}");
 }
 
-/// peers.md 8.12: "Watching a directory you write to = loop: detect and suspend the watch".
+/// Trap 12: a service that writes into what is watched is not restarted for ever.
 #[test]
 fn a_service_that_writes_into_what_it_watches_is_suspended() {
     let sandbox = Sandbox::new(
@@ -227,6 +227,37 @@ fn a_signal_instead_of_a_restart() {
 }
 
 #[test]
+fn a_reload_instead_of_a_restart() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "run"]
+        exec_reload = [["/bin/ls", "@dir/valid"]]
+        [service.a.watch]
+        paths = ["src"]
+        debounce = "100ms"
+        action = "reload"
+        "#,
+    );
+    fs::create_dir(sandbox.path("src")).unwrap();
+    sandbox.write("src/app.py", "1");
+    sandbox.write("valid", "");
+    let daemon = wait_up(&sandbox);
+    let pid = daemon.pid_of("a");
+    sandbox.write("src/app.py", "2");
+    daemon.wait_event("it has reloaded", |event| event.event == "reloaded");
+    let told = daemon.events();
+    assert_eq!(named(&told, "files_changed")[0].message, "reloading: src/app.py changed");
+    assert_eq!((daemon.pid_of("a"), daemon.status("a").stale.is_some()), (pid, false));
+    // One that fails leaves the process with the old files, which is said.
+    fs::remove_file(sandbox.path("valid")).unwrap();
+    sandbox.write("src/app.py", "3");
+    let status = daemon.wait_status("a", "stale", |status| status.stale.is_some());
+    assert_eq!((status.pid, status.state), (Some(pid), State::Up));
+    assert!(daemon.events().iter().any(|event| event.event == "reload_failed"));
+}
+
+#[test]
 fn a_directory_that_is_deleted_and_made_again() {
     let sandbox = sandbox("");
     let daemon = wait_up(&sandbox);
@@ -293,7 +324,7 @@ fn script(sandbox: &Sandbox, name: &str, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// peers.md 4.15: stale code served for days.
+/// Stale code is served for days, and nobody knows.
 #[test]
 fn a_program_that_is_replaced_makes_its_process_stale() {
     let sandbox = Sandbox::new(
@@ -389,6 +420,59 @@ fn a_service_without_its_program_starts_when_that_appears() {
     for service in all {
         assert_eq!(daemon.status(service).crash_count, 0, "{service}");
     }
+}
+
+/// The same of what is not `exec`: the programs of the other commands of a start, a script that an interpreter is to run,
+/// and what the last words of a run name.
+#[test]
+fn what_was_missing_for_a_start_brings_it_back_by_itself() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.before]
+        exec_start_pre = [["@dir/prepare"]]
+        exec = ["@fixture", "run"]
+        [service.second]
+        type = "oneshot"
+        remain_after_exit = true
+        exec = [["@fixture", "exit", "0"], ["@dir/prepare"]]
+        [service.behind]
+        exec = ["@fixture", "run"]
+        exec_start_post = [["@dir/prepare"]]
+        restart.delay = "10ms"
+        [service.script]
+        exec = ["/bin/sh", "app.sh"]
+        working_directory = "@dir"
+        [service.named]
+        exec = ["/bin/sh", "-c", "test -e @dir/app.py || { echo \"python3: can't open file '@dir/app.py': [Errno 2] No such file or directory\" >&2; exit 2; }; exec sleep 1000"]
+        [service.command]
+        exec = ["/bin/sh", "-c", "prepare && exec sleep 1000"]
+        environment = { PATH = "@dir:/usr/bin:/bin" }
+        "#,
+    );
+    sandbox.write("app.sh", "echo \"ModuleNotFoundError: No module named 'x'\" >&2\nexit 1\n");
+    let daemon = sandbox.start();
+    for service in ["before", "second", "behind", "script", "named", "command"] {
+        let parked = daemon.wait_state(service, State::Parked);
+        let reason = parked.reason.unwrap();
+        assert!(reason.contains("by itself when a file that it needs has changed"), "{reason}");
+        assert_eq!(parked.crash_count, 1, "{service}");
+        let since = daemon.events();
+        let since =
+            since.iter().find(|event| event.event == "parked" && event.service.as_deref() == Some(service));
+        let since = since.unwrap().id;
+        daemon.wait_event("watched", |event| {
+            event.event == "watching_program" && event.service.as_deref() == Some(service) && event.id > since
+        });
+    }
+    script(&sandbox, "prepare", "#!/bin/sh\nexit 0\n");
+    for service in ["before", "second", "behind", "command"] {
+        daemon.wait_state(service, State::Up);
+    }
+    assert_eq!([daemon.status("script").generation, daemon.status("named").generation], [1, 1]);
+    sandbox.write("app.sh", "exec sleep 1000\n");
+    sandbox.write("app.py", "");
+    daemon.wait_state("script", State::Up);
+    daemon.wait_state("named", State::Up);
 }
 
 /// "stay down with a reason until asked, or until config or executable change"

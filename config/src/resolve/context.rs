@@ -127,6 +127,14 @@ impl<'a> Context<'a> {
         self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
     }
 
+    /// Is there an error about this place already?
+    pub(crate) fn is_bad(&self, span: Span) -> bool {
+        self.diagnostics.iter().any(|found| {
+            let (file, start) = found.order;
+            found.severity == Severity::Error && file == span.file && (span.start..=span.end).contains(&start)
+        })
+    }
+
     /// All of them, in the order of files and positions: errors, then warnings. What is wrong with a template is said
     /// for the first of its instances only.
     pub(crate) fn into_diagnostics(self) -> (Vec<Diagnostic>, Vec<Diagnostic>, Origins) {

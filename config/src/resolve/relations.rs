@@ -93,7 +93,10 @@ pub(crate) fn check(cx: &mut Context<'_>, services: &BTreeMap<String, ServiceSpe
     let mentions = std::mem::take(&mut cx.mentions);
     let before = cx.error_count();
     for mention in &mentions {
-        name(cx, services, mention);
+        // A template's mistake is that of each of its instances, and told once.
+        if !cx.is_bad(mention.span) {
+            name(cx, services, mention);
+        }
     }
     contradictions(cx, &mentions);
     if cx.error_count() > before {
@@ -112,11 +115,16 @@ fn name(cx: &mut Context<'_>, services: &BTreeMap<String, ServiceSpec>, mention:
     } else if services.contains_key(other) {
         return;
     } else {
+        let instance = services.keys().find(|name| other.ends_with('@') && name.starts_with(other));
         let near = closest(other, services.keys().map(String::as_str));
-        let help = near.map_or_else(
-            || format!("define [service.{other}], or take the name out"),
-            |near| format!("did you mean `{near}`?"),
-        );
+        let help = match (instance, near) {
+            (Some(instance), _) => format!("that is a template: name its instances, such as `{instance}`"),
+            (None, _) if other.contains(['*', '?', '[', '{']) => {
+                "patterns are for mcpctl: name each service".to_owned()
+            }
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => format!("define [service.{other}], or take the name out"),
+        };
         (format!("`{says}` names `{other}`, and there is no such service"), Some(help))
     };
     cx.error(Finding { span: *span, key: &mention.key(), message, help });

@@ -7,7 +7,7 @@ use crate::origin::{Origin, dotted};
 use crate::raw::{EMPTY, Entry, Node, Table, Value};
 use crate::resolve::context::{Context, Finding};
 use crate::resolve::scalar::{Problem, Scalar, not_yet};
-use crate::schema::Schema;
+use crate::schema::{self, Schema};
 use crate::similar::closest;
 use crate::source::Span;
 
@@ -71,14 +71,41 @@ impl<'t> Section<'t> {
                 continue;
             }
             let all = schema.known.iter().chain(schema.planned).copied();
-            let help = match closest(name, all) {
-                Some(near) if schema.known.contains(&near) => format!("did you mean `{near}`?"),
-                Some(near) => format!("`{near}` comes nearest, but is not supported yet by this version"),
-                None => format!("known here: {}", schema.known.join(", ")),
+            let help = match (self.elsewhere(name), closest(name, all)) {
+                (Some(elsewhere), _) => elsewhere,
+                (None, Some(near)) if schema.known.contains(&near) => format!("did you mean `{near}`?"),
+                (None, Some(near)) => {
+                    format!("`{near}` comes nearest, but is not supported yet by this version")
+                }
+                (None, None) => format!("known here: {}", schema.known.join(", ")),
             };
             let message = format!("unknown key `{name}`{place}");
             cx.error(Finding { span: entry.key_span, key: &key, message, help: Some(help) });
         }
+    }
+
+    /// What to do with a key that does not belong here, but in another table of the same service.
+    fn elsewhere(&self, key: &str) -> Option<String> {
+        let service = match self.path.as_slice() {
+            [] => "NAME",
+            [first, name, ..] if first == "service" => name.as_str(),
+            _ => return None,
+        };
+        // In a file without a service's table every key of one is at the wrong place; a key of a table below could be
+        // anything's.
+        let homes = if self.path.is_empty() && schema::SERVICE.known.contains(&key) {
+            vec![""]
+        } else if self.path.is_empty() {
+            return None;
+        } else {
+            schema::homes(key)
+        };
+        let table = |home: &&str| {
+            let parts = ["service", service, home];
+            format!("[{}]", dotted(if home.is_empty() { &parts[..2] } else { &parts }))
+        };
+        let tables: Vec<String> = homes.iter().map(table).collect();
+        (!tables.is_empty()).then(|| format!("it stands in {}", tables.join(" or ")))
     }
 
     /// The entry's value as a table; `None` after having said that it is not one.

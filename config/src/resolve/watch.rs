@@ -27,7 +27,7 @@ pub(crate) fn resolve(
         None => cx.directory(span.file).to_owned(),
     };
     let before = cx.error_count();
-    let path = |scalar: &Scalar<'_>| path_text(scalar).map(|path| below(&directory, &path));
+    let path = |scalar: &Scalar<'_>| no_pattern(scalar).map(|path| below(&directory, &path));
     let paths: Vec<PathBuf> = watch.list(cx, "paths", path).unwrap_or_default();
     if paths.is_empty() && cx.error_count() == before {
         let message = format!("[{}] does not say what to watch", watch.name());
@@ -43,8 +43,29 @@ pub(crate) fn resolve(
         }
     }
     let debounce = watch.duration(cx, "debounce", DEBOUNCE, SHORTEST);
-    let action = watch.read(cx, "action", WatchAction::Restart, action);
+    let reloads = service.entry("exec_reload").is_some();
+    let action = watch.read(cx, "action", WatchAction::Restart, |scalar| action(scalar, reloads));
     Some(WatchSpec { paths, include, ignore, debounce, action })
+}
+
+/// A path. One that need not exist is never missed: a pattern there would watch nothing, and nobody would know.
+fn no_pattern(scalar: &Scalar<'_>) -> Result<String, Problem> {
+    let text = path_text(scalar)?;
+    // Brackets and braces are part of real names: `[id].tsx`.
+    let Some(at) = text.find(['*', '?']) else { return Ok(text) };
+    let (directory, pattern) = match text[..at].rfind('/') {
+        Some(slash) => text.split_at(slash + 1),
+        None => ("", text.as_str()),
+    };
+    let directory = match directory.strip_suffix('/') {
+        Some("") => "/",
+        Some(directory) => directory,
+        None => ".",
+    };
+    let help = format!(
+        "name the directory, and what counts in it: paths = [{directory:?}], include = [{pattern:?}]"
+    );
+    Err(Problem::new(format!("{text:?} is a pattern, and no path")).help(help))
 }
 
 fn pattern(scalar: &Scalar<'_>) -> Result<String, Problem> {
@@ -59,18 +80,23 @@ fn pattern(scalar: &Scalar<'_>) -> Result<String, Problem> {
     }
 }
 
-fn action(scalar: &Scalar<'_>) -> Result<WatchAction, Problem> {
+/// `reloads`: there are commands for it.
+fn action(scalar: &Scalar<'_>, reloads: bool) -> Result<WatchAction, Problem> {
     let text = scalar.string()?;
     let Some(name) = text.strip_prefix("signal:") else {
-        let problem = scalar.choice(&[("restart", WatchAction::Restart)], &["reload"]);
-        return problem.map_err(|problem| {
-            let did_you_mean = problem.help.as_ref().is_some_and(|help| help.starts_with("did you mean"));
-            if did_you_mean || text == "reload" {
+        let choices = [("restart", WatchAction::Restart), ("reload", WatchAction::Reload)];
+        let action = scalar.choice(&choices, &[]).map_err(|problem| {
+            if problem.help.as_ref().is_some_and(|help| help.starts_with("did you mean")) {
                 problem
             } else {
-                problem.help("write \"restart\" or a signal, as \"signal:SIGHUP\"")
+                problem.help("write \"restart\", \"reload\" or a signal, as \"signal:SIGHUP\"")
             }
-        });
+        })?;
+        if action == WatchAction::Reload && !reloads {
+            let help = "set `exec_reload`, or write a signal, as \"signal:SIGHUP\"";
+            return Err(Problem::new("\"reload\" needs commands to reload by").help(help));
+        }
+        return Ok(action);
     };
     if cfg!(windows) {
         return Err(not_yet("a signal as `action` on Windows"));

@@ -61,7 +61,7 @@ fn the_annotated_example_sets_every_key() {
             })
         })
     };
-    // The tables' keys as design.md lists them; a new one has to come into the example as well.
+    // The tables' keys as they are designed; a new one has to come into the example as well.
     for key in "description exec exec_start_pre exec_start_post exec_reload exec_stop exec_stop_post remain_after_exit type working_directory environment environment_files enabled stop_signal stop_timeout \
         start_timeout success_exit_status requires binds_to wants part_of after before conflicts restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
         restart.reset_after restart.max_restarts restart.on_limit restart.prevent_exit_status health.http health.tcp health.exec \

@@ -34,6 +34,24 @@ fn one_mistake() {
             &["wants = ['b', 'nobody']", ""],
             "3:15: `wants` names `nobody`, and there is no such service (define [service.nobody], or take the name out)",
         ),
+        (
+            &["after = ['w@*']", "[service.'w@']\ninstances = 2\nexec = 'x'"],
+            "3:10: `after` names `w@*`, and there is no such service (patterns are for mcpctl: name each service)",
+        ),
+        (
+            &["after = ['w@']", "[service.'w@']\ninstances = 2\nexec = 'x'"],
+            "3:10: `after` names `w@`, and there is no such service (that is a template: name its instances, such as `w@1`)",
+        ),
+        // Once, not for each instance.
+        (
+            &["[service.'w@']\ninstances = 9\nexec = 'x'\nafter = ['x@%i']"],
+            "6:10: `after` names `x@1`, and there is no such service (did you mean `w@1`?)",
+        ),
+        (
+            &["[service.'w@']\ninstances = 9\nexec = 'x'\nafter = ['%n']"],
+            "6:10: `w@1` names itself in `after`",
+        ),
+        (&["[service.'w@']\ninstances = 9\nexec = 'x'\nafter = ['%z']"], "6:11: %z stands for nothing"),
         (&["part_of = ['a']"], "3:12: `a` names itself in `part_of` (take it out)"),
         (&["requires = ['b']", "conflicts = ['a']"], "6:14: `b` conflicts with `a`, but `a` requires `b`"),
         (

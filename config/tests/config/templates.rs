@@ -255,6 +255,7 @@ fn mistakes_in_drop_ins_name_the_drop_in() {
             "[daemon]\nlog_dir = 'x'\n[service.n]\nexec = 'n'\n[service.m]\nexce = 1\ninstances = 2",
         ),
         ("m.d/2.toml", "[service.m"),
+        ("m.d/3.toml", "stop_timeout = 1"),
         ("w@.d/1.toml", "[service.'w@']\nrestart.delay = 'soon'"),
         ("w@1.d/1.toml", "[service.'w@1']\ninstances = 4\n[service.'w@2']\n"),
     ]);
@@ -265,6 +266,7 @@ fn mistakes_in_drop_ins_name_the_drop_in() {
         "1.toml:6:1: unknown key `exce`",
         "1.toml:7:1: `instances` goes with a template",
         "2.toml:1:",
+        "3.toml:1:1: unknown key `stop_timeout` (it stands in [service.NAME])",
         "1.toml:2:17: ",
         "1.toml:2:1: `instances` goes with a template",
         "1.toml:3:10: a drop-in in w@1.d cannot have [service.\"w@2\"] (write [service.\"w@1\"])",

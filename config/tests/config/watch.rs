@@ -19,6 +19,7 @@ fn paths_are_the_services_own() {
         at_home.paths,
         [absolute("src"), absolute("lib"), absolute("")].map(|path| path.components().collect::<PathBuf>())
     );
+    assert_eq!(watch("watch.paths = ['app/[id].tsx']").paths, [absolute("app").join("[id].tsx")]);
     let elsewhere = watch("working_directory = 'app'\nwatch.paths = ['src']");
     assert_eq!(elsewhere.paths, [absolute("app").join("src")]);
 }
@@ -52,11 +53,17 @@ fn mistakes() {
         ("watch = { paths = ['a'], path = ['b'] }", "did you mean `paths`?"),
         ("watch = { paths = [''] }", "an empty string is of no use here"),
         ("watch = { paths = ['~/src'] }", "no shell is run"),
+        (
+            "watch = { paths = ['src/*.py'] }",
+            "is a pattern, and no path (name the directory, and what counts in it: paths = [\"src\"], include = [\"*.py\"])",
+        ),
+        ("watch = { paths = ['**/a?'] }", "paths = [\".\"], include = [\"**/a?\"]"),
+        ("watch = { paths = ['/*.py'] }", "paths = [\"/\"], include = [\"*.py\"]"),
         ("watch = { paths = ['a'], include = ['[a'] }", "\"[a\" is no pattern"),
         ("watch = { paths = ['a'], ignore = ['/a'] }", "would never match"),
         ("watch = { paths = ['a'], action = 'restrat' }", "did you mean \"restart\"?"),
         ("watch = { paths = ['a'], action = 'HUP' }", "signal:SIGHUP"),
-        ("watch = { paths = ['a'], action = 'reload' }", "not supported yet"),
+        ("watch = { paths = ['a'], action = 'reload' }", "\"reload\" needs commands to reload by"),
         ("watch = { paths = ['a'], debounce = 0 }", "must be at least 1ms"),
         ("watch = ['a']", "expected a table"),
     ] {

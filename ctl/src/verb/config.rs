@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mcpd_config::spec::Probe;
 use mcpd_config::{
     Diagnostic, Environment, Failed, Loaded, ServiceSpec, dotted, find_default, load, program,
     service_environment,
@@ -166,18 +165,18 @@ fn missing(
             }
         };
         let path = path.as_ref().map(|(_, path)| path.as_os_str());
-        let Some(asked) = service.exec.first() else { continue };
-        if let Err(error) = program::find(asked, service.working_directory.as_deref(), path) {
-            missing.push(Missing { key: key("exec"), sentence: error.to_string() });
-            continue;
-        }
-        let Some(Probe::Exec { argv }) = service.health.as_ref().map(|health| &health.probe) else {
-            continue;
+        let mut find = |keys: &str, argv: &[String]| {
+            let Some(asked) = argv.first() else { return true };
+            let found = program::find(asked, service.working_directory.as_deref(), path);
+            let Err(error) = found else { return true };
+            let parts: Vec<&str> = ["service", name].into_iter().chain(keys.split('.')).collect();
+            missing.push(Missing { key: dotted(&parts), sentence: error.to_string() });
+            false
         };
-        let Some(asked) = argv.first() else { continue };
-        if let Err(error) = program::find(asked, service.working_directory.as_deref(), path) {
-            let key = dotted(&["service", name, "health", "exec"]);
-            missing.push(Missing { key, sentence: error.to_string() });
+        if find("exec", &service.exec) || !service.exec_start_pre.is_empty() {
+            for (keys, argv) in program::others(service) {
+                find(keys, argv);
+            }
         }
     }
     missing

@@ -120,6 +120,7 @@ fn changes(reloaded: &Reloaded, look: &Look) -> String {
         added,
         removed,
         restarted,
+        stopped,
         pending,
         updated,
         unchanged,
@@ -129,6 +130,7 @@ fn changes(reloaded: &Reloaded, look: &Look) -> String {
         (added, "added"),
         (removed, "removed"),
         (restarted, "restarted"),
+        (stopped, "stopped"),
         (updated, "updated"),
         (pending, "pending"),
     ];

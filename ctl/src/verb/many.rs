@@ -1,21 +1,24 @@
 //! An order for several services, or for those that fit a pattern: each is shown as soon as it is settled.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use mcpd_proto::error::{ErrorObject, Kind};
 use mcpd_proto::message::Notification;
-use mcpd_proto::method::{EachOutcome, NamesParams, Outcome, Outcomes};
+use mcpd_proto::method::{EachOutcome, ListParams, NamesParams, Outcome, Outcomes};
+use mcpd_proto::status::StatusDocument;
 use serde_json::{Value, json};
 
 use super::act::{Order, WORTH_SAYING, exit_of, explain, line};
-use super::{Context, QUESTION, decode};
+use super::{Context, QUESTION, decode, is_pattern};
 use crate::args::Names;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::link::Patience;
+use crate::link::{Link, Patience};
 use crate::look::Look;
 use crate::out::{Out, complain};
 use crate::progress::Progress;
+use crate::socket::Socket;
 use crate::{human, refusal, text};
 
 /// Up to so many services each gets a line of its own, and a failure its whole explanation. Of more, only failures do,
@@ -23,13 +26,20 @@ use crate::{human, refusal, text};
 const FEW: usize = 10;
 /// Up to so many names are repeated while it waits.
 const NAMED: usize = 3;
+/// Time is up already: the answer who is left may not take long.
+const LEFT: Duration = Duration::from_secs(2);
 
 /// Gives the order and shows what becomes of it.
 pub(crate) fn run(order: Order, names: Names, context: &mut Context) -> Result<Exit, Failure> {
     let Names { names, no_wait } = names;
     let whom = if names.len() > NAMED { format!("{} services", names.len()) } else { names.join(", ") };
     let doing = format!("{} {whom}", order.doing);
-    let then = if names.len() > NAMED { String::new() } else { format!(" {}", names.join(" ")) };
+    let then = if names.len() > NAMED {
+        String::new()
+    } else {
+        names.iter().map(|name| format!(" {}", as_word(name))).collect()
+    };
+    let asked = names.clone();
     let patience = if no_wait { Patience::Whole(QUESTION) } else { Patience::Endless };
     let link = context.link(patience)?;
     let mut progress = if context.common.json {
@@ -44,6 +54,7 @@ pub(crate) fn run(order: Order, names: Names, context: &mut Context) -> Result<E
         out: &mut context.out,
         errors: &context.errors,
         exits: Vec::new(),
+        settled: HashSet::new(),
         done: 0,
         failed: 0,
         of: 0,
@@ -51,13 +62,15 @@ pub(crate) fn run(order: Order, names: Names, context: &mut Context) -> Result<E
     let params = json!(NamesParams { names, wait: !no_wait, each: true });
     let result =
         link.stream_showing(order.method, params, &mut progress, |item, progress| shown.take(item, progress));
-    let Shown { exits, done, failed, of, .. } = shown;
+    let Shown { exits, settled, done, failed, of, .. } = shown;
     let result = match result {
         Ok(result) => result,
         Err(Failure::TimedOut { limit, .. }) => {
+            drop(link);
             let so_far = if of == 0 { String::new() } else { format!(" for all of {of}") };
             let what = format!("{doing} was not done{so_far}");
-            let then = format!(" mcpd goes on with it; see: mcpctl status{then}");
+            let left = left(&asked, &settled, context);
+            let then = format!("{left} mcpd goes on with it; see: mcpctl status{then}");
             return Err(Failure::TimedOut { what, limit, then });
         }
         Err(other) => return Err(other),
@@ -84,6 +97,8 @@ struct Shown<'o> {
     out: &'o mut Out,
     errors: &'o Look,
     exits: Vec<Exit>,
+    /// Whose outcome has come.
+    settled: HashSet<String>,
     done: usize,
     failed: usize,
     of: usize,
@@ -101,6 +116,7 @@ impl Shown<'_> {
         }
         let EachOutcome { schema: _, done, of, outcome } = decode(&document)?;
         self.exits.push(exit_of(&outcome));
+        self.settled.insert(outcome.name.clone());
         (self.done, self.of) = (done, of);
         self.failed += usize::from(!outcome.ok);
         let written = self.write(&document, &outcome, progress);
@@ -127,6 +143,33 @@ impl Shown<'_> {
         complain(&if self.of > FEW { brief(outcome) } else { explain(outcome, self.errors) });
         Ok(())
     }
+}
+
+/// A sentence about those that are not settled yet; nothing when the daemon does not say who they are.
+fn left(asked: &[String], settled: &HashSet<String>, context: &Context) -> String {
+    let params = json!(ListParams { names: asked.to_vec() });
+    let listed = Link::open(Socket::find(context.common.socket.as_deref()), Patience::Whole(LEFT))
+        .and_then(|link| link.call("service.list", params))
+        .and_then(|document| decode::<StatusDocument>(&document));
+    let Ok(listed) = listed else { return String::new() };
+    let mut left: Vec<String> = listed
+        .services
+        .iter()
+        .filter(|status| !settled.contains(&status.name))
+        .map(|status| format!("{} ({})", text::safe(&status.name), status.state.name()))
+        .collect();
+    let more = left.len().saturating_sub(NAMED);
+    left.truncate(NAMED);
+    match (left.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" Not done: {}.", left.join(", ")),
+        (false, more) => format!(" Not done: {} and {more} more.", left.join(", ")),
+    }
+}
+
+/// A name as a shell has to be told it.
+fn as_word(name: &str) -> String {
+    if is_pattern(name) { format!("'{name}'") } else { name.to_owned() }
 }
 
 /// `starting: 412 of 1000 done, 3 failed`

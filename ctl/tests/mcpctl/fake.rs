@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -79,15 +80,20 @@ pub(crate) struct Fake {
 
 impl Fake {
     /// Listens, and lets `script` answer every request.
-    pub(crate) fn start(mut script: impl FnMut(&mut Asked<'_>) -> Then + Send + 'static) -> Self {
+    pub(crate) fn start(script: impl FnMut(&mut Asked<'_>) -> Then + Send + 'static) -> Self {
         let (dir, socket) = free_socket();
         let name = socket::name(&socket).unwrap();
         let listener = ListenerOptions::new().name(name).create_sync().unwrap();
         let (tell, asked) = channel();
+        let script = Arc::new(Mutex::new(script));
         thread::spawn(move || {
             while let Ok(stream) = listener.accept() {
-                let _ = serve(stream, &mut script, |method, params| {
-                    let _ = tell.send((method, params));
+                let (script, tell) = (script.clone(), tell.clone());
+                thread::spawn(move || {
+                    let script = |asked: &mut Asked<'_>| (script.lock().expect("no script panics"))(asked);
+                    let _ = serve(stream, script, |method, params| {
+                        let _ = tell.send((method, params));
+                    });
                 });
             }
         });
@@ -102,7 +108,7 @@ impl Fake {
 
 fn serve(
     stream: Stream,
-    script: &mut impl FnMut(&mut Asked<'_>) -> Then,
+    script: impl Fn(&mut Asked<'_>) -> Then,
     tell: impl Fn(String, Value),
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);

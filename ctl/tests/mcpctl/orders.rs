@@ -3,7 +3,7 @@
 use mcpd_proto::error::Kind;
 use serde_json::{Value, json};
 
-use crate::fake::{Asked, Fake, Then};
+use crate::fake::{Asked, Fake, Then, daemon, service};
 use crate::run::mcpctl;
 
 fn outcomes(outcomes: Value) -> Value {
@@ -128,13 +128,18 @@ fn a_few_get_a_line_each_and_failures_their_explanation() {
 #[test]
 fn a_time_limit_in_the_middle_of_many_says_that_it_goes_on() {
     let fake = Fake::start(|asked| {
-        let outcome = json!({"name": "w@1", "ok": true, "message": "running, pid 7"});
+        if asked.method == "service.list" {
+            let services: Vec<Value> = (1..=5).map(|n| service(&format!("w@{n}"), "stopping")).collect();
+            return asked.answer(json!({"schema": 1, "daemon": daemon(), "services": services}));
+        }
+        let outcome = json!({"name": "w@1", "ok": true, "message": "stopped"});
         asked.notify("service.outcome", json!({"schema": 1, "done": 1, "of": 5, "outcome": outcome}))
     });
     let ended = mcpctl(&fake.socket, "stop w@* --timeout 300ms");
     assert_eq!(ended.code, 11, "{ended:?}");
     assert!(ended.stderr.contains("stopping w@* was not done for all of 5 within 300 ms"), "{ended:?}");
-    assert!(ended.stderr.contains("mcpctl status w@*"), "{ended:?}");
+    assert!(ended.stderr.contains("w@2 (stopping), w@3 (stopping), w@4 (stopping) and 1 more"), "{ended:?}");
+    assert!(ended.stderr.contains("mcpctl status 'w@*'"), "{ended:?}");
 }
 
 #[test]

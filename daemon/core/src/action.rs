@@ -288,9 +288,18 @@ pub enum NoteKind {
         by: UpBy,
     },
     /// No process came of it.
-    SpawnFailed,
+    SpawnFailed {
+        /// Which command it was.
+        command: Command,
+        /// The start goes on all the same.
+        ignored: bool,
+    },
     /// The main process ended.
     Exited {
+        /// Which command it was.
+        command: Command,
+        /// It has failed, and the start goes on all the same.
+        ignored: bool,
         /// How.
         exit: Exit,
         /// A stop or restart was on its way.
@@ -412,6 +421,8 @@ pub enum Then {
     Restart,
     /// It did not run, and starts now.
     Start,
+    /// The commands of `exec_reload` run.
+    Reload,
     /// The process gets this signal.
     Signal(i32),
 }

@@ -254,6 +254,8 @@ pub enum RunEnd {
     Well,
     /// Otherwise; `None`: it was not started.
     Badly(Option<Exit>),
+    /// It cannot be started as things are: another try would fail as well.
+    Cannot,
 }
 
 /// What a probe says of the service.
@@ -279,8 +281,8 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 pub const RECORD_LIMIT: Duration = Duration::from_secs(3);
 
 /// A writer that never pauses must not put off for ever what follows from its changes: after so many times `debounce`
-/// they count as settled.
-pub const MOST_DEBOUNCES: u32 = 10;
+/// they count as settled. A checkout of ten thousand files onto a slow disk takes seconds and is to be one change.
+pub const MOST_DEBOUNCES: u32 = 30;
 
 /// A configuration is one when its files have been quiet for this long (or change for [`MOST_DEBOUNCES`] times as long): an
 /// editor is done with the file by then, and who copies several of them with the next one.

@@ -186,6 +186,8 @@ pub struct WatchPolicy {
 pub enum WatchAction {
     /// A new process.
     Restart,
+    /// The commands of `exec_reload`, if there are any.
+    Reload,
     /// This signal to the main process.
     Signal(i32),
 }

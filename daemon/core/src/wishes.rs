@@ -70,7 +70,7 @@ impl Core {
         match then {
             Some(Then::Restart) => self.take_along(now, id, Along::Restart, &BTreeSet::new(), out),
             Some(Then::Start) if !was_wanted => self.bring_up(now, id, false, out),
-            Some(Then::Start | Then::Signal(_)) | None => {}
+            Some(Then::Start | Then::Reload | Then::Signal(_)) | None => {}
         }
     }
 

@@ -164,7 +164,10 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
-    noticed(Flaw::IgnoresEarlierLife, &["no_spawn_while_the_tree_lives", "finished_is_said_once_and_last"]);
+    noticed(
+        Flaw::IgnoresEarlierLife,
+        &["no_spawn_while_the_tree_lives", "removed_means_gone", "finished_is_said_once_and_last"],
+    );
     noticed(Flaw::ActsEarly, &["changes_settle_first"]);
     noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
@@ -192,7 +195,9 @@ fn broken_cores_are_noticed() {
     let trust = ["done_means_done", "what_runs_around_comes_in_order", "up_means_that_start_post_ended_well"];
     noticed(Flaw::TrustsRuns, &trust);
     noticed(Flaw::EndsRuns, &["what_runs_around_has_its_time"]);
-    noticed(Flaw::NoStartPost, &["up_means_that_start_post_ended_well", "up_is_ready", "done_means_done"]);
+    let up_early =
+        ["up_means_that_start_post_ended_well", "up_is_ready", "done_means_done", "starts_are_in_order"];
+    noticed(Flaw::NoStartPost, &up_early);
     noticed(Flaw::NoStop, &["exec_stop_comes_first", "what_ends_is_cleaned_up_after"]);
     noticed(Flaw::NoStopPost, &["what_ends_is_cleaned_up_after"]);
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);

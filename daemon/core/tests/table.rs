@@ -87,7 +87,11 @@ fn policy(words: &[&str]) -> Policy {
         watch: (has("watch") || has("hup")).then(|| WatchPolicy {
             edition: 1,
             debounce: Duration::from_millis(300),
-            action: if has("hup") { WatchAction::Signal(1) } else { WatchAction::Restart },
+            action: match (has("hup"), has("reload")) {
+                (true, _) => WatchAction::Signal(1),
+                (false, true) => WatchAction::Reload,
+                (false, false) => WatchAction::Restart,
+            },
         }),
     }
 }
@@ -191,6 +195,7 @@ impl Bench {
             "ranbad" => ran(RunEnd::Badly(Some(Exit::Code(1)))),
             "ransegv" => ran(RunEnd::Badly(Some(Exit::Signal { signal: 11, core_dumped: true }))),
             "notrun" => ran(RunEnd::Badly(None)),
+            "cannotrun" => ran(RunEnd::Cannot),
             "signal" => self.command(service, Verb::Signal(10, Whom::Main)),
             "spawned" => Event::Spawned { service, generation, pid: 100, at: self.now },
             "spawnfailed" => Event::SpawnFailed { service, generation, permanent: false },

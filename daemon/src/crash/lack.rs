@@ -42,6 +42,15 @@ impl Lack {
             Self::Thing(words) => words.clone(),
         }
     }
+
+    /// The file or the command that its words name, as they name it: once that is there, or another one, the program may
+    /// run. A module is neither.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        let Self::Thing(words) = self else { return None };
+        let found = MISSED.captures(words)?;
+        found.iter().skip(1).flatten().next().map(|name| name.as_str())
+    }
 }
 
 static IN_USE: LazyLock<Regex> = LazyLock::new(|| {
@@ -64,15 +73,24 @@ static MODULE: LazyLock<Regex> = LazyLock::new(|| {
 static COMMAND: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?:: (?:command )?not found|: No such file or directory)$").expect("a constant")
 });
+/// A path in quotes; a command that a shell or `env` did not find.
+static MISSED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"['\u{2018}]((?:[A-Za-z]:)?[/\\][^'\u{2019}]*)['\u{2019}]",
+        r"|['\u{2018}]([^'\u{2019}/]+)['\u{2019}]: No such file or directory$",
+        r"|([^\s:]+): (?:command )?not found$|([^\s:]+): No such file or directory$",
+    ))
+    .expect("a constant")
+});
 
-/// What a program that ended with `exit_code` soon after its start lacks. `usual_port` is tried when the words name no
-/// port; `holder` finds who listens on one, if that is somebody else.
+/// What a program that ended with `exit_code` soon after its start lacks. `usual_ports` are tried in turn when the words
+/// name no port; `holder` finds who listens on one, if that is somebody else.
 #[must_use]
 pub fn lack(
     exit_code: i32,
     stderr: &[LogLine],
     stdout: &[LogLine],
-    usual_port: Option<u16>,
+    usual_ports: &[u16],
     holder: impl Fn(u16) -> Option<Holder>,
 ) -> Option<Lack> {
     if exit_code == 0 {
@@ -91,7 +109,7 @@ pub fn lack(
     }
     let timeless = CLOCK.replace_all(&cause, "");
     let named: Vec<u16> = PORT.captures_iter(&timeless).filter_map(|found| found[1].parse().ok()).collect();
-    let ports = if named.is_empty() { usual_port.into_iter().collect() } else { named };
-    // The last one: a message ends with what it is about.
-    ports.into_iter().rev().find_map(|port| holder(port).map(|holder| Lack::Port(port, holder)))
+    // Of those that are named the last one: a message ends with what it is about.
+    let ports = if named.is_empty() { usual_ports.to_vec() } else { named.into_iter().rev().collect() };
+    ports.into_iter().find_map(|port| holder(port).map(|holder| Lack::Port(port, holder)))
 }

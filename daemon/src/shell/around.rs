@@ -104,10 +104,14 @@ impl Shell {
         let awaited = awaited.is_some_and(|around| around.key == key && !around.ended);
         let started = match result {
             Ok(started) => started,
-            Err(NotStarted { why, permanent: _ }) => {
+            Err(NotStarted { why, permanent }) => {
                 self.owners.remove(&key);
                 let detail = format!("could not be started: {why}");
-                return self.around_over(place, Tails::default(), None, detail);
+                if let (true, Some(entry)) = (permanent, self.entries.get_mut(&service)) {
+                    entry.spawn_error = Some(why);
+                }
+                let end = if permanent { RunEnd::Cannot } else { RunEnd::Badly(None) };
+                return self.around_over(place, Tails::default(), None, detail, end);
             }
         };
         let run = self.entries.get_mut(&service).and_then(|entry| entry.run(generation));
@@ -168,15 +172,22 @@ impl Shell {
         let lines = if tails.stderr.is_empty() { &tails.stdout } else { &tails.stderr };
         let last = lines.last().map_or("", |line| line.text.as_str());
         let detail = probe::exec_verdict(exit.code, exit.signal, limit, took, last).detail;
-        self.around_over(place, tails, Some(exit), detail);
+        let end = match core_exit(&exit) {
+            Exit::Code(0) => RunEnd::Well,
+            exit => RunEnd::Badly(Some(exit)),
+        };
+        self.around_over(place, tails, Some(exit), detail, end);
     }
 
-    fn around_over(&mut self, place: Place, tails: Tails, exit: Option<sys::Exit>, detail: String) {
+    fn around_over(
+        &mut self,
+        place: Place,
+        tails: Tails,
+        exit: Option<sys::Exit>,
+        detail: String,
+        end: RunEnd,
+    ) {
         let Place { service, generation, number } = place;
-        let end = match exit.as_ref().map(core_exit) {
-            Some(Exit::Code(0)) => RunEnd::Well,
-            exit => RunEnd::Badly(exit),
-        };
         if let Some(entry) = self.entries.get_mut(&service)
             && entry.around.take_if(|around| around.is(place)).is_some()
         {

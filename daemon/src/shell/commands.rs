@@ -26,11 +26,24 @@ pub(super) struct Pending {
 }
 
 impl Shell {
-    /// The error for a name that no service has, with the nearest one that is there, or for a pattern that none fits.
+    /// The error for a name that no service has, with the nearest one that is there, or for a pattern that none fits or
+    /// where one service is meant.
     pub(super) fn no_such_service(&self, name: &str) -> ErrorObject {
-        if let Ok(Named::Fitting(_)) = Named::parse(name) {
+        if let Ok(pattern @ Named::Fitting(_)) = Named::parse(name) {
             let data = Map::from_iter([("name".to_owned(), name.into())]);
-            return ErrorObject::with(Kind::NoSuchService, format!("no service fits \"{name}\""), data);
+            let fits = self.names.keys().find(|known| pattern.means(known));
+            let message = match fits {
+                Some(fits) => {
+                    format!("\"{name}\" is a pattern, and this is about one service, for example {fits}")
+                }
+                None => format!("no service fits \"{name}\""),
+            };
+            return ErrorObject::with(Kind::NoSuchService, message, data);
+        }
+        if name.ends_with('@') && self.names.keys().any(|known| known.starts_with(name)) {
+            let message = format!("\"{name}\" is a template, and no service: \"{name}*\" fits its instances");
+            let data = Map::from_iter([("name".to_owned(), name.into())]);
+            return ErrorObject::with(Kind::NoSuchService, message, data);
         }
         let nearest = self
             .names

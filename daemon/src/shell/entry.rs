@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
-use mcpd_core::Mono;
-use mcpd_core::action::{Command, Probing};
+use mcpd_core::action::{Command, DownReason, Probing};
 use mcpd_core::verdict::ParkReason;
+use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
@@ -241,6 +241,25 @@ impl Entry {
         };
         let key = words::key_of(command);
         if of > 1 { format!("{key}, {} of {of}", at + 1) } else { key.to_owned() }
+    }
+
+    /// Why it is down. A failure in the words of its report, if that was written.
+    pub(super) fn down_reason(&self, why: DownReason, name: impl Fn(ServiceId) -> String) -> String {
+        let failed = match why {
+            DownReason::Failed(failure) => Some(words::kind(failure)),
+            DownReason::NeverStarted
+            | DownReason::Stopped
+            | DownReason::StoppedWith(_)
+            | DownReason::Conflict(_)
+            | DownReason::Finished(_)
+            | DownReason::Reset
+            | DownReason::Completed => None,
+        };
+        let crash = self.last_crash.as_ref();
+        match crash.filter(|crash| failed == Some(crash.kind) && crash.decision == "stay_down") {
+            Some(crash) => format!("{}; restart.when does not restart it then", crash.reason),
+            None => words::down_reason(why, name),
+        }
     }
 
     /// What is known of the reason for which it is parked.

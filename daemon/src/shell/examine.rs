@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mcpd_config::ServiceSpec;
-use mcpd_config::spec::Probe;
+use mcpd_config::spec::{Probe, ReadySpec};
 use mcpd_core::{Event, Mono, ServiceId};
 
 use super::Shell;
@@ -71,21 +71,62 @@ impl Examination {
     /// goes before the next start, or has outlived another mcpd.
     fn run(self) -> Option<Lack> {
         let Self { spec, secrets, code, tails } = self;
-        let usual_port = spec.health.as_ref().and_then(|health| match &health.probe {
-            Probe::Http(http) => http.url.parse::<ureq::http::Uri>().ok()?.port_u16(),
-            Probe::Tcp { address } => address.rsplit_once(':')?.1.parse().ok(),
-            Probe::Exec { .. } => None,
-        });
+        let usual_ports = usual_ports(&spec);
         let holder = |port| {
             let found =
                 sys::port_holder(port).filter(|found| found.service.as_deref() != Some(&spec.name))?;
             Some(Holder { pid: found.pid, name: found.name })
         };
-        match lack::lack(code, &tails.stderr, &tails.stdout, usual_port, holder)? {
+        match lack::lack(code, &tails.stderr, &tails.stdout, &usual_ports, holder)? {
             Lack::Thing(words) => {
                 Some(Lack::Thing(redactor(&spec, Some(&secrets)).text(&words).into_owned()))
             }
             port @ Lack::Port(..) => Some(port),
         }
+    }
+}
+
+/// The ports that it is likely to listen on: where it is asked whether it is well or ready, then the numbers in its command
+/// and in variables that are called so.
+fn usual_ports(spec: &ServiceSpec) -> Vec<u16> {
+    let ready = match &spec.ready {
+        Some(ReadySpec::Probe { probe, .. }) => Some(probe),
+        Some(ReadySpec::Log { .. } | ReadySpec::Notify) | None => None,
+    };
+    let probes = spec.health.iter().map(|health| &health.probe).chain(ready);
+    let asked = probes.filter_map(|probe| match probe {
+        Probe::Http(http) => http.url.parse::<ureq::http::Uri>().ok()?.port_u16(),
+        Probe::Tcp { address } => address.rsplit_once(':')?.1.parse().ok(),
+        Probe::Exec { .. } => None,
+    });
+    // `8000`, `--port=8000`, `127.0.0.1:8000`; a small number alone is likely to be something else.
+    let number = |word: &str| word.rsplit([':', '=']).next()?.parse::<u16>().ok().filter(|&port| port != 0);
+    let plain = |port: u16, words: &[String]| {
+        port >= 1024 || words[1].contains(':') || words.iter().any(|word| word.contains("port"))
+    };
+    let told = spec.exec.windows(2).filter_map(|pair| number(&pair[1]).filter(|&port| plain(port, pair)));
+    let named = spec.environment.iter().filter(|(name, _)| *name == "PORT" || name.ends_with("_PORT"));
+    asked.chain(told).chain(named.filter_map(|(_, value)| number(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_service_is_likely_to_listen_where_it_is_asked_and_told_to() {
+        let toml = r#"
+            [service.a]
+            exec = ["app", "--workers", "16", "--port", "80", "--bind=[::]:443", "8000", "x:y"]
+            environment = { HTTP_PORT = "9000", WORKERS = "4000" }
+            ready.http = "http://127.0.0.1:7000/ready"
+            health.tcp = "127.0.0.1:7001"
+        "#;
+        let environment = mcpd_config::Environment::from_process();
+        let loaded = mcpd_config::load_text(Path::new("mcpd.toml"), toml, &environment);
+        let loaded = loaded.expect("a configuration");
+        assert_eq!(usual_ports(&loaded.config.services["a"]), [7001, 7000, 80, 443, 8000, 9000]);
     }
 }

@@ -66,17 +66,19 @@ impl Source {
             if let Some(Origin::File { file, line, .. }) = loaded.origins.get(&key) {
                 origins.insert(name.clone(), format!("{}:{line}", file.display()));
             }
+            let mut lacking = find_others(spec);
             match find_program(spec, &spec.exec) {
-                Ok(program) => {
-                    programs.insert(name.clone(), program);
-                    if let Err(why) = find_probe(spec) {
-                        warnings.push(format!(
-                            "service \"{name}\": its health check cannot be carried out: {why}"
-                        ));
-                    }
+                Ok(program) => drop(programs.insert(name.clone(), program)),
+                // The commands before it may be what brings it: that is seen when its turn comes.
+                Err(why) if is_prepared(spec) => {
+                    lacking.insert(0, format!("exec cannot be run before exec_start_pre has been: {why}"));
                 }
-                Err(why) => drop(missing.insert(name.clone(), why)),
+                Err(why) => {
+                    lacking.clear();
+                    missing.insert(name.clone(), why);
+                }
             }
+            warnings.extend(lacking.into_iter().map(|what| format!("service \"{name}\": {what}")));
         }
         Ok(Loaded {
             config: loaded.config,
@@ -90,12 +92,23 @@ impl Source {
     }
 }
 
-/// A health check that runs a program has one. It is looked for at each probe, so that it may come later.
-fn find_probe(spec: &ServiceSpec) -> Result<(), String> {
-    match spec.health.as_ref().map(|health| &health.probe) {
-        Some(Probe::Exec { argv }) => find_program(spec, argv).map(drop),
-        Some(Probe::Http(_) | Probe::Tcp { .. }) | None => Ok(()),
-    }
+/// Something runs before `exec`. Without its directory nothing does.
+fn is_prepared(spec: &ServiceSpec) -> bool {
+    !spec.exec_start_pre.is_empty()
+        && spec.working_directory.as_ref().is_none_or(|directory| directory.is_dir())
+}
+
+/// What cannot be run of the other programs. They are looked for whenever they are needed, so that they may come later:
+/// what makes one of the commands before another is no mistake.
+fn find_others(spec: &ServiceSpec) -> Vec<String> {
+    let unfound = |(key, argv): (&str, &[String])| {
+        let why = find_program(spec, argv).err()?;
+        Some(match key {
+            "health.exec" => format!("its health check cannot be carried out: {why}"),
+            key => format!("{key} cannot be run as things are: {why}"),
+        })
+    };
+    mcpd_config::program::others(spec).into_iter().filter_map(unfound).collect()
 }
 
 /// A program with the PATH that the service will have; an error names the PATH that was searched.
@@ -104,7 +117,8 @@ fn find_program(spec: &ServiceSpec, argv: &[String]) -> Result<PathBuf, String> 
     if let Some(dir) = &spec.working_directory
         && !dir.is_dir()
     {
-        return Err(format!("its working directory {} does not exist", dir.display()));
+        let what = if dir.exists() { "is not a directory" } else { "does not exist" };
+        return Err(format!("its working directory {} {what}", dir.display()));
     }
     let path = match spec.environment.get("PATH") {
         Some(path) => Some(path.into()),

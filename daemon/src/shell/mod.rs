@@ -10,7 +10,7 @@
 //! | `entry` | what is known of a service besides its state? |
 //! | `limits` | what may a run use while it lives? |
 //! | `order` | what have services to do with each other? |
-//! | `load`, `plan`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
+//! | `load`, `plan`, `foresee`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
 //! | `hooks`, `around` | how is a command carried out that runs beside a service, or around it? |
@@ -23,6 +23,7 @@ mod commands;
 mod earlier;
 mod entry;
 mod examine;
+mod foresee;
 mod hooks;
 mod limits;
 pub mod load;

@@ -10,6 +10,24 @@ use super::Shell;
 use super::entry::Entry;
 use super::status::state;
 
+/// So many that wait for each other are looked at for the words of one of them.
+const FAR: usize = 100;
+
+/// A service's relations with the numbers that `id` has for names.
+pub(super) fn relations(spec: &ServiceSpec, id: impl Fn(&str) -> Option<ServiceId>) -> Relations {
+    let spec::Relations { requires, wants, after, before, conflicts, part_of, binds_to } = &spec.relations;
+    let ids = |names: &[String]| names.iter().filter_map(|name| id(name)).collect();
+    Relations {
+        requires: ids(requires),
+        wants: ids(wants),
+        after: ids(after),
+        before: ids(before),
+        conflicts: ids(conflicts),
+        part_of: ids(part_of),
+        binds_to: ids(binds_to),
+    }
+}
+
 impl Shell {
     /// Gives every service of a configuration its number, so that they can name each other whatever comes first.
     pub(super) fn number<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
@@ -20,18 +38,7 @@ impl Shell {
 
     /// A service's relations as the core knows them. The configuration has made sure that all these services exist.
     pub(super) fn relations(&self, spec: &ServiceSpec) -> Relations {
-        let spec::Relations { requires, wants, after, before, conflicts, part_of, binds_to } =
-            &spec.relations;
-        let ids = |names: &[String]| names.iter().filter_map(|name| self.names.get(name).copied()).collect();
-        Relations {
-            requires: ids(requires),
-            wants: ids(wants),
-            after: ids(after),
-            before: ids(before),
-            conflicts: ids(conflicts),
-            part_of: ids(part_of),
-            binds_to: ids(binds_to),
-        }
+        relations(spec, |name| self.names.get(name).copied())
     }
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {
@@ -66,7 +73,7 @@ impl Shell {
             StateView::Up | StateView::Exited => return name.to_string(),
             // One sentence for the next one is enough; that one says what it waits for itself.
             StateView::Waiting(on) => match on.and_then(WaitingFor::service) {
-                Some(next) => format!("waiting for {}", self.name_of(next)),
+                Some(next) => format!("waiting for {}{}", self.name_of(next), self.stuck_behind(next)),
                 None => "waiting".into(),
             },
             StateView::Down(_)
@@ -82,6 +89,41 @@ impl Shell {
             },
         };
         format!("{name} ({is})")
+    }
+
+    /// ", which is parked", ", in the end for database, which is parked": whether what is at the end of those who wait for
+    /// each other will come by itself.
+    fn stuck_behind(&self, first: ServiceId) -> String {
+        let mut last = first;
+        for _ in 0..FAR {
+            let Some(view) = self.core.view(last) else { return String::new() };
+            let state = match view.state {
+                StateView::Waiting(on) => match on.and_then(WaitingFor::service) {
+                    Some(next) => {
+                        last = next;
+                        continue;
+                    }
+                    None => return String::new(),
+                },
+                StateView::Parked(_) => State::Parked,
+                StateView::Down(_) => State::Down,
+                StateView::Spawning
+                | StateView::Starting(_)
+                | StateView::Up
+                | StateView::Exited
+                | StateView::Leaving { .. }
+                | StateView::Stopping(_)
+                | StateView::Ending { .. }
+                | StateView::Backoff { .. } => return String::new(),
+            };
+            let whom = if last == first {
+                String::new()
+            } else {
+                format!(", in the end for {}", self.name_of(last))
+            };
+            return format!("{whom}, which is {}", state.name());
+        }
+        String::new()
     }
 
     /// The state's name, and why it is so when that needs saying.

@@ -37,7 +37,7 @@ impl Shell {
     pub(super) fn plan(&self, loaded: &Loaded, restart: bool) -> Planned {
         let diff = diff(&self.config, &loaded.config);
         let holds = |list: &[String], name: &String| list.binary_search(name).is_ok();
-        let (mut steps, mut works, mut unchanged) = (Vec::new(), Vec::new(), 0);
+        let (mut steps, mut works, mut unchanged) = (Vec::new(), Vec::new(), 0_usize);
         for (name, spec) in &loaded.config.services {
             if holds(&diff.added, name) {
                 steps.push(new_one(spec, loaded));
@@ -65,6 +65,7 @@ impl Shell {
             steps.push(step(name, action, "it is no longer in the configuration"));
             works.push(Work::Remove(id));
         }
+        unchanged -= self.foresee_along(loaded, &works, &mut steps);
         let id = id(&steps, &loaded.config, &diff.needs_daemon_restart, restart);
         for step in &mut steps {
             let (old, new) =
@@ -153,7 +154,7 @@ struct Case {
     restart: bool,
 }
 
-fn step(name: &str, action: StepAction, why: &str) -> Step {
+pub(super) fn step(name: &str, action: StepAction, why: &str) -> Step {
     Step { service: name.to_owned(), action, why: why.to_owned(), keys: Vec::new() }
 }
 

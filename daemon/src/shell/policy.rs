@@ -80,6 +80,7 @@ fn watch(spec: &WatchSpec) -> WatchPolicy {
         debounce: spec.debounce,
         action: match spec.action {
             Configured::Restart => WatchAction::Restart,
+            Configured::Reload => WatchAction::Reload,
             Configured::Signal(signal) => WatchAction::Signal(signal.number()),
         },
     }

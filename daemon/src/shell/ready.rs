@@ -33,7 +33,7 @@ pub(super) fn awaited(ready: &ReadySpec) -> String {
         ReadySpec::Probe { probe: Probe::Exec { argv }, .. } => {
             format!("{:?} to end with 0", argv.first().map_or("", String::as_str))
         }
-        ReadySpec::Log { pattern } => format!("a line of output that matches {pattern:?}"),
+        ReadySpec::Log { pattern } => format!("a line of output that matches \"{pattern}\""),
         ReadySpec::Notify => "READY=1 on its notification socket".into(),
     }
 }

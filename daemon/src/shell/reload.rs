@@ -247,6 +247,7 @@ impl Shell {
                     &mut done.added
                 }
                 StepAction::Start | StepAction::Restart => &mut done.restarted,
+                StepAction::Stop if self.config.services.contains_key(&name) => &mut done.stopped,
                 StepAction::Stop | StepAction::Remove => &mut done.removed,
                 StepAction::Pending => &mut done.pending,
                 StepAction::Change | StepAction::Add => &mut done.updated,

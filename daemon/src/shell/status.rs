@@ -218,7 +218,7 @@ pub(super) fn state(
     };
     let runs_now = view.beside.map_or_else(String::new, |command| format!("; {}", runs(entry, command)));
     match view.state {
-        StateView::Down(why) => (State::Down, Some(words::down_reason(why, name))),
+        StateView::Down(why) => (State::Down, Some(entry.down_reason(why, name))),
         // What it waits for is another service's business: `order` words it.
         StateView::Waiting(_) => (State::Waiting, None),
         StateView::Leaving { cause, first } => {

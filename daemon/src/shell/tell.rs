@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Shell;
 use super::earlier::process_list;
-use super::entry::Run;
+use super::entry::{Entry, Run};
 use super::report::stamp;
 use crate::scribe::Level;
 use crate::words;
@@ -79,19 +79,28 @@ impl Shell {
                 };
                 (Level::Info, "up", format!("{how} after {after}"))
             }
-            NoteKind::SpawnFailed => {
+            NoteKind::SpawnFailed { command, ignored } => {
                 let why = spawn_error.unwrap_or("the system did not say why");
-                (Level::Error, "spawn_failed", format!("could not be started: {why}"))
+                let (level, so) =
+                    if *ignored { (Level::Info, ", which is ignored") } else { (Level::Error, "") };
+                let place = place_before(entry, *command);
+                (level, "spawn_failed", format!("{place}could not be started: {why}{so}"))
             }
-            NoteKind::Exited { exit, expected } => {
+            NoteKind::Exited { command, ignored, exit, expected } => {
                 put("expected", (*expected).into());
                 match exit {
                     Exit::Code(code) => put("exit_code", (*code).into()),
                     Exit::Signal { signal, .. } => put("signal", words::signal(*signal).into()),
                 }
-                let level = if *expected || *exit == Exit::Code(0) { Level::Info } else { Level::Warn };
-                let asked = if *expected { ", as it was asked to" } else { "" };
-                (level, "exited", format!("{}{asked}", words::exit(*exit)))
+                let well = *expected || *ignored || *exit == Exit::Code(0);
+                let level = if well { Level::Info } else { Level::Warn };
+                let so = match (*expected, *ignored) {
+                    (true, _) => ", as it was asked to",
+                    (false, true) => ", which is ignored",
+                    (false, false) => "",
+                };
+                let place = place_before(entry, *command);
+                (level, "exited", format!("{place}{}{so}", words::exit(*exit)))
             }
             NoteKind::Crashed { failure } => {
                 put("kind", json!(words::kind(*failure)));
@@ -155,7 +164,13 @@ impl Shell {
                 let detail = entry.and_then(|entry| entry.park_detail(*why));
                 (Level::Error, "parked", format!("parked: {}", words::park_reason(*why, detail.as_deref())))
             }
-            NoteKind::Down(why) => (Level::Info, "down", words::down_reason(*why, name_of)),
+            NoteKind::Down(why) => {
+                let reason = match entry {
+                    Some(entry) => entry.down_reason(*why, name_of),
+                    None => words::down_reason(*why, name_of),
+                };
+                (Level::Info, "down", reason)
+            }
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
             NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),
             NoteKind::ReloadFailed => {
@@ -208,6 +223,7 @@ impl Shell {
                 let what = match then {
                     Then::Restart => "restarting".to_owned(),
                     Then::Start => "starting".to_owned(),
+                    Then::Reload => "reloading".to_owned(),
                     Then::Signal(signal) => format!("sending {}", words::signal(*signal)),
                 };
                 put("then", json!(words::then(*then)));
@@ -278,5 +294,13 @@ impl Shell {
             data,
         };
         self.scribe.write(level, event);
+    }
+}
+
+/// Which command of several it was, before what is told of it: "exec_start_pre, 1 of 2: ".
+fn place_before(entry: Option<&Entry>, command: Command) -> String {
+    match entry.map(|entry| entry.place_of(command)) {
+        Some(place) if place != "exec" => format!("{place}: "),
+        Some(_) | None => String::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Which files are of interest, and what changed?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::Shell;
 use super::load::{Loaded, Source};
+use crate::crash::lack::Lack;
 use crate::scribe::Level;
 use crate::watch::{Changes, Reach, Seen, Sign, Target, Topic};
 
@@ -101,8 +103,10 @@ impl Shell {
             | ParkReason::Limit { .. },
         ) = kind
         {
-            let Some(spec) = self.entries.get(&service).map(|entry| entry.spec.clone()) else { return };
-            self.watch_paths(service, needed(&spec), &Reach::Needed);
+            let Some(entry) = self.entries.get(&service) else { return };
+            let lack = entry.lack.as_ref().filter(|_| *kind == NoteKind::Parked(ParkReason::Lacking));
+            let paths = needed(&entry.spec, lack);
+            self.watch_paths(service, paths, &Reach::Needed);
         } else if let NoteKind::Parked(ParkReason::Prevented(_)) | NoteKind::Down(_) = kind {
             let _ = self.watcher.set(Topic::Program(service), Vec::new());
         }
@@ -202,19 +206,53 @@ impl Shell {
 /// Where the accounts of services are found: a user that was unknown may be known once these change.
 const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
-/// Everything that a start of the service needs on disk, whether it exists or not.
-fn needed(spec: &ServiceSpec) -> Vec<PathBuf> {
+/// Everything that a start of the service needs on disk, whether it exists or not: the programs of all commands that
+/// belong to a start, the directory, and what it was missing.
+fn needed(spec: &ServiceSpec, lack: Option<&Lack>) -> Vec<PathBuf> {
     let path = match spec.environment.get("PATH") {
         Some(path) => Some(path.into()),
         None => std::env::var_os("PATH"),
     };
     let directory = spec.working_directory.as_deref();
-    let program = spec.exec.first();
-    let mut paths = program.map_or_else(Vec::new, |program| candidates(program, directory, path.as_deref()));
+    let oneshot = spec.oneshot.iter().flat_map(|oneshot| &oneshot.exec);
+    let others = spec.exec_start_pre.iter().chain(oneshot).chain(&spec.exec_start_post);
+    let programs = spec.exec.first().into_iter().chain(others.filter_map(|command| command.argv.first()));
+    // A command that was not found is looked for as a program is; a file that was not found is one.
+    let programs = programs.map(String::as_str).chain(lack.and_then(Lack::named)).collect::<BTreeSet<_>>();
+    let mut paths: Vec<PathBuf> =
+        programs.into_iter().flat_map(|program| candidates(program, directory, path.as_deref())).collect();
+    if let Some(script) = script(&spec.exec).filter(|_| matches!(lack, Some(Lack::Thing(_)))) {
+        paths.push(directory.unwrap_or(Path::new("")).join(script));
+    }
     paths.extend(spec.working_directory.clone());
     paths.extend(spec.environment_files.iter().map(|file| file.path.clone()));
     if spec.user.is_some() || spec.group.is_some() {
         paths.extend(ACCOUNTS.map(PathBuf::from));
     }
     paths
+}
+
+/// What an interpreter is to run: the first word behind it that is no option, unless the program is in a word itself
+/// (`-c`) or is a module (`-m`).
+fn script(exec: &[String]) -> Option<&str> {
+    let words = exec.iter().skip(1).map(String::as_str);
+    words.take_while(|word| !matches!(*word, "-c" | "-m" | "-e")).find(|word| !word.starts_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::script;
+
+    #[test]
+    fn a_script_is_the_first_word_that_is_no_option() {
+        for (exec, wanted) in [
+            (&["python3", "-u", "app.py", "--port", "1"][..], Some("app.py")),
+            (&["python3", "-m", "app"], None),
+            (&["sh", "-c", "exec app"], None),
+            (&["node"], None),
+        ] {
+            let exec: Vec<String> = exec.iter().map(|&word| word.to_owned()).collect();
+            assert_eq!(script(&exec), wanted, "{exec:?}");
+        }
+    }
 }

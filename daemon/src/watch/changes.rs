@@ -61,7 +61,7 @@ impl Changes {
     /// "src/app.py changed (and 11 more)"
     #[must_use]
     pub fn words(&self) -> String {
-        let Some(first) = &self.first else { return "more files changed at once than could be told".into() };
+        let Some(first) = &self.first else { return "an unknown number of files changed".into() };
         let others = self.seen.len() - 1;
         let and = match (others, self.more) {
             (0, false) => String::new(),
@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(changes.words(), "a changed (and more than 999 others)");
         let mut unknown = Changes::default();
         unknown.add_unknown();
-        assert_eq!(unknown.words(), "more files changed at once than could be told");
+        assert_eq!(unknown.words(), "an unknown number of files changed");
     }
 }

@@ -142,6 +142,18 @@ impl<E: Eyes> Keeper<E> {
         for which in all {
             self.look(which, true);
             if unsure {
+                self.suspect(which);
+            }
+        }
+    }
+
+    /// A target may have changed. A program can be compared with what it was; of everything else nobody knows.
+    fn suspect(&self, which: Which) {
+        let Some(Plan { target, shown, .. }) = self.plans.get(&which) else { return };
+        match &target.reach {
+            Reach::Program(Some(seen)) if Seen::of(&target.path) == Some(*seen) => {}
+            Reach::Program(Some(_)) => self.shared.lock().pending.entry(which.0).or_default().add(shown),
+            Reach::Program(None) | Reach::Needed | Reach::Tree(_) => {
                 self.shared.lock().pending.entry(which.0).or_default().add_unknown();
             }
         }

@@ -258,7 +258,9 @@ fn however_many_change_one_message_waits() {
         std::thread::yield_now();
     }
     assert_eq!(bench.signs.try_iter().count(), 0);
-    assert_eq!(bench.watcher.take().len(), 1);
+    // Where the system's queue was too short for so many, the other target is suspected as well.
+    let told: Vec<_> = bench.watcher.take().into_iter().filter(|(topic, _)| *topic != MARK).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// Eyes with room for a few directories.
@@ -361,7 +363,27 @@ fn an_overflow_is_a_change_of_everything() {
     let root = slow.dir.path().canonicalize().unwrap();
     assert!(slow.keeper.eyes().open.contains(&root.join("src/missed")));
     let pending = slow.shared.lock().pending[&A].words();
-    assert_eq!(pending, "more files changed at once than could be told");
+    assert_eq!(pending, "an unknown number of files changed");
+}
+
+#[test]
+fn an_overflow_makes_no_program_newer_than_it_is() {
+    let mut slow = Slow::new(usize::MAX);
+    let path = slow.dir.path().join("server");
+    write(&path, "old");
+    let topic = Topic::Program(ServiceId(1));
+    let reach = Reach::Program(Seen::of(&path));
+    let target = Target { path: path.clone(), base: slow.dir.path().to_owned(), reach };
+    slow.shared.lock().wishes.insert(topic, vec![target]);
+    slow.keeper.turn();
+    let overflow = notify::Event::new(notify::EventKind::Other).set_flag(notify::event::Flag::Rescan);
+    slow.shared.lock().hear(&overflow);
+    slow.keeper.turn();
+    assert_eq!(slow.shared.lock().pending.get(&topic).map(Changes::words), None);
+    write(&path, "a newer one");
+    slow.shared.lock().hear(&overflow);
+    slow.keeper.turn();
+    assert_eq!(slow.shared.lock().pending[&topic].words(), "server changed");
 }
 
 #[test]

@@ -117,7 +117,15 @@ fn decision(restart: &RestartDecision, look: &Look) -> String {
             let at = restart.next_at.as_ref().map(|at| format!(", at {}", look.clock.short(at)));
             format!("restart {}{of}{}{}", restart.attempt, after.unwrap_or_default(), at.unwrap_or_default())
         }
-        "park" => "parked: it stays down until it is started or its configuration changes".to_owned(),
+        // The daemon's own words say why, and now and then what is to be done.
+        "park" if restart.why.contains("once that is mended") => return restart.why.clone(),
+        "park" => {
+            let why = restart.why.strip_prefix("parked: ").unwrap_or(&restart.why);
+            let why = if why.is_empty() { String::new() } else { format!("{why}; ") };
+            return format!(
+                "parked: {why}it stays down until somebody starts it or something about it changes"
+            );
+        }
         "stay_down" => "no restart".to_owned(),
         "stopping" => "no restart, it was being stopped".to_owned(),
         other => other.to_owned(),
@@ -244,6 +252,14 @@ stdout: nothing.
             decision_words(RestartDecision { decision: decision.into(), ..RestartDecision::default() })
         };
         assert!(words("park").starts_with("parked"));
+        let parked = |why: &str| {
+            let (decision, why) = ("park".into(), why.into());
+            decision_words(RestartDecision { decision, why, ..RestartDecision::default() })
+        };
+        let limit = "parked: 1 restart did not help; it stays down until somebody starts it or something about it changes";
+        assert_eq!(parked("parked: 1 restart did not help"), limit);
+        let told = "parked: no module x; once that is mended it is tried again";
+        assert_eq!(parked(told), told);
         assert_eq!(words("stay_down"), "no restart");
         assert_eq!(words("of_a_later_version"), "of_a_later_version");
     }

@@ -61,7 +61,10 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
     facts.extend(status.next.as_ref().map(|next| Fact::new("next", next_words(next, look))));
     if status.health != Health::None || status.health_detail.is_some() {
         let detail = status.health_detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-        let health = format!("{}{detail}", status.health.name());
+        // Nobody asks any more: that was the last answer.
+        let gone = status.health == Health::None && status.health_detail.is_some();
+        let name = if gone { "not asked; the last answer" } else { status.health.name() };
+        let health = format!("{name}{detail}");
         facts.push(Fact::styled("health", health, health_style(status.health)));
     }
     facts.extend(
@@ -120,6 +123,17 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
     facts
 }
 
+/// So many names are told; `--json` has all.
+const NAMES: usize = 20;
+
+/// `a, b and 3 more`
+fn some(names: &[String]) -> String {
+    match names.len().checked_sub(NAMES) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..NAMES].join(", ")),
+    }
+}
+
 /// What it has to do with others, under the keys of the configuration.
 fn relations(relations: &Relations) -> Vec<Fact> {
     let Relations { requires, binds_to, wants, part_of, after, before, conflicts, required_by } = relations;
@@ -134,7 +148,7 @@ fn relations(relations: &Relations) -> Vec<Fact> {
         ("needed by", required_by),
     ];
     let told = all.into_iter().filter(|(_, names)| !names.is_empty());
-    told.map(|(key, names)| Fact::new(key, names.join(", "))).collect()
+    told.map(|(key, names)| Fact::new(key, some(names))).collect()
 }
 
 /// `31.2 MiB of 64.0 MiB, 60.1 MiB at most so far`
@@ -199,6 +213,25 @@ mod tests {
     use super::*;
     use crate::lines::tests::line;
     use crate::look::tests::{assert_fits, pipe, terminal};
+
+    #[test]
+    fn many_names_are_counted() {
+        let names: Vec<String> = (1..=699).map(|n| format!("f{n}")).collect();
+        assert_eq!(some(&names[..2]), "f1, f2");
+        assert!(some(&names[..20]).ends_with(", f20"), "{}", some(&names[..20]));
+        assert!(some(&names).ends_with("f20 and 679 more"), "{}", some(&names));
+    }
+
+    #[test]
+    fn a_last_answer_is_told_as_such() {
+        let parked = ServiceStatus {
+            health_detail: Some("503 after 3 ms".into()),
+            ..without_process("web", State::Parked)
+        };
+        let look = terminal();
+        let shown = look.facts(&facts(&parked, &look));
+        assert!(shown.contains(" not asked; the last answer: 503 after 3 ms\n"), "{shown}");
+    }
 
     fn in_backoff() -> ServiceStatus {
         ServiceStatus {

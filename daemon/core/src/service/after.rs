@@ -167,6 +167,9 @@ impl Service {
             let restart = &self.policy.restart;
             ending.decision = if down || ending.start_now {
                 Decision { what: What::AsAsked, attempt: 0, max: restart.max_restarts }
+            } else if blame.permanent {
+                let what = What::Park(ParkReason::CannotStart);
+                Decision { what, attempt: 0, max: restart.max_restarts }
             } else {
                 restart.decide(Some(blame.failure), blame.exit, attempt, cx.chance)
             };

@@ -14,7 +14,8 @@ impl Service {
             self.postpone_starts();
         }
         self.leave = None;
-        self.note(cx, NoteKind::SpawnFailed);
+        let (command, ignored) = (self.command, self.passed(None, false, None));
+        self.note(cx, NoteKind::SpawnFailed { command, ignored });
         self.end_run(
             cx,
             End {
@@ -66,7 +67,9 @@ impl Service {
         self.leave = None;
         let expected = end.cause.is_some_and(|cause| cause != StopCause::Announced);
         self.reset_if_stable(cx);
-        self.note(cx, NoteKind::Exited { exit, expected });
+        let command = self.command;
+        let ignored = self.passed(Some(exit), oom, end.cause) && (oom || !self.policy.success.holds(exit));
+        self.note(cx, NoteKind::Exited { command, ignored, exit, expected });
         self.end_run(cx, end);
     }
 
@@ -79,6 +82,7 @@ impl Service {
         let begun = |blame: &Blame| matches!(blame.command, Command::StartPost(_));
         let blame = blame.filter(|blame| failure.is_none() || begun(blame));
         let failure = failure.or(blame.map(|blame| blame.failure));
+        let permanent = permanent || blame.is_some_and(|blame| blame.permanent);
         let asked = cause.is_some_and(StopCause::is_asked) || self.want == Want::Down || start_now;
         let decision = if asked {
             Decision { what: What::AsAsked, attempt: 0, max: self.policy.restart.max_restarts }

@@ -9,7 +9,9 @@
 //! | `exec_stop_post` | `Ending`, once nothing is left | is reported if nothing else has failed |
 
 use super::*;
+use crate::action::Stale;
 use crate::event::{RUN_GRACE, RunEnd};
+use crate::policy::WatchAction;
 use crate::verdict::{ServiceResult, SoFar};
 
 /// A command that runs beside the process, or after it.
@@ -33,6 +35,8 @@ pub(super) struct Blame {
     pub(super) failure: Failure,
     pub(super) exit: Option<Exit>,
     pub(super) took: Duration,
+    /// Nothing that time or another try could mend.
+    pub(super) permanent: bool,
 }
 
 impl Beside {
@@ -50,16 +54,23 @@ impl Beside {
                 }
             },
             (false, RunEnd::Well) => return None,
-            (false, RunEnd::Badly(None)) => Failure::Spawn,
+            (false, RunEnd::Badly(None) | RunEnd::Cannot) => Failure::Spawn,
             (false, RunEnd::Badly(Some(Exit::Code(_)))) => Failure::Exit,
             (false, RunEnd::Badly(Some(Exit::Signal { .. }))) => Failure::Signal,
         };
         let exit = match end {
             RunEnd::Well => Some(Exit::Code(0)),
             RunEnd::Badly(exit) => exit,
+            RunEnd::Cannot => None,
+        };
+        // Commands of a stop have no say in whether it is worth a start.
+        let permanent = match self.command {
+            Command::StartPost(_) => !self.late && end == RunEnd::Cannot,
+            Command::StartPre(_) | Command::Exec(_) => false,
+            Command::Reload(_) | Command::Stop(_) | Command::StopPost(_) => false,
         };
         let (command, number, took) = (self.command, self.number, now.since(self.began));
-        Some(Blame { command, number, failure, exit, took }).filter(|_| !self.nature.forgiven)
+        Some(Blame { command, number, failure, exit, took, permanent }).filter(|_| !self.nature.forgiven)
     }
 }
 
@@ -259,7 +270,7 @@ impl Service {
         }
     }
 
-    fn reload(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn reload(&mut self, cx: &mut Cx<'_>) {
         for waiter in &mut self.waiters {
             if let Goal::Reloaded { next } = &mut waiter.goal {
                 *next = false;
@@ -272,6 +283,10 @@ impl Service {
 
     fn has_reloaded(&mut self, cx: &mut Cx<'_>, well: bool) {
         self.note(cx, if well { NoteKind::Reloaded } else { NoteKind::ReloadFailed });
+        let by_files = self.policy.watch.is_some_and(|watch| watch.action == WatchAction::Reload);
+        if !well && by_files {
+            self.grow_stale(cx, Stale::Files);
+        }
         let outcome = if well { Outcome::Done } else { Outcome::ReloadFailed };
         self.answer(cx, |goal| (goal == Goal::Reloaded { next: false }).then(|| outcome.clone()));
         let again = self.waiters.iter().any(|waiter| waiter.goal == Goal::Reloaded { next: true });

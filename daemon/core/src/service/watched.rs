@@ -95,12 +95,20 @@ impl Service {
         match (&self.actual, policy.action) {
             (Actual::Down(DownReason::Completed), WatchAction::Restart) => Some(settled),
             (Actual::Down(_) | Actual::Waiting(_) | Actual::Stopping(_) | Actual::Ending(_), _) => None,
-            (Actual::Spawning(_) | Actual::Starting(_) | Actual::Exited, WatchAction::Signal(_)) => None,
+            (
+                Actual::Spawning(_) | Actual::Starting(_) | Actual::Exited,
+                WatchAction::Signal(_) | WatchAction::Reload,
+            ) => None,
             (Actual::Spawning(spawning), WatchAction::Restart) => {
                 (self.want == Want::Up && spawning.replace.is_none()).then_some(settled)
             }
             (Actual::Starting(_) | Actual::Up(_) | Actual::Exited, WatchAction::Restart) => Some(settled),
             (Actual::Up(child), WatchAction::Signal(_)) => Some(settled.max(child.started + SETTLE)),
+            // What changes while it reloads is for the next time.
+            (Actual::Up(child), WatchAction::Reload) => {
+                let can = child.beside.is_none() && self.policy.commands.has(Command::Reload(0));
+                can.then_some(settled.max(child.started + SETTLE))
+            }
             (Actual::Backoff { .. } | Actual::Parked(_), _) => Some(settled),
         }
     }
@@ -119,9 +127,11 @@ impl Service {
             self.watched.own += 1;
         }
         match (&mut self.actual, policy.action) {
-            (Actual::Down(_), WatchAction::Signal(_))
-            | (Actual::Waiting(_) | Actual::Stopping(_) | Actual::Ending(_), _)
-            | (Actual::Spawning(_) | Actual::Starting(_) | Actual::Exited, WatchAction::Signal(_)) => None,
+            (Actual::Waiting(_) | Actual::Stopping(_) | Actual::Ending(_), _) => None,
+            (
+                Actual::Down(_) | Actual::Spawning(_) | Actual::Starting(_) | Actual::Exited,
+                WatchAction::Signal(_) | WatchAction::Reload,
+            ) => None,
             (Actual::Spawning(spawning), WatchAction::Restart) => {
                 spawning.replace.get_or_insert(StopCause::Watch);
                 self.note_asked(cx, NoteKind::FilesChanged { then: Then::Restart });
@@ -140,6 +150,12 @@ impl Service {
                 // What it makes of the signal is its own business.
                 self.grow_stale(cx, Stale::Files);
                 Some(Then::Signal(signal))
+            }
+            (Actual::Up(_), WatchAction::Reload) => {
+                self.watched.began = Some(cx.now);
+                self.note_asked(cx, NoteKind::FilesChanged { then: Then::Reload });
+                self.reload(cx);
+                Some(Then::Reload)
             }
             // Whoever changed the files wants to see what that did, whatever was before.
             (Actual::Down(_), WatchAction::Restart) | (Actual::Backoff { .. } | Actual::Parked(_), _) => {

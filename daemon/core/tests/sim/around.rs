@@ -41,6 +41,8 @@ pub(crate) struct Around {
     pub(crate) stop_failed: bool,
     /// A command of `exec_start_post` had no more time.
     pub(crate) start_late: bool,
+    /// A command of `exec_start_post` could not be started, and never will be.
+    pub(crate) cannot: bool,
     /// It was up without a process and comes down.
     leaves: bool,
     /// What these commands left has time until then.
@@ -59,7 +61,7 @@ pub(crate) struct Begun {
 
 impl Around {
     /// None runs, as far as anybody can know.
-    fn is_free(&self, now: Mono) -> bool {
+    pub(crate) fn is_free(&self, now: Mono) -> bool {
         self.runs.is_none_or(|runs| runs.late.is_some_and(|at| now >= at + RUN_GRACE))
     }
 
@@ -86,6 +88,8 @@ impl Around {
             self.last = Some(runs.command);
             let well = end == RunEnd::Well && runs.late.is_none();
             (self.passed, self.failed) = (well || runs.forgiven, !well && !runs.forgiven);
+            let starts = matches!(runs.command, Command::StartPost(_));
+            self.cannot = starts && end == RunEnd::Cannot && runs.late.is_none() && !runs.forgiven;
             self.start_late |= runs.late.is_some() && matches!(runs.command, Command::StartPost(_));
         }
     }

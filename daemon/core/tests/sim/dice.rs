@@ -100,7 +100,12 @@ impl Dice {
         WatchPolicy {
             edition: self.below(2),
             debounce: Duration::from_millis(self.pick(&[1, 50, 300, 2_000])),
-            action: self.pick(&[WatchAction::Restart, WatchAction::Restart, WatchAction::Signal(1)]),
+            action: self.pick(&[
+                WatchAction::Restart,
+                WatchAction::Restart,
+                WatchAction::Reload,
+                WatchAction::Signal(1),
+            ]),
         }
     }
 

@@ -143,7 +143,7 @@ pub(crate) fn judge(
             NoteKind::Redefined { effect } => a_change_comes_to_what_was_foreseen(life, *effect),
             NoteKind::FilesChanged { then } => {
                 changes_settle_first(life, now)?;
-                consequences_fit(life, *then)?;
+                consequences_fit(life, now, *then)?;
                 a_self_writer_is_suspended(life)
             }
             NoteKind::Stale { what } => {
@@ -500,10 +500,14 @@ fn changes_settle_first(life: &Life, now: Mono) -> Check {
     }
 }
 
-fn consequences_fit(life: &Life, then: Then) -> Check {
+fn consequences_fit(life: &Life, now: Mono, then: Then) -> Check {
     let fits = match then {
         Then::Restart => life.owed || (life.alive && life.stop.is_none()) || life.remains,
         Then::Signal(_) => life.alive && life.stop.is_none() && life.up.is_some(),
+        Then::Reload => {
+            let up = life.alive && life.stop.is_none() && life.up.is_some();
+            up && life.around.is_free(now) && !life.policy.commands.reload.is_empty()
+        }
         Then::Start => life.at_rest() && (life.parked || life.wait.is_some() || life.done),
     };
     if fits && life.down_since.is_none() && !life.removing {
@@ -558,7 +562,11 @@ pub(crate) fn changes_are_not_lost(ledger: &Ledger, views: impl Iterator<Item = 
         let Some(life) = ledger.lives.get(&view.service) else { continue };
         let rests = matches!(view.state, StateView::Up | StateView::Backoff { .. } | StateView::Parked(_));
         let settling = matches!(view.watch, WatchView::Settling(_));
-        if rests && life.files.changed.is_some() != settling {
+        // What runs already is waited for, and what is not there cannot run.
+        let reloads = life.policy.watch.is_some_and(|watch| watch.action == WatchAction::Reload);
+        let busy = life.around.runs.is_some() || life.policy.commands.reload.is_empty();
+        let waits = reloads && busy && view.state == StateView::Up && !settling;
+        if rests && !waits && life.files.changed.is_some() != settling {
             return broken!("changes_are_not_lost", "{view:?}: {life:?}");
         }
         // A signal may have to wait for a process that is ready for it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcpd_core::action::{Command, DownReason, Probing, Stale, StopCause, Then, UpBy};
 use mcpd_core::event::{Change, SOON};
-use mcpd_core::policy::{ReadyPolicy, Relations, When};
+use mcpd_core::policy::{ReadyPolicy, Relations, WatchAction, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::view::Effect;
 use mcpd_core::{
@@ -521,6 +521,10 @@ impl Ledger {
             Event::RunEnded { service, generation, number, end } => {
                 let Some(life) = self.run(*service, *generation) else { return };
                 life.around.ran(*number, *end);
+                // Of a oneshot: its commands have ended before.
+                if let (true, Some(end)) = (life.around.cannot, &mut life.end) {
+                    end.permanent = true;
+                }
             }
             Event::Ready { service, generation } => {
                 let Some(life) = self.run(*service, *generation) else { return };
@@ -982,7 +986,8 @@ impl Life {
             recorded: false,
             forgotten: false,
             unexpected,
-            permanent: false,
+            permanent: self.around.cannot
+                && cause == Some(StopCause::Failure(mcpd_core::verdict::Failure::Spawn)),
             drained: false,
             lacks: None,
             oom: oom && !matches!(cause, Some(StopCause::Failure(_))),
@@ -1110,10 +1115,17 @@ impl Life {
                         self.want_up();
                         self.counters_reset();
                     }
+                    Then::Reload => self.files.began = Some(now),
                     Then::Signal(_) => {
                         self.files.began = Some(now);
                         self.files_are_newer();
                     }
+                }
+            }
+            NoteKind::ReloadFailed => {
+                let by_files = self.policy.watch.is_some_and(|watch| watch.action == WatchAction::Reload);
+                if by_files {
+                    self.files_are_newer();
                 }
             }
             NoteKind::Killing => self.time_is_up = true,

@@ -118,7 +118,7 @@ pub(crate) fn judge_start(ledger: &Ledger, id: ServiceId, truth: impl Fn(Service
         }
         let under_way = (life.owed && life.down_since.is_none() && !life.is_hopeless() && !life.outdated)
             || (life.alive && life.up.is_none() && life.stop.is_none())
-            || life.is_between();
+            || (life.is_between() && !life.is_hopeless());
         if ledger.after(id, *other) && under_way {
             return broken!("starts_are_in_order", "{id:?} while {other:?} starts: {life:?}");
         }

@@ -182,6 +182,9 @@ impl Subject {
             (Flaw::TriesAgain | Flaw::GivesUp, Event::SpawnFailed { service, generation, .. }) => {
                 Event::SpawnFailed { service, generation, permanent: flaw == Flaw::GivesUp }
             }
+            (Flaw::TriesAgain, Event::RunEnded { service, generation, number, end: RunEnd::Cannot }) => {
+                Event::RunEnded { service, generation, number, end: RunEnd::Badly(None) }
+            }
             (Flaw::OverlooksOom, Event::Exited { service, generation, exit, .. }) => {
                 Event::Exited { service, generation, exit, oom: false }
             }

@@ -415,8 +415,8 @@ impl World {
         let most = if self.calm || self.dice.percent(90) { 10 } else { 3_000 };
         let late = self.dice.ms(most);
         if !self.calm && self.dice.percent(8) {
-            return self
-                .tell(late, Event::RunEnded { service, generation, number, end: RunEnd::Badly(None) });
+            let end = if self.dice.percent(40) { RunEnd::Cannot } else { RunEnd::Badly(None) };
+            return self.tell(late, Event::RunEnded { service, generation, number, end });
         }
         let leaves = if self.dice.percent(85) { 0 } else { u32::try_from(1 + self.dice.below(2)).unwrap() };
         let process = self.founded(service, generation);

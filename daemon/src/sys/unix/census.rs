@@ -3,7 +3,7 @@
 //! A list of all processes is old by the time that those on it are asked: one that has ended meanwhile may have left a
 //! successor that is not on it. So whoever is new on the next list is asked, and so on, until all that are new on a list
 //! answer. Who is left then and was not asked has been started by one that was: numbers are given out in ascending order,
-//! in which the list is made.
+//! in which the list is made, unless they began anew meanwhile.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,8 +21,10 @@ pub(super) struct Census {
     pub(super) family: HashMap<libc::pid_t, Stat>,
     /// What those say that have a mark.
     pub(super) marks: HashMap<libc::pid_t, Marks>,
-    /// Who could not be asked before the lists came to an end; empty: nobody has escaped.
+    /// Who could not be asked before the lists came to an end.
     pub(super) unasked: HashSet<libc::pid_t>,
+    /// Numbers began anew while the last list was made: whoever got a low one is not on it.
+    pub(super) began_anew: bool,
 }
 
 impl Census {
@@ -32,7 +34,10 @@ impl Census {
         let mut asked = HashSet::new();
         for _ in 0..LISTS {
             census.unasked.clear();
-            for pid in proc_files::all().filter(|pid| !asked.contains(pid)).collect::<Vec<_>>() {
+            let newest = proc_files::newest_number();
+            let list: Vec<_> = proc_files::all().filter(|pid| !asked.contains(pid)).collect();
+            census.began_anew = proc_files::newest_number() < newest;
+            for pid in list {
                 let Some(stat) = proc_files::stat(pid).filter(|stat| !stat.dead) else {
                     // What it has started is on the next list.
                     census.unasked.insert(pid);
@@ -58,7 +63,7 @@ impl Census {
                     census.family.insert(pid, stat);
                 }
             }
-            if census.unasked.is_empty() {
+            if census.unasked.is_empty() && !census.began_anew {
                 break;
             }
             std::thread::yield_now();

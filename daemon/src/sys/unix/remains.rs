@@ -117,8 +117,7 @@ impl Remains {
     fn look_and(&mut self, mut seen: impl FnMut(Member, &Arc<str>)) {
         // One that is empty stays so: nobody enters it any more.
         self.known.cgroups.retain(|(_, cgroup)| cgroup.is_populated() || cgroup.remove().is_err());
-        let (found, settled) = recognise(&self.known, &mut seen);
-        self.unsettled = if settled { None } else { self.unsettled.or_else(|| Some(Instant::now())) };
+        let (found, mut settled) = recognise(&self.known, &mut seen);
         self.members.retain(|member, _| found.contains_key(member));
         for (member, service) in found {
             if self.members.contains_key(&member) {
@@ -128,7 +127,11 @@ impl Remains {
                 Pid::from_raw(member.pid).map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
             let pidfd = match pidfd {
                 Some(Ok(pidfd)) => Some(pidfd),
-                Some(Err(rustix::io::Errno::SRCH)) | None => continue,
+                Some(Err(rustix::io::Errno::SRCH)) | None => {
+                    // It has ended since: who came after it has not been looked for.
+                    settled = false;
+                    continue;
+                }
                 Some(Err(error)) => {
                     self.blind = Some(format!("pidfd_open: {error}"));
                     None
@@ -136,11 +139,13 @@ impl Remains {
             };
             // Opened now: only if it still is the one that was found does the descriptor stand for it.
             if !descendants::is_still(member) {
+                settled = false;
                 continue;
             }
             let name = proc_files::command_name(member.pid);
             self.members.insert(member, Watched { service, name, pidfd });
         }
+        self.unsettled = if settled { None } else { self.unsettled.or_else(|| Some(Instant::now())) };
     }
 
     /// Why some of them have to be looked at now and then, once.
@@ -242,7 +247,7 @@ fn recognise(
         Some((service.unwrap_or_else(|| "?".into()), recorded))
     };
     let own = own_line();
-    let Census { mut family, marks, unasked } = Census::take(|member, marks| {
+    let Census { mut family, marks, unasked, began_anew } = Census::take(|member, marks| {
         if let Some((service, _)) = owner(marks).filter(|_| !own.contains(&member.pid)) {
             seen(member, &service);
         }
@@ -273,7 +278,7 @@ fn recognise(
     }
     belongs.grow(&family);
     let member = |pid: libc::pid_t| Some(Member { pid, started: family.get(&pid)?.started });
-    let settled = unasked.iter().all(|pid| belongs.processes.contains_key(pid));
+    let settled = !began_anew && unasked.iter().all(|pid| belongs.processes.contains_key(pid));
     let members = belongs.processes.into_iter();
     (members.filter_map(|(pid, service)| Some((member(pid)?, service))).collect(), settled)
 }
