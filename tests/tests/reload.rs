@@ -147,6 +147,22 @@ fn a_reload_does_what_the_plan_says() {
     assert_eq!(keys, ["environment.A", "environment.API_TOKEN"]);
 }
 
+/// mcpd's own settings that are in force at once are in the plan, too.
+#[test]
+fn a_plan_tells_what_changes_for_mcpd_itself() {
+    let service = "[service.a]\nexec = [\"@fixture\", \"run\"]\n";
+    let sandbox = Sandbox::new(service);
+    let daemon = sandbox.start();
+    // It follows `[daemon]`.
+    sandbox.configure(&format!("max_parallel_starts = 2\n{service}"));
+    let shown = daemon.ctl(&["config", "plan"]).expect(0).stdout;
+    assert!(shown.contains("max_parallel_starts: 0 -> 2  # "), "{shown}");
+    assert!(shown.contains("no service changes: 1 service unchanged"), "{shown}");
+    let planned = plan(&daemon, json!({}));
+    let _ = daemon.ctl(&["daemon", "reload", "--plan", &planned.id]).expect(0);
+    assert!(plan(&daemon, json!({})).daemon.is_empty());
+}
+
 /// "applies exactly that plan or nothing". Trap 24 of docs/traps.md.
 #[test]
 fn a_plan_that_is_out_of_date_is_not_carried_out() {
