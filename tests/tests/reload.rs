@@ -361,6 +361,13 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
         enabled = false
         [service.tuned]
         exec = ["@fixture", "run"]
+        [service.slow]
+        exec = ["@fixture", "run"]
+        ready.log = "never"
+        [service.waits]
+        exec = ["@fixture", "run"]
+        requires = "slow"
+        after = "slow"
         "#,
     );
     let daemon = sandbox.start();
@@ -386,6 +393,11 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
         [service.tuned]
         exec = ["@fixture", "run"]
         wants = "helper"
+        [service.slow]
+        exec = ["@fixture", "run"]
+        ready.log = "never"
+        [service.waits]
+        exec = ["@fixture", "run"]
         [service.new]
         exec = ["@fixture", "run"]
         conflicts = "rival"
@@ -398,7 +410,8 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
     assert_eq!(told("rival"), (StepAction::Stop, "new is started, with which it conflicts"));
     assert_eq!(told("helper"), (StepAction::Start, "tuned needs or wants it"));
     assert_eq!((told("tuned").0, told("new").0), (StepAction::Change, StepAction::Start));
-    assert_eq!((planned.steps.len(), planned.unchanged), (6, 0), "{planned:#?}");
+    assert_eq!(told("waits"), (StepAction::Start, "nothing is left that it waits for"));
+    assert_eq!((planned.steps.len(), planned.unchanged), (7, 1), "{planned:#?}");
     // Its own changes are told all the same.
     assert!(!key(step(&planned, "with"), "restart.delay").needs_restart);
     // Without a restart of what is pending nothing else is restarted either.
@@ -407,11 +420,11 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
     let before = ["base", "with", "tuned"].map(|name| daemon.status(name).pid);
     let done = daemon.call("daemon.reload", json!({ "restart": true, "plan": planned.id }));
     assert_eq!((&done["stopped"], &done["added"]), (&json!(["rival"]), &json!(["new"])), "{done}");
-    assert_eq!(done["restarted"], json!(["base", "helper", "with"]), "{done}");
+    assert_eq!(done["restarted"], json!(["base", "helper", "waits", "with"]), "{done}");
     daemon
         .wait_status("with", "a new process", |status| status.state == State::Up && status.pid != before[1]);
     daemon.wait_state("rival", State::Down);
-    for name in ["base", "helper", "new"] {
+    for name in ["base", "helper", "new", "waits"] {
         daemon.wait_state(name, State::Up);
     }
     assert_ne!(daemon.status("base").pid, before[0]);
