@@ -49,7 +49,7 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
-    // The number of starts at the same time and whether to reload by itself are in force at once.
+    // The others are in force at once: `daemon_changes`.
     let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts: _, auto_reload: _ } = old;
     let changed = [
         ("daemon.control_socket", *control_socket != new.control_socket),
@@ -174,12 +174,26 @@ fn notifies(ready: Option<&ReadySpec>) -> bool {
 /// One key whose value changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyChange {
-    /// The key below the service's table: `["restart", "delay"]`.
+    /// The key below the service's table, or `[daemon]`: `["restart", "delay"]`.
     pub key: Vec<String>,
     /// Its value so far, as [`crate::Loaded::show_json`] has it; none: it had none.
     pub old: Option<Value>,
     /// Its new value.
     pub new: Option<Value>,
+}
+
+/// Every key of `[daemon]` that differs and is in force at once.
+#[must_use]
+pub fn daemon_changes(old: &DaemonSpec, new: &DaemonSpec) -> Vec<KeyChange> {
+    let DaemonSpec { control_socket: _, state_dir: _, log_dir: _, max_parallel_starts, auto_reload } = old;
+    let values: [(&str, Value, Value); 2] = [
+        ("auto_reload", (*auto_reload).into(), new.auto_reload.into()),
+        ("max_parallel_starts", (*max_parallel_starts).into(), new.max_parallel_starts.into()),
+    ];
+    let changed = values.into_iter().filter(|(_, old, new)| old != new);
+    changed
+        .map(|(key, old, new)| KeyChange { key: vec![key.into()], old: Some(old), new: Some(new) })
+        .collect()
 }
 
 /// Every key that differs, in the order of their names.
@@ -451,6 +465,23 @@ mod tests {
             let plan = diff(&base(""), &base(&format!("{key} = 'b'")));
             assert_eq!(plan, Plan { update: vec!["a".into()], unchanged: 1, ..Plan::default() }, "{key}");
         }
+    }
+
+    #[test]
+    fn the_daemons_own_settings_are_in_force_at_once() {
+        let (old, new) =
+            (config(BASE), config(&format!("[daemon]\nauto_reload = true\nmax_parallel_starts = 4\n{BASE}")));
+        let changes = daemon_changes(&old.daemon, &new.daemon);
+        let told = changes.into_iter().map(|change| (change.key, change.old, change.new));
+        let change = |key: &str, old: Value, new: Value| (vec![key.to_owned()], Some(old), Some(new));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                change("auto_reload", false.into(), true.into()),
+                change("max_parallel_starts", 0.into(), 4.into())
+            ]
+        );
+        assert_eq!(diff(&old, &new).needs_daemon_restart, [""; 0]);
     }
 
     #[test]

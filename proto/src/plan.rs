@@ -24,6 +24,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// So many have no step.
     pub unchanged: usize,
+    /// Keys of `[daemon]` that are in force at once.
+    #[serde(default)]
+    pub daemon: Vec<KeyChange>,
     /// What changed but needs a restart of the daemon: `daemon.state_dir` and such.
     pub needs_daemon_restart: Vec<String>,
     /// What the file allows but probably does not mean, in sentences.
@@ -79,10 +82,10 @@ impl StepAction {
     }
 }
 
-/// One key of a service that changes.
+/// One key that changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyChange {
-    /// Below the service's table, dotted: `restart.delay`.
+    /// Below the service's table, or `[daemon]`, dotted: `restart.delay`.
     pub key: String,
     /// What it was; null when it had no value. Secrets are redacted.
     pub old: Value,

@@ -147,6 +147,22 @@ fn a_reload_does_what_the_plan_says() {
     assert_eq!(keys, ["environment.A", "environment.API_TOKEN"]);
 }
 
+/// mcpd's own settings that are in force at once are in the plan, too.
+#[test]
+fn a_plan_tells_what_changes_for_mcpd_itself() {
+    let service = "[service.a]\nexec = [\"@fixture\", \"run\"]\n";
+    let sandbox = Sandbox::new(service);
+    let daemon = sandbox.start();
+    // It follows `[daemon]`.
+    sandbox.configure(&format!("max_parallel_starts = 2\n{service}"));
+    let shown = daemon.ctl(&["config", "plan"]).expect(0).stdout;
+    assert!(shown.contains("max_parallel_starts: 0 -> 2  # "), "{shown}");
+    assert!(shown.contains("no service changes: 1 service unchanged"), "{shown}");
+    let planned = plan(&daemon, json!({}));
+    let _ = daemon.ctl(&["daemon", "reload", "--plan", &planned.id]).expect(0);
+    assert!(plan(&daemon, json!({})).daemon.is_empty());
+}
+
 /// "applies exactly that plan or nothing". Trap 24 of docs/traps.md.
 #[test]
 fn a_plan_that_is_out_of_date_is_not_carried_out() {
@@ -345,6 +361,13 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
         enabled = false
         [service.tuned]
         exec = ["@fixture", "run"]
+        [service.slow]
+        exec = ["@fixture", "run"]
+        ready.log = "never"
+        [service.waits]
+        exec = ["@fixture", "run"]
+        requires = "slow"
+        after = "slow"
         "#,
     );
     let daemon = sandbox.start();
@@ -370,6 +393,11 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
         [service.tuned]
         exec = ["@fixture", "run"]
         wants = "helper"
+        [service.slow]
+        exec = ["@fixture", "run"]
+        ready.log = "never"
+        [service.waits]
+        exec = ["@fixture", "run"]
         [service.new]
         exec = ["@fixture", "run"]
         conflicts = "rival"
@@ -382,7 +410,8 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
     assert_eq!(told("rival"), (StepAction::Stop, "new is started, with which it conflicts"));
     assert_eq!(told("helper"), (StepAction::Start, "tuned needs or wants it"));
     assert_eq!((told("tuned").0, told("new").0), (StepAction::Change, StepAction::Start));
-    assert_eq!((planned.steps.len(), planned.unchanged), (6, 0), "{planned:#?}");
+    assert_eq!(told("waits"), (StepAction::Start, "nothing is left that it waits for"));
+    assert_eq!((planned.steps.len(), planned.unchanged), (7, 1), "{planned:#?}");
     // Its own changes are told all the same.
     assert!(!key(step(&planned, "with"), "restart.delay").needs_restart);
     // Without a restart of what is pending nothing else is restarted either.
@@ -391,11 +420,11 @@ fn a_plan_knows_what_a_change_brings_upon_others() {
     let before = ["base", "with", "tuned"].map(|name| daemon.status(name).pid);
     let done = daemon.call("daemon.reload", json!({ "restart": true, "plan": planned.id }));
     assert_eq!((&done["stopped"], &done["added"]), (&json!(["rival"]), &json!(["new"])), "{done}");
-    assert_eq!(done["restarted"], json!(["base", "helper", "with"]), "{done}");
+    assert_eq!(done["restarted"], json!(["base", "helper", "waits", "with"]), "{done}");
     daemon
         .wait_status("with", "a new process", |status| status.state == State::Up && status.pid != before[1]);
     daemon.wait_state("rival", State::Down);
-    for name in ["base", "helper", "new"] {
+    for name in ["base", "helper", "new", "waits"] {
         daemon.wait_state(name, State::Up);
     }
     assert_ne!(daemon.status("base").pid, before[0]);

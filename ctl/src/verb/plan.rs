@@ -35,6 +35,16 @@ fn render(plan: &Plan, look: &Look) -> String {
     for step in &plan.steps {
         shown.push_str(&told(step, look));
     }
+    if !plan.daemon.is_empty() {
+        let style = look.paint(PLAIN, &format!("{:<7}", StepAction::Change.name()));
+        shown.push_str(&format!(
+            "{style} {}: its own settings, in force at once\n",
+            look.paint(BOLD, "[daemon]")
+        ));
+        for change in &plan.daemon {
+            shown.push_str(&key(change, StepAction::Change, look));
+        }
+    }
     for key in &plan.needs_daemon_restart {
         let line = format!("{} changed: that needs a restart of mcpd itself", text::safe(key));
         shown.push_str(&format!("{}\n", look.paint(WARN, &line)));
@@ -104,7 +114,10 @@ fn summary(plan: &Plan) -> String {
     .map(|(action, what)| format!("{} {what}", of(action)))
     .collect();
     let unchanged = human::count(plan.unchanged, "service", "services");
-    let mut summary = if parts.is_empty() {
+    let mut summary = if parts.is_empty() && !(plan.daemon.is_empty() && plan.needs_daemon_restart.is_empty())
+    {
+        format!("no service changes: {unchanged} unchanged")
+    } else if parts.is_empty() {
         format!("a reload would change nothing: {unchanged} unchanged")
     } else {
         format!("{}; {unchanged} unchanged", parts.join(", "))
@@ -129,6 +142,7 @@ mod tests {
             restart: false,
             steps,
             unchanged: 2,
+            daemon: Vec::new(),
             needs_daemon_restart: Vec::new(),
             warnings: Vec::new(),
         }
@@ -139,6 +153,29 @@ mod tests {
         assert_eq!(
             render(&plan(Vec::new()), &pipe()),
             "a reload would change nothing: 2 services unchanged\n"
+        );
+    }
+
+    #[test]
+    fn settings_of_mcpd_itself_are_told() {
+        let mut plan = plan(Vec::new());
+        plan.daemon = vec![KeyChange {
+            key: "max_parallel_starts".into(),
+            old: json!(0),
+            new: json!(4),
+            origin: Some("mcpd.toml:2".into()),
+            needs_restart: false,
+        }];
+        plan.needs_daemon_restart = vec!["daemon.log_dir".into()];
+        assert_eq!(
+            render(&plan, &pipe()),
+            "\
+change  [daemon]: its own settings, in force at once
+        max_parallel_starts: 0 -> 4  # mcpd.toml:2
+daemon.log_dir changed: that needs a restart of mcpd itself
+
+no service changes: 2 services unchanged
+"
         );
     }
 

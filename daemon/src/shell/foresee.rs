@@ -135,7 +135,9 @@ fn befalls(
         return Some((action, words::stop_cause(cause, name_of)));
     }
     if was_wanted {
-        return None;
+        let waited = before.is_some_and(|view| matches!(view.state, StateView::Waiting(_)));
+        let starts = waited && after.state == StateView::Spawning;
+        return starts.then(|| (StepAction::Start, "nothing is left that it waits for".to_owned()));
     }
     let by = actions.iter().find_map(|action| match action {
         Action::Note(Note { service: Some(id), kind: NoteKind::Wanted { by }, .. })

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use mcpd_config::plan::{self, changes, diff, settle};
+use mcpd_config::plan::{self, changes, daemon_changes, diff, settle};
 use mcpd_config::{Origins, ServiceSpec, dotted};
 use mcpd_core::ServiceId;
 use mcpd_core::event::Change;
@@ -66,7 +66,11 @@ impl Shell {
             works.push(Work::Remove(id));
         }
         unchanged -= self.foresee_along(loaded, &works, &mut steps);
-        let id = id(&steps, &loaded.config, &diff.needs_daemon_restart, restart);
+        let daemon: Vec<KeyChange> = daemon_changes(&self.config.daemon, &loaded.config.daemon)
+            .into_iter()
+            .map(|change| key(change, false, &["daemon"], &loaded.places))
+            .collect();
+        let id = id(&json!([steps, daemon, diff.needs_daemon_restart, restart]), &steps, &loaded.config);
         for step in &mut steps {
             let (old, new) =
                 (self.config.services.get(&step.service), loaded.config.services.get(&step.service));
@@ -79,6 +83,7 @@ impl Shell {
             restart,
             steps,
             unchanged,
+            daemon,
             needs_daemon_restart: diff.needs_daemon_restart,
             warnings: loaded.warnings.clone(),
         };
@@ -139,7 +144,9 @@ impl Shell {
         let waiting = changes(&settled, spec).into_iter().map(|change| (change, true));
         let mut keys: Vec<KeyChange> = live
             .chain(waiting)
-            .map(|(change, needs_restart)| key(change, needs_restart, &spec.name, &loaded.places))
+            .map(|(change, needs_restart)| {
+                key(change, needs_restart, &["service", &spec.name], &loaded.places)
+            })
             .collect();
         keys.sort_by(|a, b| a.key.cmp(&b.key));
         Some((Step { keys, ..step(&spec.name, action, &why) }, change))
@@ -198,18 +205,18 @@ fn why(action: StepAction, view: &View, at_rest: bool, changed: bool) -> &'stati
     }
 }
 
-fn key(change: plan::KeyChange, needs_restart: bool, service: &str, places: &Origins) -> KeyChange {
+fn key(change: plan::KeyChange, needs_restart: bool, table: &[&str], places: &Origins) -> KeyChange {
     let plan::KeyChange { key, old, new } = change;
-    let full: Vec<&str> = ["service", service].into_iter().chain(key.iter().map(String::as_str)).collect();
+    let full: Vec<&str> = table.iter().copied().chain(key.iter().map(String::as_str)).collect();
     let origin = places.get(&dotted(&full)).map(ToString::to_string);
     let (old, new) = (old.unwrap_or(Value::Null), new.unwrap_or(Value::Null));
     KeyChange { key: dotted(&key), old, new, origin, needs_restart }
 }
 
 /// The same for the same plan, in this daemon. Made before secrets are redacted, so that it stands for them too.
-fn id(steps: &[Step], config: &mcpd_config::Config, daemon: &[String], restart: bool) -> String {
+fn id(all: &Value, steps: &[Step], config: &mcpd_config::Config) -> String {
     let mut hasher = DefaultHasher::new();
-    json!([steps, daemon, restart]).to_string().hash(&mut hasher);
+    all.to_string().hash(&mut hasher);
     // Of a new service there are no keys: what it is counts as a whole.
     for step in steps.iter().filter(|step| step.keys.is_empty()) {
         format!("{:?}", config.services.get(&step.service)).hash(&mut hasher);
