@@ -61,6 +61,19 @@ impl Watch {
         self.lock().events.clone()
     }
 
+    /// Waits until the event with this id is heard, or without one until the subscription has ended, at most for `bound`.
+    pub fn catch_up(&self, id: Option<u64>, bound: Duration) {
+        let deadline = Instant::now() + bound;
+        let mut heard = self.lock();
+        while !heard.ended && !id.is_some_and(|id| heard.events.iter().rev().any(|event| event.id == id)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            heard = self.shared.1.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// The number of events so far.
     #[must_use]
     pub fn count(&self) -> usize {

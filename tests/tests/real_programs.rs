@@ -341,7 +341,6 @@ fn nginx_takes_its_workers_with_it() {
 /// `exec_reload`: new workers with the new configuration, the master as it was; a configuration that nginx refuses
 /// changes nothing.
 #[test]
-#[ignore = "exec_reload is not part of this mcpd yet"]
 fn nginx_reloads_with_the_master_as_it_was() {
     let Some(program) = program("MCPD_TEST_NGINX", "nginx") else { return };
     let sandbox = Sandbox::new("");

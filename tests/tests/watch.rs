@@ -549,4 +549,17 @@ fn the_configuration_reloads_itself() {
         let names: Vec<String> = daemon.list().services.into_iter().map(|known| known.name).collect();
         if names == ["c"] { Ok(()) } else { Err(format!("{names:?}")) }
     });
+    // A writer that has only begun, or has no room on its disk, has stopped nothing, and is still looked at.
+    let pid = daemon.wait_state("c", State::Up).pid;
+    sandbox.write("mcpd.toml", "");
+    daemon.wait_event("it is not followed", |event| {
+        event.event == "reload_failed" && event.message.contains("no services any more")
+    });
+    assert_eq!(daemon.status("c").pid, pid);
+    with("[service.c]\nexec = [\"@fixture\", \"run\"]\n[service.d]\nexec = [\"@fixture\", \"run\"]\n");
+    daemon.wait("d is there", || {
+        let up = daemon.list().services.iter().any(|known| known.name == "d" && known.state == State::Up);
+        if up { Ok(()) } else { Err(format!("{:#?}", daemon.list())) }
+    });
+    assert_eq!(daemon.status("c").pid, pid);
 }

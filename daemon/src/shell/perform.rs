@@ -113,7 +113,7 @@ impl Shell {
                 self.tell_own(Level::Info, None, "ready", format!("ready: {summary}"), json!({}));
                 self.systemd.ready(&summary);
             }
-            Action::Reload => self.reload(),
+            Action::Reload => self.follow(),
             Action::Finished => self.finished = true,
         }
     }

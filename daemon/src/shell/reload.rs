@@ -33,13 +33,15 @@ pub(super) enum Wanted {
     Plan(PlanParams, Reply<Plan>),
     /// Do it. Nobody waits for the answer when a signal asked.
     Reload(ReloadParams, Option<Reply<Reloaded>>),
+    /// Do it, for the files have changed; nobody asked.
+    Follow,
 }
 
 impl Wanted {
     fn is_reload(&self) -> bool {
         match self {
             Self::Plan(..) => false,
-            Self::Reload(..) => true,
+            Self::Reload(..) | Self::Follow => true,
         }
     }
 
@@ -47,7 +49,7 @@ impl Wanted {
         match self {
             Self::Plan(_, reply) => drop(reply.send(Err(error))),
             Self::Reload(_, Some(reply)) => drop(reply.send(Err(error))),
-            Self::Reload(_, None) => {}
+            Self::Reload(_, None) | Self::Follow => {}
         }
     }
 }
@@ -66,9 +68,14 @@ pub(super) struct Reloads {
 }
 
 impl Shell {
-    /// Nobody waits for the answer: a signal asked, or the files changed.
+    /// Nobody waits for the answer: a signal asked.
     pub(super) fn reload(&mut self) {
         self.want_configuration(Wanted::Reload(ReloadParams::default(), None));
+    }
+
+    /// The files have changed.
+    pub(super) fn follow(&mut self) {
+        self.want_configuration(Wanted::Follow);
     }
 
     /// Reads the configuration, off the loop; `loaded` goes on.
@@ -86,12 +93,12 @@ impl Shell {
             self.read();
             return;
         }
-        // Signals that ask for the same while the file is being read are one.
-        let by_signal = |wanted: &Wanted| match wanted {
-            Wanted::Reload(_, reply) => reply.is_none(),
-            Wanted::Plan(..) => false,
+        // Signals and changes that ask for the same while the file is being read are one.
+        let same = |other: &Wanted| match (&wanted, other) {
+            (Wanted::Reload(_, None), Wanted::Reload(_, None)) | (Wanted::Follow, Wanted::Follow) => true,
+            (Wanted::Plan(..) | Wanted::Reload(..) | Wanted::Follow, _) => false,
         };
-        if !by_signal(&wanted) || !self.reloads.next.iter().any(by_signal) {
+        if !self.reloads.next.iter().any(same) {
             self.reloads.next.push(wanted);
         }
     }
@@ -138,6 +145,8 @@ impl Shell {
                             let _ = reply.send(Ok(self.plan(&loaded, restart).plan));
                         }
                         Wanted::Reload(params, reply) => reloads.push((params, reply)),
+                        Wanted::Follow if self.would_empty(&loaded) => self.does_not_follow(),
+                        Wanted::Follow => reloads.push((ReloadParams::default(), None)),
                     }
                 }
                 self.reload_for(&loaded, reloads);
@@ -151,6 +160,18 @@ impl Shell {
             let summary = self.summary();
             self.systemd.ready(&summary);
         }
+    }
+
+    /// No service would be left. That is how a file looks whose writer has only begun, or had no room on its disk.
+    fn would_empty(&self, loaded: &Loaded) -> bool {
+        loaded.config.services.is_empty() && !self.config.services.is_empty()
+    }
+
+    fn does_not_follow(&mut self) {
+        let message = "the configuration has no services any more, which nobody asked to follow: nothing was \
+                       changed; if that is meant: mcpctl daemon reload";
+        self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
+        self.tell_own(Level::Error, None, "reload_failed", message.to_owned(), json!({}));
     }
 
     fn refuse_all(&mut self, all: Vec<Wanted>, diagnostics: &str) {
