@@ -105,8 +105,9 @@ fn a_python_sdk_server_is_killed_hangs_and_floods() {
     hang(&daemon);
     let before = healthy(&daemon, 3);
     processes::signal(before.pid.unwrap(), Signal::USR1);
+    // What it says of the checks that go on comes after it.
     let over = || {
-        let out = daemon.ctl(&["logs", "studio", "-n", "1", "--raw"]).expect(0);
+        let out = daemon.ctl(&["logs", "studio", "-n", "1000", "--raw"]).expect(0);
         if out.stdout.contains("flood over") { Ok(()) } else { Err(out.stdout) }
     };
     wait_until(stretched(START), "the end of the flood", over);
