@@ -270,7 +270,10 @@ fn a_probe_leaves_nothing_behind() {
             wait_for("what the last probes left to be gone", || left(sleep) <= 2);
         }
         let _ = daemon.ctl(&["stop", "ends", "hangs"]).expect(0);
-        wait_for("no probe to be left", || ["1001", "1002", "1003"].iter().all(|sleep| left(sleep) == 0));
+        wait_until(patience(), "no probe to be left", || {
+            let left = ["1001", "1002", "1003"].map(|sleep| (sleep, left(sleep)));
+            if left.iter().all(|(_, count)| *count == 0) { Ok(()) } else { Err((round, left)) }
+        });
     }
 }
 

@@ -434,7 +434,7 @@ fn no_zombies() {
     );
     let daemon = sandbox.start();
     let pids = tree_pids(&sandbox, "pids", 9);
-    let leader = daemon.pid_of("a");
+    let leader = daemon.wait_state("a", State::Up).pid.unwrap();
     processes::signal(leader, Signal::KILL);
     daemon.wait_status("a", "up again", |now| now.generation == 2 && now.state == State::Up);
     // What the dead leader left behind was gone before the next start.
