@@ -12,6 +12,8 @@ use crate::sys::{RUN_ID_VARIABLE, SERVICE_VARIABLE};
 /// As much of an environment as is searched: the kernel's limit for arguments and environment is 6 MiB by default, and
 /// the daemon puts its variable among the first kilobytes.
 const ENVIRONMENT_LIMIT_BYTES: u64 = 1024 * 1024;
+/// As much of it as is asked for at once. Nearly every environment is shorter, and what one call reads no exec cuts short.
+const ENVIRONMENT_PIECE_BYTES: usize = 8 * 1024;
 /// In the kernel's flags of a process: it is on its way out (PF_EXITING).
 const EXITING: u32 = 0x4;
 /// In the kernel's flags of a process: a thread of the kernel's own (PF_KTHREAD).
@@ -118,7 +120,7 @@ fn in_environment_at<T>(directory: &str, find: &impl Fn(&[u8]) -> Option<T>) -> 
         let stat = fs::read(format!("{directory}/stat")).ok().and_then(|bytes| parse_stat(&bytes))?;
         stat.environment_bytes.filter(|_| !stat.exiting)
     };
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(ENVIRONMENT_PIECE_BYTES);
     let read = fs::File::open(format!("{directory}/environ"))
         .and_then(|file| file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes));
     match read {
@@ -147,8 +149,11 @@ pub(super) fn run_id_now(pid: libc::pid_t) -> Option<Vec<u8>> {
     }
 }
 
+/// The value of a variable. The kernel ends each with a NUL: one without has been cut short by an exec, and would pass for
+/// another value.
 fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    environment
+    let end = memchr::memrchr(0, environment)?;
+    environment[..end]
         .split(|&byte| byte == 0)
         .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
@@ -171,11 +176,10 @@ pub(super) fn newest_number() -> Option<libc::pid_t> {
 
 /// A variable of the environment that a process was started with, if it may be asked.
 pub(super) fn environment(pid: u32, name: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(ENVIRONMENT_PIECE_BYTES);
     let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
     file.take(ENVIRONMENT_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
-    let value = |pair: &[u8]| Some(pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec());
-    bytes.split(|&byte| byte == 0).find_map(value)
+    variable(&bytes, name).map(<[u8]>::to_vec)
 }
 
 /// The peak of the daemon's resident memory, in bytes; 0 when unknown.
@@ -324,6 +328,37 @@ mod tests {
         let run_id = |environment: &'static [u8]| variable(environment, RUN_ID_VARIABLE);
         assert_eq!(run_id(b"XMCPD_RUN_ID=1\0MCPD_RUN_IDS=2\0MCPD_RUN_ID=3=4\0"), Some(&b"3=4"[..]));
         assert_eq!(run_id(b"PATH=/bin\0"), None);
+    }
+
+    /// What an exec leaves of an environment that is being read.
+    #[test]
+    fn a_value_that_is_cut_short_is_none() {
+        let run_id = |environment: &'static [u8]| variable(environment, RUN_ID_VARIABLE);
+        assert_eq!(run_id(b"A=1\0MCPD_RUN_ID=12"), None);
+        assert_eq!(run_id(b"A=1\0MCPD_RUN_ID="), None);
+        assert_eq!(run_id(b"A=1\0MCPD_RUN_ID=123\0B="), Some(&b"123"[..]));
+    }
+
+    #[test]
+    fn a_process_in_one_exec_after_another_never_says_a_wrong_run_id() {
+        let id = "0123456789abcdef".repeat(250);
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "exec /bin/sh -c \"$0\" \"$0\"", "exec /bin/sh -c \"$0\" \"$0\""])
+            .env_clear()
+            .env(RUN_ID_VARIABLE, &id)
+            .spawn()
+            .unwrap();
+        let pid = libc::pid_t::try_from(child.id()).unwrap();
+        let said: Vec<_> = (0..20_000).map(|_| run_id(pid)).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(said.contains(&Environment::Says(id.as_bytes().to_vec())), "it was never asked in time");
+        let wrong = said.iter().filter(|said| match said {
+            Environment::Says(said) => *said != id.as_bytes(),
+            Environment::Silent => true,
+            Environment::Away => false,
+        });
+        assert_eq!(wrong.count(), 0);
     }
 
     #[test]
