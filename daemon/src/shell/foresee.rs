@@ -116,21 +116,13 @@ fn befalls(
         return Some((StepAction::Stop, words::stop_cause(cause, name_of)));
     }
     if let Some(cause) = stopping(after).filter(|_| before.and_then(stopping).is_none()) {
-        let action = match cause {
-            StopCause::RestartedWith(_) => StepAction::Restart,
+        let action = if let StopCause::RestartedWith(_) = cause {
+            StepAction::Restart
+        } else if let StopCause::Unbound(_) = cause {
             // It comes back when that one does.
-            StopCause::Unbound(_) => StepAction::Stop,
-            StopCause::Asked
-            | StopCause::Restart
-            | StopCause::Changed
-            | StopCause::Removed
-            | StopCause::Shutdown
-            | StopCause::EarlierLife
-            | StopCause::Watch
-            | StopCause::Announced
-            | StopCause::StoppedWith(_)
-            | StopCause::Conflict(_)
-            | StopCause::Failure(_) => return None,
+            StepAction::Stop
+        } else {
+            return None;
         };
         return Some((action, words::stop_cause(cause, name_of)));
     }
