@@ -364,9 +364,9 @@ fn named(mut pids: Vec<libc::pid_t>) -> Vec<Named> {
     pids.into_iter().map(named).collect()
 }
 
-/// The children of the daemon that it did not start.
+/// The children of the daemon that it did not start. The kernel gives orphans to its first thread.
 fn strangers(family: &Family, living: &HashMap<libc::pid_t, Key>) -> Vec<libc::pid_t> {
-    let mut children = own_children(family);
+    let mut children = family.children_of_first_thread(rustix::process::getpid().as_raw_nonzero().get());
     children.retain(|pid| !living.contains_key(pid));
     children
 }

@@ -2,7 +2,9 @@
 //!
 //! The C library has that step only from glibc 2.39 on, so this does what its `posix_spawn` does: a child that shares the
 //! daemon's memory while the calling thread waits (`CLONE_VM | CLONE_VFORK`), and calls nothing but what may be called
-//! there. The child puts itself into the cgroup before anything else: no process of the program is ever outside.
+//! there. No process of the program is ever outside: the child is born in the cgroup (`clone3` with `CLONE_INTO_CGROUP`,
+//! Linux 5.7), or, where that cannot be had, moves into it before anything else. To be born there is what one wants: for
+//! a process that moves, the kernel waits until every processor has passed through its scheduler, some 5 to 10 ms.
 
 use std::ffi::CStr;
 use std::io;
@@ -40,16 +42,16 @@ pub(super) enum Failed {
 /// What parent and child both see.
 struct Shared<'a> {
     launch: &'a Launch<'a>,
-    /// `cgroup.procs`, open for writing.
-    cgroup: RawFd,
+    /// The directory of the cgroup that it is not in yet.
+    cgroup: Option<RawFd>,
     errno: AtomicI32,
     in_cgroup: AtomicI32,
 }
 
-/// Starts the program and returns its pid once it runs.
+/// Starts the program in the cgroup with this directory, and returns its pid once it runs.
 pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pid_t, Failed> {
     let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
-    let shared = Shared { launch, cgroup, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(0) };
+    let mut shared = Shared { launch, cgroup: None, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(1) };
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the sets are writable and initialised by the calls before they are read. The stack is the child's alone
@@ -59,15 +61,19 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
     let pid = unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        let top = stack.as_mut_ptr().add(stack.len()).cast();
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        let pid = libc::clone(child, top, flags, (&raw const shared).cast_mut().cast());
-        let errno = if pid < 0 { last_errno() } else { 0 };
+        let pid = if let Some(pid) = born_in(cgroup, &mut stack, &shared) {
+            Ok(pid)
+        } else {
+            // Whatever the reason was: what is wrong with the cgroup shows here again, and what was wrong with the other
+            // way does not matter.
+            (shared.cgroup, shared.in_cgroup) = (Some(cgroup), AtomicI32::new(0));
+            let top = stack.as_mut_ptr().add(stack.len()).cast();
+            let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+            let pid = libc::clone(child, top, flags, (&raw const shared).cast_mut().cast());
+            if pid < 0 { Err(last_errno()) } else { Ok(pid) }
+        };
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
-        if pid < 0 {
-            return Err(Failed::Start(errno));
-        }
-        pid
+        pid.map_err(Failed::Start)?
     };
     let errno = shared.errno.load(Ordering::Acquire);
     if errno == 0 {
@@ -77,6 +83,61 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
     let entered = shared.in_cgroup.load(Ordering::Acquire) != 0;
     Err(if entered { Failed::Start(errno) } else { Failed::Cgroup(errno) })
+}
+
+/// A child that begins its life in the cgroup. `None`: the kernel is too old for that, something forbids it, or it does
+/// not work now.
+///
+/// # Safety
+/// As [`into_cgroup`] says of its own call.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+unsafe fn born_in(
+    cgroup: RawFd,
+    stack: &mut [MaybeUninit<u128>],
+    shared: &Shared<'_>,
+) -> Option<libc::pid_t> {
+    /// `clone(2)`; the C library's own has the type of the older call, for which it is too large.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: all zeroes is a valid value of this type: nothing is asked for.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::try_from(libc::CLONE_VM | libc::CLONE_VFORK).ok()? | CLONE_INTO_CGROUP;
+    args.exit_signal = u64::try_from(libc::SIGCHLD).ok()?;
+    args.stack = stack.as_mut_ptr().expose_provenance() as u64;
+    args.stack_size = size_of_val(stack) as u64;
+    args.cgroup = u64::try_from(cgroup).ok()?;
+    let result: libc::c_long;
+    // SAFETY: the C library has no `clone3` (Linux 5.3). In the parent the call changes rax, rcx and r11 only. The child
+    // comes out of it with the parent's registers, on the end of `stack`, which is aligned to 16 bytes as a call wants
+    // it; it calls `child` and ends with what that returns, without ever coming back to this function.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r9",
+            "call r8",
+            "mov edi, eax",
+            "mov eax, 60",
+            "syscall",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r8") child as extern "C" fn(*mut libc::c_void) -> libc::c_int,
+            in("r9") std::ptr::from_ref(shared),
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    libc::pid_t::try_from(result).ok().filter(|&pid| pid > 0)
+}
+
+/// Here the child moves.
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+unsafe fn born_in(_: RawFd, _: &mut [MaybeUninit<u128>], _: &Shared<'_>) -> Option<libc::pid_t> {
+    None
 }
 
 /// The child. It shares memory with the daemon, whose other threads go on: only calls that are safe in a signal handler,
@@ -102,9 +163,13 @@ unsafe fn enter_and_execute(shared: &Shared<'_>) -> bool {
     let launch = shared.launch;
     // SAFETY: as `child` says.
     unsafe {
-        // 0 is whoever writes it.
-        if libc::write(shared.cgroup, c"0".as_ptr().cast(), 1) != 1 {
-            return false;
+        if let Some(cgroup) = shared.cgroup {
+            let procs = libc::openat(cgroup, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            // 0 is whoever writes it.
+            if procs < 0 || libc::write(procs, c"0".as_ptr().cast(), 1) != 1 {
+                return false;
+            }
+            libc::close(procs);
         }
         shared.in_cgroup.store(1, Ordering::Release);
         let mut default: libc::sigaction = std::mem::zeroed();

@@ -232,18 +232,24 @@ impl Family {
         match self {
             Self::Scanned(children) => children.get(&pid).cloned().unwrap_or_default(),
             Self::Live => {
-                let mut children = Vec::new();
-                for thread in numbers_in(&format!("/proc/{pid}/task")) {
-                    let list =
-                        fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
-                    children.extend(
-                        list.split_ascii_whitespace().filter_map(|pid| pid.parse::<libc::pid_t>().ok()),
-                    );
-                }
-                children
+                let threads = numbers_in(&format!("/proc/{pid}/task"));
+                threads.flat_map(|thread| children_of_thread(pid, thread)).collect()
             }
         }
     }
+
+    /// Those of its first thread, or more.
+    pub(super) fn children_of_first_thread(&self, pid: libc::pid_t) -> Vec<libc::pid_t> {
+        match self {
+            Self::Scanned(_) => self.children_of(pid),
+            Self::Live => children_of_thread(pid, pid),
+        }
+    }
+}
+
+fn children_of_thread(pid: libc::pid_t, thread: libc::pid_t) -> Vec<libc::pid_t> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// The entries of a directory that are numbers.

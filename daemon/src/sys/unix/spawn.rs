@@ -123,8 +123,8 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
 }
 
 fn open_cgroup(plan: &SpawnPlan, cgroup: &Cgroup) -> Result<OwnedFd, SpawnError> {
-    let path = cgroup.path().join("cgroup.procs");
-    let opened = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(CWD, cgroup.path(), flags, Mode::empty());
     opened.map_err(io::Error::from).and_then(above_stdio).map_err(|error| cgroup_error(plan, &error))
 }
 
