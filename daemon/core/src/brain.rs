@@ -17,7 +17,7 @@ use crate::view::{Awaited, Effect, HealthView, NextView, StateView, View};
 /// The decider. See the crate's documentation for its contract.
 #[derive(Debug, Clone)]
 pub struct Core {
-    pub(crate) services: BTreeMap<ServiceId, Service>,
+    pub(crate) services: BTreeMap<ServiceId, Box<Service>>,
     pub(crate) graph: Graph,
     pub(crate) agenda: Agenda,
     /// Services that are wanted by one that was started, and are not defined yet.
@@ -183,7 +183,7 @@ impl Core {
     /// One service as it is.
     #[must_use]
     pub fn view(&self, service: ServiceId) -> Option<View> {
-        self.services.get(&service).map(view)
+        self.services.get(&service).map(|service| view(service))
     }
 
     /// What a change of the service's configuration would come to now: exactly what [`Event::Redefine`] does.
@@ -195,12 +195,12 @@ impl Core {
     /// Nothing of it runs and nothing is owed: a new definition is in force at once.
     #[must_use]
     pub fn is_at_rest(&self, service: ServiceId) -> bool {
-        self.services.get(&service).is_none_or(Service::is_at_rest)
+        self.services.get(&service).is_none_or(|service| service.is_at_rest())
     }
 
     /// Every service as it is, by number.
     pub fn views(&self) -> impl Iterator<Item = View> {
-        self.services.values().map(view)
+        self.services.values().map(|service| view(service))
     }
 
     /// A number for a note of the shell's own, so that all notes count together.
@@ -231,7 +231,7 @@ impl Core {
         step: impl FnOnce(&mut Service, &mut Cx<'_>),
     ) {
         self.step(now, id, out, step);
-        if self.services.get(&id).is_some_and(Service::wants_a_look) {
+        if self.services.get(&id).is_some_and(|service| service.wants_a_look()) {
             self.agenda.looks.insert(id);
         }
     }
@@ -330,7 +330,7 @@ impl Core {
             self.unsettled.set(id, None, service.settles_by);
         }
         service.program_missing = program_missing;
-        self.services.insert(id, service);
+        self.services.insert(id, Box::new(service));
         self.agenda.changed.insert(id);
         if left > 0 {
             self.with(now, id, out, |s, cx| s.inherit(cx, start, program_missing, left));

@@ -86,7 +86,7 @@ impl Core {
     }
 
     fn standing(&self, id: ServiceId) -> Standing {
-        self.services.get(&id).map_or(Standing::Never, Service::standing)
+        self.services.get(&id).map_or(Standing::Never, |service| service.standing())
     }
 
     fn look(&mut self, now: Mono, id: ServiceId, out: &mut Vec<Action>) {
@@ -105,7 +105,7 @@ impl Core {
                 None => {
                     self.step(now, id, out, Service::leave_now);
                     // What had no process may be on its way to its next start already.
-                    if self.services.get(&id).is_some_and(Service::wants_a_look) {
+                    if self.services.get(&id).is_some_and(|service| service.wants_a_look()) {
                         self.agenda.looks.insert(id);
                     }
                 }

@@ -93,7 +93,7 @@ pub struct Shell {
     core: Core,
     source: Source,
     config: Config,
-    entries: HashMap<ServiceId, Entry>,
+    entries: HashMap<ServiceId, Box<Entry>>,
     names: BTreeMap<String, ServiceId>,
     next_service: u32,
 
@@ -251,6 +251,8 @@ impl Shell {
             self.define_ghost(name, left, &records);
         }
         self.watch_config(&loaded);
+        drop(loaded);
+        sys::give_back_memory();
         self.events.push_back(Event::Begun);
         self.recall_crashes(store);
     }

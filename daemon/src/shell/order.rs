@@ -154,11 +154,12 @@ impl Shell {
     /// Services that are stopped when this one is. Looks at every service: for one status, not for a list of all.
     pub(super) fn required_by(&self, name: &str) -> Vec<String> {
         let names = |list: &[String]| list.iter().any(|other| other == name);
-        let with = |entry: &&Entry| {
+        let with = |entry: &Entry| {
             let relations = &entry.spec.relations;
             names(&relations.requires) || names(&relations.binds_to) || names(&relations.part_of)
         };
-        let mut all: Vec<String> = self.entries.values().filter(with).map(|e| e.name.to_string()).collect();
+        let mut all: Vec<String> =
+            self.entries.values().filter(|entry| with(entry)).map(|e| e.name.to_string()).collect();
         all.sort();
         all
     }

@@ -25,7 +25,7 @@ use super::ready::asks;
 use super::report::stamp;
 use crate::probe::HttpCheck;
 use crate::scribe::Level;
-use crate::sys::Leftover;
+use crate::sys::{self, Leftover};
 
 /// What somebody wants of the configuration file.
 pub(super) enum Wanted {
@@ -153,6 +153,7 @@ impl Shell {
             }
             Err(diagnostics) => self.refuse_all(wanted, &diagnostics),
         }
+        sys::give_back_memory();
         if !self.reloads.next.is_empty() {
             self.reloads.now = std::mem::take(&mut self.reloads.next);
             self.read();
@@ -335,7 +336,7 @@ impl Shell {
         let ready_check = self.check(&settled, Probing::Ready);
         let settled = Arc::new(settled);
         let before = self.entries.get(&id).map(|entry| entry.spec.clone());
-        let entry = self.entries.entry(id).or_insert_with(|| Entry::new(settled.clone(), None));
+        let entry = self.entries.entry(id).or_insert_with(|| Box::new(Entry::new(settled.clone(), None)));
         entry.spec = settled;
         entry.check = check;
         entry.ready_check = ready_check;

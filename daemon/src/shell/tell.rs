@@ -17,7 +17,7 @@ use crate::words;
 impl Shell {
     /// Writes a note down.
     pub(super) fn tell(&self, note: &Note) {
-        let entry = note.service.and_then(|id| self.entries.get(&id));
+        let entry = note.service.and_then(|id| self.entries.get(&id)).map(|entry| &**entry);
         let whose =
             entry.map(|entry| &entry.name).or_else(|| note.service.and_then(|id| self.ghost_name(id)));
         let spawn_error = entry.and_then(|entry| entry.spawn_error.as_deref());

@@ -34,10 +34,10 @@ pub use allowance::{Allowance, Amount, Controller, Disallowed, Resource, Shortag
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
-    TREE, async_pipe, boot_id, ctrl_c_helper, exec_step, host_name, is_pipe, is_root, is_shortage,
-    make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, port_holder, private,
-    raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks, stderr_is_the_journal,
-    unknown_account,
+    TREE, async_pipe, boot_id, ctrl_c_helper, exec_step, give_back_memory, host_name, is_pipe, is_root,
+    is_shortage, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, port_holder,
+    private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks,
+    stderr_is_the_journal, unknown_account,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are

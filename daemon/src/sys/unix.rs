@@ -36,7 +36,7 @@ pub use files::{
     async_pipe, ctrl_c_helper, is_pipe, make_private_dir, make_runtime_dir, open_lock, private,
     remove_stale_socket, set_socket_mode, stderr_is_the_journal,
 };
-pub use limits::{is_shortage, raise_open_files_limit};
+pub use limits::{give_back_memory, is_shortage, raise_open_files_limit};
 pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};
 pub use sockets::port_holder;

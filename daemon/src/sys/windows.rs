@@ -132,5 +132,8 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
     raw.is_some_and(|raw| SHORTAGES.contains(&raw))
 }
 
+/// The system's own allocator does that by itself.
+pub fn give_back_memory() {}
+
 /// Windows has no limit of open files that could be raised.
 pub fn raise_open_files_limit() {}

@@ -53,7 +53,7 @@ impl Service {
         }
         let ready_changed = now.ready != self.policy.ready;
         let watchdog_changed = now.watchdog != self.policy.watchdog;
-        self.next_policy = next.filter(|next| *next != now);
+        self.next_policy = next.filter(|next| *next != now).map(Box::new);
         self.policy = now;
         self.note_asked(cx, NoteKind::Redefined { effect });
         if ready_changed {

@@ -234,7 +234,7 @@ pub(crate) struct Service {
     /// In force.
     pub(crate) policy: Policy,
     /// In force from the next start on: the process was started before the configuration changed.
-    pub(crate) next_policy: Option<Policy>,
+    pub(crate) next_policy: Option<Box<Policy>>,
     pub(crate) want: Want,
     pub(crate) actual: Actual,
     pub(crate) since: Mono,
@@ -554,7 +554,7 @@ impl Service {
     /// A start from its first command on.
     fn spawn(&mut self, cx: &mut Cx<'_>) {
         if let Some(next) = self.next_policy.take() {
-            self.policy = next;
+            self.policy = *next;
         }
         self.begun = cx.now;
         self.spawn_command(cx, self.policy.commands.first(), true);
