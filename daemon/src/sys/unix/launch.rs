@@ -5,6 +5,9 @@
 //! there. No process of the program is ever outside: the child is born in the cgroup (`clone3` with `CLONE_INTO_CGROUP`,
 //! Linux 5.7), or, where that cannot be had, moves into it before anything else. To be born there is what one wants: for
 //! a process that moves, the kernel waits until every processor has passed through its scheduler, some 5 to 10 ms.
+//!
+//! Some kernels (seen with 6.18) kill whoever is to be born in a cgroup that has been killed once (`cgroup.kill`): they
+//! take the count of the parent's cgroup for that of the child's. Such a child never comes to its first instruction.
 
 use std::ffi::CStr;
 use std::io;
@@ -51,7 +54,7 @@ struct Shared<'a> {
 /// Starts the program in the cgroup with this directory, and returns its pid once it runs.
 pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pid_t, Failed> {
     let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
-    let mut shared = Shared { launch, cgroup: None, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(1) };
+    let mut shared = Shared { launch, cgroup: None, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(0) };
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the sets are writable and initialised by the calls before they are read. The stack is the child's alone
@@ -61,12 +64,18 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
     let pid = unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        let pid = if let Some(pid) = born_in(cgroup, &mut stack, &shared) {
+        let born = born_in(cgroup, &mut stack, &shared);
+        let pid = if let Some(pid) = born
+            && shared.in_cgroup.load(Ordering::Acquire) != 0
+        {
             Ok(pid)
         } else {
+            if let Some(stillborn) = born {
+                reap(stillborn);
+            }
             // Whatever the reason was: what is wrong with the cgroup shows here again, and what was wrong with the other
             // way does not matter.
-            (shared.cgroup, shared.in_cgroup) = (Some(cgroup), AtomicI32::new(0));
+            shared.cgroup = Some(cgroup);
             let top = stack.as_mut_ptr().add(stack.len()).cast();
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
             let pid = libc::clone(child, top, flags, (&raw const shared).cast_mut().cast());
@@ -79,8 +88,7 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
     if errno == 0 {
         return Ok(pid);
     }
-    // SAFETY: the call takes numbers and a null pointer. Whoever reaps children may have been faster.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    reap(pid);
     let entered = shared.in_cgroup.load(Ordering::Acquire) != 0;
     Err(if entered { Failed::Start(errno) } else { Failed::Cgroup(errno) })
 }
@@ -207,6 +215,12 @@ unsafe fn enter_and_execute(shared: &Shared<'_>) -> bool {
         libc::execve(launch.program.as_ptr(), launch.argv.as_ptr().cast(), launch.env.as_ptr().cast());
         false
     }
+}
+
+/// Takes a dead child away. Whoever reaps children may have been faster.
+fn reap(pid: libc::pid_t) {
+    // SAFETY: the call takes numbers and a null pointer.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
 }
 
 fn last_errno() -> libc::c_int {
