@@ -1,6 +1,4 @@
 //! Commands around a service's own: what runs before it and beside it, and what becomes of the service when that fails.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use mcpd_tests::Sandbox;
 use mcpd_tests::proto::crash::CrashKind;

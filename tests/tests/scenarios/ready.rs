@@ -1,6 +1,4 @@
 //! Readiness: when does a service count as up, and what does not being ready lead to?
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};

@@ -1,6 +1,4 @@
 //! mcpd is killed with SIGKILL and started again: what it left is ended first, and nobody else is touched.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::BTreeSet;
 use std::process::Child;

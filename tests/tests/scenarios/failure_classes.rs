@@ -1,6 +1,4 @@
 //! Which failures are tried again, and which would only fail again.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::net::TcpListener;
 

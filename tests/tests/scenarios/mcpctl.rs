@@ -1,6 +1,4 @@
 //! mcpctl: what it prints and how it exits.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

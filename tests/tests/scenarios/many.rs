@@ -1,6 +1,4 @@
 //! Control of many: hundreds of services in one request.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,4 @@
 //! Signals and systemd: what mcpd does when it is told to, and what it tells its manager.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Instant;

@@ -1,6 +1,4 @@
 //! Health: what counts as alive, how often it may fail, and what becomes of a process that hangs.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};

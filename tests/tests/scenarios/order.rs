@@ -1,6 +1,4 @@
 //! Order: who starts after whom, who stops with whom, with systemd's meanings, gated on readiness.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,6 +1,4 @@
 //! Configuration: what is wrong with a file is said in one go, what is right is shown with where it comes from.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::process::Command;
 

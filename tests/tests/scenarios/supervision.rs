@@ -1,6 +1,4 @@
 //! Supervision: start, watch, restart, stop, whatever the program does.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};

@@ -1,6 +1,4 @@
 //! Templates and their instances, drop-ins, and patterns in verbs.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use mcpd_tests::Sandbox;
 use mcpd_tests::proto::error::Kind;

@@ -1,8 +1,6 @@
 //! Whom a service runs as and what it may use: the exec step, and what cannot be had.
 //!
 //! Some of it only root can do; those scenarios say aloud when they are skipped.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,13 +8,13 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::sync::Once;
+use std::process::Command;
 
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::State;
 use mcpd_tests::wait::{wait_for, wait_for_file};
 use mcpd_tests::{CtlOutput, Daemon, Sandbox, binaries};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 /// `nobody`, as every distribution has it.
@@ -33,15 +31,17 @@ fn root(test: &str) -> bool {
     root
 }
 
-/// This process, and so the daemons that it starts, get fewer open files than they may have: mcpd raises its limit, and
-/// no service is to see that.
-fn few_open_files() -> u64 {
-    static ONCE: Once = Once::new();
+/// The daemon gets fewer open files than it may have: it raises its limit, and no service is to see that.
+#[allow(unsafe_code, reason = "nothing else sets a limit for a child")]
+fn few_open_files(command: &mut Command) -> u64 {
     const SOFT: u64 = 700;
-    ONCE.call_once(|| {
-        let limit = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(SOFT), ..limit }).unwrap();
-    });
+    // SAFETY: between fork and exec these are two system calls on values of their own.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = getrlimit(Resource::Nofile);
+            setrlimit(Resource::Nofile, Rlimit { current: Some(SOFT), ..limit }).map_err(Into::into)
+        });
+    }
     SOFT
 }
 
@@ -141,7 +141,7 @@ fn limits_and_the_like_are_set_before_the_program_runs() {
 /// directory, three descriptors, no blocked and no ignored signal, a session of its own.
 #[test]
 fn the_step_leaves_no_trace_in_the_program() {
-    let soft = few_open_files();
+    let mut soft = 0;
     let sandbox = Sandbox::new(
         r#"
         [service.direct]
@@ -160,7 +160,7 @@ fn the_step_leaves_no_trace_in_the_program() {
         umask = "022"
         "#,
     );
-    let daemon = sandbox.start();
+    let daemon = sandbox.start_with(|command| soft = few_open_files(command));
     let (mut direct, mut step) = (told(&sandbox, "direct"), told(&sandbox, "step"));
     assert_eq!(step["system"]["fds"], json!([0, 1, 2]));
     for (told, name) in [(&mut direct, "direct"), (&mut step, "step")] {

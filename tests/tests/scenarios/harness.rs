@@ -1,6 +1,4 @@
 //! The harness notices what it promises to notice. No daemon here.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,4 @@
 //! The script that mcpd replaces: what its own five tests showed, and the three things that it got wrong.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::{Health, State};

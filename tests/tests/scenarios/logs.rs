@@ -1,6 +1,4 @@
 //! Logs: every byte, from the first to the last, whatever the program prints and whatever the disk does.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

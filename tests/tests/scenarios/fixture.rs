@@ -1,6 +1,4 @@
 //! The fixture keeps the promises that scenarios rely on. No daemon here.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,4 @@
 //! Services that do something and are done: `type = "oneshot"`, and commands before a service, `exec_start_pre`.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use mcpd_tests::Sandbox;
 use mcpd_tests::proto::crash::CrashKind;

@@ -1,6 +1,4 @@
 //! A reload: planned, and carried out exactly so; what is live, what waits, what starts.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use mcpd_tests::proto::client::CallError;
 use mcpd_tests::proto::error::Kind;

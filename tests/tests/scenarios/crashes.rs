@@ -1,6 +1,4 @@
 //! Crash reports: what they say, when they are there, how long they stay.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::State;

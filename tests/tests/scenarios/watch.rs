@@ -1,6 +1,4 @@
 //! `[service.NAME.watch]`: what follows when files change.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! Whatever a service starts ends with it, and what had to be killed for that is said. With cgroups, where mcpd may
 //! have some, and without.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::BTreeSet;
 

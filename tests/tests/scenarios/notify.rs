@@ -1,6 +1,4 @@
 //! What services say about themselves, `sd_notify(3)`: who is heard, and what comes of it.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;

@@ -1,6 +1,4 @@
 //! Commands around a service: once it is ready, when it is to stop, and after every end. With systemd's meanings.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,32 @@
+//! The scenarios that need nothing but what the workspace builds, one module for each of what the user cares about. They are
+//! one program, so that they are linked once and wait side by side.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
+
+mod around;
+mod config;
+mod control;
+mod crashes;
+#[cfg(target_os = "linux")]
+mod earlier_life;
+mod failure_classes;
+mod fixture;
+mod harness;
+mod health;
+mod hooks;
+mod identity;
+mod logs;
+mod many;
+mod mcpctl;
+mod notify;
+mod oneshot;
+mod order;
+mod ready;
+mod reload;
+mod script;
+mod signals;
+mod supervision;
+mod templates;
+#[cfg(target_os = "linux")]
+mod trees;
+mod watch;
