@@ -92,10 +92,13 @@ impl fmt::Display for ProgramError {
             Self::BadName { program } => write!(f, "{program:?} cannot be the name of a program"),
             Self::NotInPath { program, path, passed_over } => {
                 write!(f, "the program {program:?} was not found in PATH={}", path.display())?;
-                match passed_over {
-                    Some((at, why)) => write!(f, " ({} {why})", at.display()),
-                    None => Ok(()),
+                if let Some((at, why)) = passed_over {
+                    write!(f, " ({} {why})", at.display())?;
                 }
+                if program.starts_with('-') {
+                    f.write_str("; a `-` before a program, which ignores its failure, is for the commands of a oneshot and those around a service")?;
+                }
+                Ok(())
             }
             Self::Unfit { program, at, why } if Path::new(program) == at => {
                 write!(f, "the program {} {why}", at.display())
@@ -124,6 +127,14 @@ impl ProgramError {
 }
 
 impl std::error::Error for ProgramError {}
+
+/// What keeps every program of this service from being run: its `working_directory` is not there. One sentence.
+#[must_use]
+pub fn no_directory(service: &ServiceSpec) -> Option<String> {
+    let directory = service.working_directory.as_ref().filter(|directory| !directory.is_dir())?;
+    let what = if directory.exists() { "is not a directory" } else { "does not exist" };
+    Some(format!("its working directory {} {what}", directory.display()))
+}
 
 /// The file to run for `program`.
 ///

@@ -59,11 +59,12 @@ impl Exit {
             Some(Kind::Timeout) => Self::TimedOut,
             // A daemon on its way down takes no orders: for the caller it is no longer there.
             Some(Kind::ShuttingDown) => Self::Unreachable,
+            // No pattern, say: what was written on the command line.
+            Some(Kind::InvalidParams) => Self::Usage,
             Some(
                 Kind::ParseError
                 | Kind::InvalidRequest
                 | Kind::MethodNotFound
-                | Kind::InvalidParams
                 | Kind::LineTooLong
                 | Kind::NoSuchCrash
                 | Kind::DamagedCrash
@@ -110,7 +111,7 @@ mod tests {
             (Kind::ParseError, 1),
             (Kind::InvalidRequest, 1),
             (Kind::MethodNotFound, 1),
-            (Kind::InvalidParams, 1),
+            (Kind::InvalidParams, 2),
             (Kind::LineTooLong, 1),
             (Kind::NoSuchService, 5),
             (Kind::NoSuchCrash, 1),

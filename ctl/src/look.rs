@@ -112,7 +112,9 @@ impl Look {
                 None => text::wrap_between_words(&value, DEFAULT_WIDTH - indent),
             };
             for (at, line) in lines.iter().enumerate() {
-                let key = if at == 0 { format!("{}:", fact.key) } else { String::new() };
+                // One without a key goes on where the one before it ended.
+                let named = at == 0 && !fact.key.is_empty();
+                let key = if named { format!("{}:", fact.key) } else { String::new() };
                 let key = self.paint(DIM, &format!("{key:<keys$}"));
                 text.push_str(&format!("  {key} {}\n", self.paint(fact.style, line)));
             }

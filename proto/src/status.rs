@@ -208,8 +208,11 @@ pub struct ServiceStatus {
     /// What its processes use and may use: only in the answer to `service.status`, and where they have a cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Program and arguments, the program as it was found.
+    /// Program and arguments, the program as it was found. Of a oneshot with several commands, the first.
     pub command: Vec<String>,
+    /// All commands of a oneshot that has several, in their order; empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Vec<String>>,
     /// Keys of its configuration that changed and wait for its next start, dotted: the process was started before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,

@@ -156,6 +156,10 @@ fn missing(
     let mut missing = Vec::new();
     for (name, service) in services {
         let key = |key: &str| dotted(&["service", name, key]);
+        if let Some(sentence) = program::no_directory(service) {
+            missing.push(Missing { key: key("working_directory"), sentence });
+            continue;
+        }
         let path = match service_environment(service, inherited().into_iter()) {
             // Windows ignores the case of names and writes "Path".
             Ok(variables) => variables.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("PATH")),

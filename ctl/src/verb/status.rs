@@ -185,6 +185,7 @@ mod tests {
             stale: None,
             usage: None,
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
+            commands: Vec::new(),
             pending: Vec::new(),
             reason: None,
             waiting_on: None,

@@ -51,6 +51,19 @@ fn a_program_that_is_not_there_is_a_warning_with_the_path_searched() {
 }
 
 #[test]
+fn what_else_would_park_a_service_is_a_warning_too() {
+    let text = format!("[service.web]\nexec = ['{}']\nworking_directory = 'absent'\n", here());
+    let (ended, _) = config("config check", &text);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.starts_with("warning: service.web.working_directory: its working directory "), "{told}");
+    assert!(told.ends_with("absent does not exist"), "{told}");
+    let (ended, _) = config("config check", "[service.web]\nexec = ['-no-such-program']\n");
+    let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("a `-` before a program, which ignores its failure, is for "), "{told}");
+}
+
+#[test]
 fn every_error_is_told_and_the_code_is_6() {
     let text = "[service.web]\nexec = []\nstop_timeout = \"soon\"\n";
     for verb in ["config check", "config show"] {

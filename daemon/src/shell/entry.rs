@@ -272,6 +272,13 @@ impl Entry {
         }
     }
 
+    /// All commands of a oneshot that has several.
+    pub(super) fn commands(&self) -> Vec<Vec<String>> {
+        let several = self.spec.oneshot.as_ref().map_or(0, |oneshot| oneshot.exec.len());
+        let all = if several > 1 { several } else { 0 };
+        (0..all).map(|at| self.command_of(Command::Exec(at))).collect()
+    }
+
     /// Program and arguments, the program as it was found.
     pub(super) fn command(&self) -> Vec<String> {
         let mut command = self.spec.exec.clone();

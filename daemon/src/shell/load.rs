@@ -114,11 +114,8 @@ fn find_others(spec: &ServiceSpec) -> Vec<String> {
 /// A program with the PATH that the service will have; an error names the PATH that was searched.
 fn find_program(spec: &ServiceSpec, argv: &[String]) -> Result<PathBuf, String> {
     let Some(first) = argv.first() else { return Err("exec is empty".into()) };
-    if let Some(dir) = &spec.working_directory
-        && !dir.is_dir()
-    {
-        let what = if dir.exists() { "is not a directory" } else { "does not exist" };
-        return Err(format!("its working directory {} {what}", dir.display()));
+    if let Some(why) = mcpd_config::program::no_directory(spec) {
+        return Err(why);
     }
     let path = match spec.environment.get("PATH") {
         Some(path) => Some(path.into()),

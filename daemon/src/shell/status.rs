@@ -173,6 +173,7 @@ impl Shell {
             }),
             usage: None,
             command: entry.command(),
+            commands: entry.commands(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,
             waiting_on,

@@ -112,7 +112,12 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         Some(reason) => Fact::styled("watch", reason, WARN),
         None => Fact::new("watch", watch.paths.join(", ")),
     }));
-    facts.push(Fact::new("command", command(&status.command)));
+    if status.commands.is_empty() {
+        facts.push(Fact::new("command", command(&status.command)));
+    }
+    let one_of =
+        |(at, words): (usize, &Vec<String>)| Fact::new(if at == 0 { "commands" } else { "" }, command(words));
+    facts.extend(status.commands.iter().enumerate().map(one_of));
     facts.extend(status.working_directory.as_ref().map(|path| Fact::new("runs in", path)));
     facts.extend(status.config.as_ref().map(|config| Fact::new("config", config)));
     facts.extend(status.log_file.as_ref().map(|file| Fact::new("log", file)));
@@ -286,6 +291,16 @@ Last output:
         let text = render(&status, &pipe());
         assert!(text.contains(&"x".repeat(100)) && text.contains(&path) && !text.contains('…'), "{text}");
         assert!(text.contains("ModuleNotFoundError: No\n            module named 'mcp'\n"), "{text}");
+    }
+
+    #[test]
+    fn a_oneshot_shows_all_its_commands() {
+        let commands =
+            [["/bin/mkdir", "a"], ["/bin/echo", "b c"]].map(|words| words.map(str::to_owned).to_vec());
+        let status = ServiceStatus { commands: commands.to_vec(), ..in_backoff() };
+        let text = render(&status, &terminal());
+        assert!(text.contains("  commands: /bin/mkdir a\n            /bin/echo 'b c'\n"), "{text}");
+        assert!(!text.contains("command: "), "{text}");
     }
 
     #[test]
