@@ -9,7 +9,8 @@ use mcpd_core::policy::Commands;
 use mcpd_core::verdict::Failure;
 
 use super::invariants::broken;
-use super::ledger::{Check, Ledger, Life};
+use super::ledger::{Check, Ledger};
+use super::life::Life;
 
 /// One that runs.
 #[derive(Debug, Clone, Copy)]

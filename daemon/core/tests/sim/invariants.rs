@@ -14,7 +14,8 @@ use super::around::{
     up_means_that_start_post_ended_well, what_ends_is_cleaned_up_after, what_runs_around_comes_in_order,
     what_runs_around_has_its_time,
 };
-use super::ledger::{Check, Ledger, Life};
+use super::ledger::{Check, Ledger};
+use super::life::Life;
 use super::starting::{
     commands_come_in_order, health_waits_for_readiness, the_watchdog_waits_its_time, unready_is_no_failure,
     up_means_ready,

@@ -5,7 +5,7 @@
 //! | `dice` | what varies from seed to seed? |
 //! | `world` | what do processes, probes, disks and people do? |
 //! | `run` | one seed from the first step to the last |
-//! | `ledger` | what has been said and done so far? |
+//! | `ledger`, `life` | what has been said and done so far, in all and to one service? |
 //! | `order` | what must hold between services? |
 //! | `invariants`, `starting`, `around` | what must hold after every step? |
 //! | `subject` | the core, or a broken one to show that this notices |
@@ -14,6 +14,7 @@ pub(crate) mod around;
 pub(crate) mod dice;
 pub(crate) mod invariants;
 pub(crate) mod ledger;
+pub(crate) mod life;
 pub(crate) mod order;
 pub(crate) mod run;
 pub(crate) mod starting;

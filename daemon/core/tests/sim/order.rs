@@ -7,7 +7,8 @@ use mcpd_core::view::{StateView, View};
 use mcpd_core::{Action, Event, Mono, Note, NoteKind, ServiceId, Verb, WaitingFor};
 
 use super::invariants::{Truth, broken};
-use super::ledger::{Check, Ledger, Life};
+use super::ledger::{Check, Ledger};
+use super::life::Life;
 
 impl Ledger {
     fn said(&self, one: ServiceId, list: impl Fn(&Relations) -> &Vec<ServiceId>, other: ServiceId) -> bool {

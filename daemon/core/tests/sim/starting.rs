@@ -5,7 +5,8 @@ use mcpd_core::action::{Command, Probing, UpBy};
 use mcpd_core::view::{StateView, View};
 
 use super::invariants::broken;
-use super::ledger::{Check, Ledger, Life};
+use super::ledger::{Check, Ledger};
+use super::life::Life;
 
 // ---- readiness
 
