@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `configured` | what does the configuration say of it? |
 //! | `asked` | what do people ask? |
+//! | `answers` | what do those hear who wait for it? |
 //! | `along` | what befalls it because of another one? |
 //! | `waiting` | what is in the way of a start or a stop, and what is it to the others? |
 //! | `commands` | which command is next? |
@@ -17,15 +18,18 @@
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
 //! | `inherited` | what did an earlier life of the daemon leave? |
+//! | `deadlines` | when does it need the core next? |
 //! | `due` | what does time bring? |
 //! | `renewed` | its program changed: is the process old, may a parked one start? |
 //! | `watched` | files changed: what follows? |
 
 mod after;
 mod along;
+mod answers;
 mod asked;
 mod commands;
 mod configured;
+mod deadlines;
 mod due;
 mod ending;
 mod hooks;
@@ -388,88 +392,6 @@ impl Service {
         }
     }
 
-    /// When this service needs the core next.
-    pub(crate) fn deadline(&self) -> Option<Mono> {
-        earliest([self.state_deadline(), self.watch_deadline(), self.renewal_deadline()])
-    }
-
-    fn state_deadline(&self) -> Option<Mono> {
-        match &self.actual {
-            Actual::Down(_) | Actual::Waiting(_) | Actual::Exited | Actual::Parked(_) => None,
-            Actual::Spawning(spawning) => {
-                (!spawning.slow).then(|| spawning.asked + self.policy.start_timeout)
-            }
-            Actual::Starting(Child { beside: Some(beside), .. }) => Some(beside.deadline()),
-            Actual::Starting(child) => {
-                let ready = child.readiness.as_ref().and_then(Readiness::deadline);
-                let probe = child.health.as_ref().map(Health::deadline);
-                // Whoever waits for it to be up waits for the end of the start.
-                earliest([ready, probe, Some(self.start_ends(child))])
-            }
-            Actual::Up(child) => {
-                let probe = child.health.as_ref().map(Health::deadline);
-                let patience = self.patience_ends(child);
-                let beside = child.beside.as_ref().map(Beside::deadline);
-                let counts = self.counts_until(child);
-                earliest([probe, counts, patience, child.watchdog, child.reloading, beside])
-            }
-            Actual::Stopping(stopping) => Some(stopping.due()),
-            Actual::Ending(ending) => {
-                let report = match ending.report {
-                    Report::Draining { until, .. } | Report::Writing(until) => Some(until),
-                    Report::Later { .. } | Report::Settled => None,
-                };
-                let tree = ending.left.is_some_and(|left| left > 0).then(|| ending.rung.at());
-                earliest([report, tree, ending.beside.map(|beside| beside.deadline())])
-            }
-            Actual::Backoff { until, .. } => Some(*until),
-        }
-    }
-
-    /// Without `[ready]` a start is over at the end of the start period, for then the liveness check takes over; it has
-    /// failed at `start_timeout`, if that comes first.
-    pub(crate) fn start_ends(&self, child: &Child) -> Mono {
-        if self.start_may_time_out(child) {
-            child.extended.unwrap_or_default().max(child.started + self.policy.start_timeout)
-        } else {
-            child.started + self.start_period()
-        }
-    }
-
-    fn start_period(&self) -> Duration {
-        self.policy.health.as_ref().map_or(Duration::ZERO, |health| health.start_period)
-    }
-
-    /// Nothing else ends this start before.
-    fn start_may_time_out(&self, child: &Child) -> bool {
-        child.nature.passes || child.readiness.is_some() || self.start_period() >= self.policy.start_timeout
-    }
-
-    /// While it is up: when is this run a stable one, so that the counters start again? Only time that it was up counts,
-    /// and a health check has to agree: a server that hangs on every start, for longer than `reset_after` each time,
-    /// must reach its limit.
-    pub(crate) fn counts_until(&self, child: &Child) -> Option<Mono> {
-        let well = child.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0);
-        (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
-    }
-
-    /// When does whoever waits for this process, which is up, get an answer, whatever it is then?
-    fn patience_ends(&self, child: &Child) -> Option<Mono> {
-        let generation = self.generation;
-        let waited_for = self.waiters.iter().any(|waiter| match waiter.goal {
-            Goal::Up { generation: wanted } => wanted <= generation,
-            Goal::Down | Goal::Reloaded { .. } => false,
-        });
-        let patience = if self.trusted_when_up() { SETTLE } else { self.policy.start_timeout };
-        waited_for.then(|| child.started + patience)
-    }
-
-    /// That it is up needs no further proof: it said that it is ready, or living for a moment is all that can be asked
-    /// of it.
-    fn trusted_when_up(&self) -> bool {
-        self.policy.ready.is_some() || self.start_period().is_zero()
-    }
-
     // ---- small steps
 
     fn note(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
@@ -497,58 +419,6 @@ impl Service {
         self.leave_beside(cx, &mut actual);
         self.since = cx.now;
         self.actual = actual;
-    }
-
-    fn reply(&self, cx: &mut Cx<'_>, request: RequestId, outcome: Outcome) {
-        cx.out.push(Action::Reply { request, service: self.id, outcome });
-    }
-
-    fn answer(&mut self, cx: &mut Cx<'_>, of: impl Fn(Goal) -> Option<Outcome>) {
-        let mut kept = Vec::new();
-        for waiter in std::mem::take(&mut self.waiters) {
-            match of(waiter.goal) {
-                Some(outcome) => self.reply(cx, waiter.request, outcome),
-                None => kept.push(waiter),
-            }
-        }
-        self.waiters = kept;
-    }
-
-    fn supersede_starts(&mut self, cx: &mut Cx<'_>, by: Verb) {
-        let outcome = if self.removing {
-            Outcome::Removed
-        } else if cx.shutting_down {
-            Outcome::ShuttingDown
-        } else {
-            Outcome::Superseded { by }
-        };
-        self.answer(cx, |goal| matches!(goal, Goal::Up { .. }).then(|| outcome.clone()));
-    }
-
-    /// The process that was to be stopped as soon as it is there is wanted after all.
-    fn supersede_stops(&mut self, cx: &mut Cx<'_>, by: Verb) {
-        self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Superseded { by }));
-    }
-
-    fn answer_up(&mut self, cx: &mut Cx<'_>) {
-        let generation = self.generation;
-        self.answer(cx, |goal| match goal {
-            Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::Done),
-            Goal::Down | Goal::Reloaded { .. } => None,
-        });
-    }
-
-    /// It runs, but nobody can say that it is up.
-    fn answer_late(&mut self, cx: &mut Cx<'_>) {
-        let generation = self.generation;
-        self.answer(cx, |goal| match goal {
-            Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::NotUpInTime),
-            Goal::Down | Goal::Reloaded { .. } => None,
-        });
-    }
-
-    fn answer_down(&mut self, cx: &mut Cx<'_>) {
-        self.answer(cx, |goal| (goal == Goal::Down).then_some(Outcome::Done));
     }
 
     /// A start from its first command on.
@@ -685,8 +555,4 @@ impl Rung {
             Self::Asked(at) | Self::Killed(at) | Self::Deaf(at) => at,
         }
     }
-}
-
-fn earliest<const N: usize>(times: [Option<Mono>; N]) -> Option<Mono> {
-    times.into_iter().flatten().min()
 }
