@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0 framing: <https://www.jsonrpc.org/specification>.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::error::ErrorObject;
@@ -35,16 +35,17 @@ pub struct Request {
     pub params: Value,
 }
 
-/// An answer: exactly one of `result` and `error`.
+/// An answer: exactly one of `result` and `error`. The result is any JSON value, or one that is written already
+/// ([`serde_json::value::RawValue`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Response {
+pub struct Response<R = Value> {
     /// Always [`VERSION`].
     pub jsonrpc: String,
     /// The request's id.
     pub id: Id,
     /// What was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
+    pub result: Option<R>,
     /// Why it could not be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorObject>,
@@ -61,14 +62,48 @@ pub struct Notification {
     pub params: Value,
 }
 
-/// Whatever a daemon sends.
+/// Whatever a daemon sends: an answer when it has an id, else an item of a stream.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "Either")]
 pub enum FromDaemon {
     /// The answer to a request.
     Response(Response),
     /// An item of a stream.
     Notification(Notification),
+}
+
+/// The members of both. An untagged enum would read each message twice, and a list of a thousand services is long.
+#[derive(Deserialize)]
+struct Either {
+    jsonrpc: String,
+    /// `null` is an id.
+    #[serde(default, deserialize_with = "there")]
+    id: Option<Id>,
+    #[serde(default)]
+    result: Option<Value>,
+    #[serde(default)]
+    error: Option<ErrorObject>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    params: Value,
+}
+
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
+    Id::deserialize(deserializer).map(Some)
+}
+
+impl TryFrom<Either> for FromDaemon {
+    type Error = &'static str;
+
+    fn try_from(either: Either) -> Result<Self, Self::Error> {
+        let Either { jsonrpc, id, result, error, method, params } = either;
+        match (id, method) {
+            (Some(id), _) => Ok(Self::Response(Response { jsonrpc, id, result, error })),
+            (None, Some(method)) => Ok(Self::Notification(Notification { jsonrpc, method, params })),
+            (None, None) => Err("a message with neither an id nor a method"),
+        }
+    }
 }
 
 impl Request {
@@ -79,10 +114,10 @@ impl Request {
     }
 }
 
-impl Response {
+impl<R> Response<R> {
     /// An answer that brings something.
     #[must_use]
-    pub fn ok(id: Id, result: Value) -> Self {
+    pub fn ok(id: Id, result: R) -> Self {
         Self { jsonrpc: VERSION.into(), id, result: Some(result), error: None }
     }
 
@@ -101,5 +136,25 @@ impl Notification {
             map.insert("request".into(), serde_json::to_value(request).unwrap_or(Value::Null));
         }
         Self { jsonrpc: VERSION.into(), method: method.into(), params }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_id_makes_an_answer_also_when_it_is_null() {
+        let read = |value: Value| serde_json::from_value::<FromDaemon>(value);
+        let answer = read(json!({ "jsonrpc": "2.0", "id": 7, "result": [1] })).unwrap();
+        assert_eq!(answer, FromDaemon::Response(Response::ok(Id::Number(7), json!([1]))));
+        let refused = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": "no" } });
+        let FromDaemon::Response(refused) = read(refused).unwrap() else { panic!("an answer has an id") };
+        assert_eq!((refused.id, refused.error.unwrap().message.as_str()), (Id::Null, "no"));
+        let item = read(json!({ "jsonrpc": "2.0", "method": "event", "params": { "request": 7 } })).unwrap();
+        assert_eq!(item, FromDaemon::Notification(Notification::new("event", &Id::Number(7), json!({}))));
+        assert!(read(json!({ "jsonrpc": "2.0", "result": 1 })).is_err());
     }
 }

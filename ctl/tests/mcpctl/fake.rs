@@ -47,7 +47,7 @@ impl Asked<'_> {
     pub(crate) fn refuse(&mut self, kind: Kind, message: &str, data: Value) -> Then {
         let Value::Object(data) = data else { panic!("data is an object") };
         let error = ErrorObject::with(kind, message, data);
-        self.send(&serde_json::to_value(Response::err(self.id.clone(), error)).unwrap())
+        self.send(&serde_json::to_value(Response::<Value>::err(self.id.clone(), error)).unwrap())
     }
 
     /// Sends an item of a stream.

@@ -14,6 +14,7 @@ use mcpd_proto::plan::PlanParams;
 use mcpd_proto::status::Usage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -64,15 +65,15 @@ pub(super) async fn answer(
     let Request { id, method, params, .. } = request;
     let params = if params.is_null() { Value::Object(Map::new()) } else { params };
     let result = match method.as_str() {
-        "cancel" => parsed::<CancelParams>(params).map(|params| {
+        "cancel" => parsed::<CancelParams>(params).and_then(|params| {
             streams.close(&params.request);
-            json!({})
+            nothing()
         }),
         "daemon.hello" => parsed::<HelloParams>(params).and_then(|_| value(&hello())),
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
         "config.plan" => plan(desk, params).await,
         "daemon.reload" => reload(desk, params).await,
-        "daemon.shutdown" => asked(desk, Ask::Shutdown).await.map(|()| json!({})),
+        "daemon.shutdown" => asked(desk, Ask::Shutdown).await.and_then(|()| nothing()),
         "service.list" => list(desk, params).await,
         "service.status" => service_status(desk, params).await,
         "service.start" => order::command(desk, out, id.as_ref(), Verb::Start, params).await,
@@ -117,7 +118,7 @@ pub(super) async fn answer(
     }
 }
 
-fn response(id: Id, result: Result<Value, ErrorObject>) -> Response {
+fn response(id: Id, result: Result<Written, ErrorObject>) -> Response<Written> {
     match result {
         Ok(result) => Response::ok(id, result),
         Err(error) => Response::err(id, error),
@@ -148,8 +149,16 @@ pub(super) fn parsed<T: DeserializeOwned>(params: Value) -> Result<T, ErrorObjec
         .map_err(|error| ErrorObject::new(Kind::InvalidParams, format!("wrong parameters: {error}")))
 }
 
-pub(super) fn value(document: &impl Serialize) -> Result<Value, ErrorObject> {
-    serde_json::to_value(document).map_err(|error| ErrorObject::new(Kind::Internal, error.to_string()))
+/// A result as it goes out. The values in between would cost more than all the rest of a long list.
+pub(super) type Written = Box<RawValue>;
+
+pub(super) fn value(document: &impl Serialize) -> Result<Written, ErrorObject> {
+    to_raw_value(document).map_err(|error| ErrorObject::new(Kind::Internal, error.to_string()))
+}
+
+/// The result where there is nothing to be said.
+pub(super) fn nothing() -> Result<Written, ErrorObject> {
+    value(&json!({}))
 }
 
 /// Asks the loop.
@@ -171,22 +180,22 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|error| ErrorObject::new(Kind::DaemonBusy, format!("there is no thread for it: {error}")))
 }
 
-async fn plan(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+async fn plan(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let params = parsed::<PlanParams>(params)?;
     value(&asked(desk, |reply| Ask::Plan(params, reply)).await?)
 }
 
-async fn reload(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+async fn reload(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let params = parsed::<ReloadParams>(params)?;
     value(&asked(desk, |reply| Ask::Reload(params, reply)).await?)
 }
 
-async fn list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+async fn list(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let ListParams { names } = parsed(params)?;
     value(&asked(desk, |reply| Ask::Status(names, reply)).await?)
 }
 
-async fn service_status(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+async fn service_status(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let NameParams { name } = parsed(params)?;
     let (service, mut status, cgroup) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
     if let Some(cgroup) = cgroup {
@@ -211,7 +220,7 @@ fn usage(used: &sys::Usage) -> Usage {
     }
 }
 
-async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+async fn crash_list(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let CrashListParams { name, last } = parsed(params)?;
     let store = desk.store.clone();
     let named = name.as_deref().map(Named::parse).transpose()?;
@@ -235,7 +244,7 @@ async fn crash_list(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
     value(&CrashList { schema: SCHEMA, crashes: listing.crashes, damaged: listing.skipped, damaged_files })
 }
 
-async fn crash_get(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+async fn crash_get(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let IdParams { id } = parsed(params)?;
     let (store, wanted) = (desk.store.clone(), id.clone());
     match blocking(desk, move || store.get(&wanted)).await? {

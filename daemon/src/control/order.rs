@@ -9,7 +9,7 @@ use mcpd_proto::method::{EachOutcome, NamesParams, Outcome, Outcomes, SignalPara
 use serde_json::{Value, json};
 
 use super::Desk;
-use super::method::{asked, parsed, value};
+use super::method::{Written, asked, parsed, value};
 use super::session::Out;
 use crate::shell::message::{Answers, Ask};
 
@@ -19,7 +19,7 @@ pub(super) async fn command(
     id: Option<&Id>,
     verb: Verb,
     params: Value,
-) -> Result<Value, ErrorObject> {
+) -> Result<Written, ErrorObject> {
     let NamesParams { names, wait, each } = parsed(params)?;
     let answers = asked(desk, |reply| Ask::Command { names, verb, wait, reply }).await?;
     match id.filter(|_| each) {
@@ -28,7 +28,7 @@ pub(super) async fn command(
     }
 }
 
-pub(super) async fn signal(desk: &Desk, params: Value) -> Result<Value, ErrorObject> {
+pub(super) async fn signal(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let SignalParams { names, signal, all } = parsed(params)?;
     let Some(number) = Signal::parse(&signal).map(Signal::number) else {
         return Err(ErrorObject::new(Kind::InvalidParams, format!("there is no signal \"{signal}\"")));
@@ -39,7 +39,7 @@ pub(super) async fn signal(desk: &Desk, params: Value) -> Result<Value, ErrorObj
 }
 
 /// All outcomes in one document, in the order asked for.
-async fn together(answers: Answers) -> Result<Value, ErrorObject> {
+async fn together(answers: Answers) -> Result<Written, ErrorObject> {
     let Answers { of, outcomes: mut coming } = answers;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; of];
     while let Some((place, outcome)) = coming.recv().await {
@@ -56,7 +56,7 @@ async fn together(answers: Answers) -> Result<Value, ErrorObject> {
 }
 
 /// Each outcome as a notification as soon as it is there, and how many there were of each sort.
-async fn one_by_one(out: &Out, id: &Id, answers: Answers) -> Result<Value, ErrorObject> {
+async fn one_by_one(out: &Out, id: &Id, answers: Answers) -> Result<Written, ErrorObject> {
     let Answers { of, mut outcomes } = answers;
     let (mut done, mut succeeded) = (0, 0);
     while let Some((_, outcome)) = outcomes.recv().await {

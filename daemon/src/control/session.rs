@@ -105,13 +105,13 @@ async fn read_requests(read: &Stream, desk: Desk, out: Out, over: &CancellationT
             Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
                 let message = format!("a line may have {MAX_LINE} bytes at most: the connection is closed");
                 let error = ErrorObject::new(Kind::LineTooLong, message);
-                out.send(&Response::err(Id::Null, error)).await;
+                out.send(&Response::<Value>::err(Id::Null, error)).await;
                 break;
             }
             Some(Ok(line)) if line.iter().all(u8::is_ascii_whitespace) => {}
             Some(Ok(line)) => match parse(&line) {
                 Err((id, error)) => {
-                    out.send(&Response::err(id, error)).await;
+                    out.send(&Response::<Value>::err(id, error)).await;
                 }
                 Ok(request) => {
                     patience = None;

@@ -8,12 +8,12 @@ use mcpd_proto::event::Event;
 use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Notification};
 use mcpd_proto::method::{LogReadDone, LogReadParams, SubscribeParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::method::{asked, blocking};
+use super::method::{Written, asked, blocking, nothing, value};
 use super::session::Out;
 use super::{Desk, LogReader};
 use crate::log::{Follow, read};
@@ -47,8 +47,8 @@ fn lines_notification(id: &Id, lines: &[LogLine], skipped: u64) -> Notification 
     Notification::new("log.lines", id, json!({ "lines": lines, "skipped": skipped }))
 }
 
-fn done(lines: u64) -> Value {
-    json!(LogReadDone { schema: SCHEMA, lines })
+fn done(lines: u64) -> Result<Written, ErrorObject> {
+    value(&LogReadDone { schema: SCHEMA, lines })
 }
 
 pub(super) async fn log_read(
@@ -57,7 +57,7 @@ pub(super) async fn log_read(
     id: &Id,
     params: &LogReadParams,
     token: &CancellationToken,
-) -> Result<Value, ErrorObject> {
+) -> Result<Written, ErrorObject> {
     let (since, _reader, Found { service, log }) = open(desk, params).await?;
     if log.target != LogTarget::File {
         // Only what is remembered: this service's lines are not kept in files.
@@ -69,7 +69,7 @@ pub(super) async fn log_read(
             lines.retain(|line| time_of(line).is_none_or(|time| time >= since));
         }
         out.send(&lines_notification(id, &lines, 0)).await;
-        return Ok(done(lines.len() as u64));
+        return done(lines.len() as u64);
     }
     // What is written by now is what was printed by now.
     let (flushed, written) = oneshot::channel();
@@ -94,7 +94,7 @@ pub(super) async fn log_read(
     let count = result?.map_err(|error| {
         ErrorObject::new(Kind::Internal, format!("the log of \"{}\" cannot be read: {error}", params.name))
     })?;
-    Ok(done(count))
+    done(count)
 }
 
 fn time_of(line: &LogLine) -> Option<Timestamp> {
@@ -107,7 +107,7 @@ pub(super) async fn log_follow(
     id: &Id,
     params: &LogReadParams,
     token: &CancellationToken,
-) -> Result<Value, ErrorObject> {
+) -> Result<Written, ErrorObject> {
     let (since, _reader, Found { service, .. }) = open(desk, params).await?;
     let backlog = params.lines.unwrap_or(if since.is_some() { usize::MAX } else { FOLLOW_BACKLOG });
     let mut batches = desk.logs.follow(service.0, Follow { lines: backlog, since });
@@ -123,7 +123,7 @@ pub(super) async fn log_follow(
             break;
         }
     }
-    Ok(done(count))
+    done(count)
 }
 
 pub(super) async fn events(
@@ -132,7 +132,7 @@ pub(super) async fn events(
     id: &Id,
     params: &SubscribeParams,
     token: &CancellationToken,
-) -> Result<Value, ErrorObject> {
+) -> Result<Written, ErrorObject> {
     let named = params.name.as_deref().map(Named::parse).transpose()?;
     if let Some(name) = params.name.clone() {
         asked(desk, |reply| Ask::Known(name, reply)).await?;
@@ -144,11 +144,11 @@ pub(super) async fn events(
     let (past, mut live) = desk.scribe.subscribe(wanted, params.backlog);
     for event in past {
         if !out.send(&Notification::new("event", id, json!(*event))).await {
-            return Ok(json!({}));
+            return nothing();
         }
     }
     if !params.follow {
-        return Ok(json!({}));
+        return nothing();
     }
     loop {
         let event = tokio::select! {
@@ -168,5 +168,5 @@ pub(super) async fn events(
             break;
         }
     }
-    Ok(json!({}))
+    nothing()
 }
