@@ -38,6 +38,13 @@ struct Lab {
     events: mpsc::Receiver<LogEvent>,
 }
 
+/// Before the directory goes: a writer that still writes would make it again.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.logs.clone().stop(Duration::from_secs(1));
+    }
+}
+
 impl Lab {
     fn new() -> Self {
         Self::with(Outputs::own())

@@ -112,8 +112,7 @@ fn a_blocked_terminal_blocks_neither_service_nor_files() {
     assert!(dropped_bytes >= dropped_lines * 6);
     let dropped = lab.logs.dropped(1);
     lab.logs.clone().stop(BOUND);
-    let Lab { logs, dir, .. } = lab;
-    drop((logs, dir));
+    drop(lab);
     assert_eq!(shown.join().unwrap() + dropped, lines + written);
 }
 
