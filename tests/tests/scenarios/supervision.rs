@@ -405,7 +405,9 @@ fn orphans_become_mcpds_and_end_with_their_service() {
     );
     let daemon = sandbox.start();
     let [a, b] = ["a", "b"].map(|name| wait_for_file(&sandbox.path(name)).parse::<u32>().unwrap());
-    for orphan in [a, b] {
+    for (name, orphan) in [("a", a), ("b", b)] {
+        // Its process may have got as far as this before mcpd hears that it runs.
+        daemon.wait_state(name, State::Up);
         wait_for("mcpd to adopt it", || {
             processes::process(orphan).is_some_and(|one| one.parent == daemon.pid())
         });

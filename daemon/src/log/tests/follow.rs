@@ -121,6 +121,8 @@ fn a_slow_follower_is_told_what_it_missed_and_stalls_nobody() {
     let lab = Lab::new();
     let (mut out, _err) = lab.service(1, "svc", &text(1 << 20, 1000));
     let mut follower = lab.logs.follow(1, Follow::default());
+    // It hears what comes from the moment on in which it is known, and pipes do not wait for that.
+    lab.flush();
     let count = 200_000_u64;
     for n in 0..count {
         write_all(&mut out, format!("{n}\n").as_bytes());
