@@ -296,7 +296,9 @@ fn reports_outlive_the_daemon_and_are_bounded() {
     std::fs::write(sandbox.config(), config.replace("exec =", "enabled = false\nexec =")).unwrap();
     let daemon = sandbox.start();
     assert_eq!(daemon.crashes("a"), before);
-    assert_eq!(daemon.status("a").last_crash.unwrap().id, before[0].id);
+    // The store is read while services start.
+    let known = daemon.wait_status("a", "its last crash", |status| status.last_crash.is_some());
+    assert_eq!(known.last_crash.unwrap().id, before[0].id);
     daemon.kill();
     let daemon = sandbox.start();
     assert_eq!(daemon.crashes("a"), before);
