@@ -6,8 +6,8 @@
 //! Linux 5.7), or, where that cannot be had, moves into it before anything else. To be born there is what one wants: for
 //! a process that moves, the kernel waits until every processor has passed through its scheduler, some 5 to 10 ms.
 //!
-//! Some kernels (seen with 6.18) kill whoever is to be born in a cgroup that has been killed once (`cgroup.kill`): they
-//! take the count of the parent's cgroup for that of the child's. Such a child never comes to its first instruction.
+//! Some kernels (seen with 6.18) kill whoever is to be born in a cgroup that has been killed once (`cgroup.kill`), as
+//! if they took the count of the parent's cgroup for that of the child's. Such a child never comes to its first instruction.
 
 use std::ffi::CStr;
 use std::io;
