@@ -95,18 +95,30 @@ impl fmt::Display for ProgramError {
                 if let Some((at, why)) = passed_over {
                     write!(f, " ({} {why})", at.display())?;
                 }
-                if program.starts_with('-') {
-                    f.write_str("; a `-` before a program, which ignores its failure, is for the commands of a oneshot and those around a service")?;
-                }
-                Ok(())
+                f.write_str(prefix_help(program))
             }
             Self::Unfit { program, at, why } if Path::new(program) == at => {
-                write!(f, "the program {} {why}", at.display())
+                write!(f, "the program {} {why}{}", at.display(), prefix_help(program))
             }
             Self::Unfit { program, at, why } => {
-                write!(f, "the program {program:?}, looked for at {}, {why}", at.display())
+                write!(
+                    f,
+                    "the program {program:?}, looked for at {}, {why}{}",
+                    at.display(),
+                    prefix_help(program)
+                )
             }
         }
+    }
+}
+
+/// For whoever knows the `-` of systemd's `ExecStart=`.
+fn prefix_help(program: &str) -> &'static str {
+    if program.starts_with('-') {
+        "; a `-` before a program, which ignores its failure, is for the commands of a oneshot and those around a \
+         service"
+    } else {
+        ""
     }
 }
 

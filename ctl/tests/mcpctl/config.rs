@@ -58,9 +58,11 @@ fn what_else_would_park_a_service_is_a_warning_too() {
     let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.starts_with("warning: service.web.working_directory: its working directory "), "{told}");
     assert!(told.ends_with("absent does not exist"), "{told}");
-    let (ended, _) = config("config check", "[service.web]\nexec = ['-no-such-program']\n");
-    let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("a `-` before a program, which ignores its failure, is for "), "{told}");
+    for program in ["-no-such-program", "-/no/such/program"] {
+        let (ended, _) = config("config check", &format!("[service.web]\nexec = ['{program}']\n"));
+        let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("a `-` before a program, which ignores its failure, is for "), "{told}");
+    }
 }
 
 #[test]
