@@ -35,18 +35,19 @@ impl Service {
     }
 
     pub(super) fn answer_up(&mut self, cx: &mut Cx<'_>) {
-        let generation = self.generation;
-        self.answer(cx, |goal| match goal {
-            Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::Done),
-            Goal::Down | Goal::Reloaded { .. } => None,
-        });
+        self.answer_starts(cx, &Outcome::Done);
     }
 
     /// It runs, but nobody can say that it is up.
     pub(super) fn answer_late(&mut self, cx: &mut Cx<'_>) {
+        self.answer_starts(cx, &Outcome::NotUpInTime);
+    }
+
+    /// Those who wait for this start or an earlier one.
+    fn answer_starts(&mut self, cx: &mut Cx<'_>, outcome: &Outcome) {
         let generation = self.generation;
         self.answer(cx, |goal| match goal {
-            Goal::Up { generation: wanted } => (generation >= wanted).then_some(Outcome::NotUpInTime),
+            Goal::Up { generation: wanted } => (generation >= wanted).then(|| outcome.clone()),
             Goal::Down | Goal::Reloaded { .. } => None,
         });
     }
