@@ -18,7 +18,8 @@ struct Bench {
     dir: tempfile::TempDir,
     watcher: Watcher,
     signs: mpsc::Receiver<Sign>,
-    /// A file of its own: when its change is told, everything before it has been.
+    /// A file in a new directory of its own: only the keeper finds it, and what has come to the keeper before. So when its
+    /// change is told, everything before it has been.
     marks: u32,
 }
 
@@ -53,11 +54,11 @@ impl Bench {
     fn settle(&mut self) -> Vec<(Topic, String)> {
         let bound = Instant::now() + BOUND;
         let mut seen: BTreeMap<Topic, Changes> = BTreeMap::new();
-        // Two rounds: the keeper may have been on its way into a new directory at the first.
+        // Two rounds: a directory may have been made and filled while the keeper was on its way into the one above it.
         for _ in 0..2 {
             self.marks += 1;
-            let mark = self.path(&format!("marks/{}", self.marks));
-            fs::write(&mark, "").unwrap();
+            let mark = self.path(&format!("marks/{}/mark", self.marks));
+            write(&mark, "");
             loop {
                 match self.signs.recv_timeout(Duration::from_millis(100)) {
                     Ok(Sign::Changed | Sign::Watching { .. }) => {}
