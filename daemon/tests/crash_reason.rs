@@ -23,12 +23,12 @@ fn lines(stream: Stream, text: &str) -> Vec<LogLine> {
 
 fn exited(code: i32, stderr: &str) -> String {
     let stderr = lines(Stream::Err, stderr);
-    reason::exit(CrashKind::Exit, Some(code), None, false, Duration::from_millis(300), &stderr, &[])
+    reason::exit(CrashKind::Exit, Some(code), None, false, Duration::from_millis(300), &stderr, &[]).text
 }
 
 fn killed(signal: i32, core: bool, stderr: &str) -> String {
     let stderr = lines(Stream::Err, stderr);
-    reason::exit(CrashKind::Signal, None, Some(signal), core, Duration::from_secs(7200), &stderr, &[])
+    reason::exit(CrashKind::Signal, None, Some(signal), core, Duration::from_secs(7200), &stderr, &[]).text
 }
 
 /// The cause that follows `exited with code 1 after 0.3 s: `.
@@ -60,25 +60,25 @@ fn statuses_are_decoded() {
     assert_eq!(killed(11, true, ""), "killed by SIGSEGV (11) after 2 h, core dumped");
     assert_eq!(killed(34, false, ""), "killed by SIGRTMIN+0 (34) after 2 h");
     assert_eq!(killed(99, false, ""), "killed by signal 99 after 2 h");
-    let unknown = reason::exit(CrashKind::Exit, None, None, false, Duration::from_secs(1), &[], &[]);
+    let unknown = reason::exit(CrashKind::Exit, None, None, false, Duration::from_secs(1), &[], &[]).text;
     assert_eq!(unknown, "ended after 1 s, nobody knows how");
 }
 
 #[test]
 fn other_kinds_are_named() {
-    let of = |kind| reason::exit(kind, None, Some(9), false, Duration::from_secs(5), &[], &[]);
+    let of = |kind| reason::exit(kind, None, Some(9), false, Duration::from_secs(5), &[], &[]).text;
     assert_eq!(of(CrashKind::Oom), "out of memory: killed by SIGKILL (9) after 5 s");
     assert_eq!(of(CrashKind::Watchdog), "watchdog not fed in time: killed by SIGKILL (9) after 5 s");
     let limit = Duration::from_secs(90);
-    assert_eq!(reason::start_timeout(limit, None, &[]), "not up within 1 min 30 s");
+    assert_eq!(reason::start_timeout(limit, None, &[]).text, "not up within 1 min 30 s");
     let verdict =
         |ok, detail: &str| HealthVerdict { time: String::new(), ok, unknown: false, detail: detail.into() };
     let seen = [verdict(false, "connection refused"), verdict(true, "connected after 1 ms")];
     assert_eq!(
-        reason::start_timeout(limit, Some("a connection to h:1"), &seen),
+        reason::start_timeout(limit, Some("a connection to h:1"), &seen).text,
         "not ready within 1 min 30 s, waiting for a connection to h:1: connection refused"
     );
-    assert_eq!(reason::spawn("no such file: /x"), "could not be started: no such file: /x");
+    assert_eq!(reason::spawn("no such file: /x").text, "could not be started: no such file: /x");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_kill_for_memory_names_limit_and_peak() {
         ),
         (Some("1G"), &Shortage::Unknown, None, "killed by the kernel for want of memory, after 3.2 s"),
     ] {
-        assert_eq!(reason::oom(limit, shortage, peak, after), expected);
+        assert_eq!(reason::oom(limit, shortage, peak, after).text, expected);
     }
 }
 
@@ -129,9 +129,12 @@ fn health_gives_the_last_bad_verdict() {
         detail: detail.to_owned(),
     };
     let verdicts = [verdict(false, "503 after 4 ms: expected 200"), verdict(false, "timed out after 5 s")];
-    assert_eq!(reason::health(3, &verdicts), "health check failed 3 times in a row: timed out after 5 s");
-    assert_eq!(reason::health(1, &verdicts[..1]), "health check failed: 503 after 4 ms: expected 200");
-    assert_eq!(reason::health(2, &[]), "health check failed 2 times in a row");
+    assert_eq!(
+        reason::health(3, &verdicts).text,
+        "health check failed 3 times in a row: timed out after 5 s"
+    );
+    assert_eq!(reason::health(1, &verdicts[..1]).text, "health check failed: 503 after 4 ms: expected 200");
+    assert_eq!(reason::health(2, &[]).text, "health check failed 2 times in a row");
 }
 
 #[test]
@@ -409,7 +412,7 @@ fn what_was_caught_long_ago_is_no_cause() {
         "Traceback (most recent call last):\n  File \"x\", line 1, in f\nValueError: caught\nlicence expired\n",
     );
     let exit = |stderr: &[LogLine]| {
-        reason::exit(CrashKind::Exit, Some(3), None, false, Duration::from_secs(3700), stderr, &[])
+        reason::exit(CrashKind::Exit, Some(3), None, false, Duration::from_secs(3700), stderr, &[]).text
     };
     for line in &mut stderr[..3] {
         line.time = Some("2026-11-22T10:00:00.000000Z".to_owned());
@@ -424,7 +427,7 @@ fn what_was_caught_long_ago_is_no_cause() {
 fn stdout_is_asked_when_stderr_is_silent() {
     let of = |stderr: &str, stdout: &str| {
         let (stderr, stdout) = (lines(Stream::Err, stderr), lines(Stream::Out, stdout));
-        reason::exit(CrashKind::Exit, Some(1), None, false, Duration::from_secs(3), &stderr, &stdout)
+        reason::exit(CrashKind::Exit, Some(1), None, false, Duration::from_secs(3), &stderr, &stdout).text
     };
     assert_eq!(of("", "GET / 200\n"), "exited with code 1 after 3 s");
     assert_eq!(of("", "Error: no API key\nbye\n"), "exited with code 1 after 3 s: Error: no API key");
@@ -439,6 +442,6 @@ fn reasons_are_one_bounded_line() {
     let reason = exited(1, &format!("RuntimeError: {}\n", "ä".repeat(5000)));
     assert_eq!(reason.chars().count(), reason::MAX_REASON);
     assert!(reason.ends_with('…') && !reason.contains('\n'));
-    let spawn = reason::spawn("a\nb\u{1b}[31mc\0");
+    let spawn = reason::spawn("a\nb\u{1b}[31mc\0").text;
     assert_eq!(spawn, "could not be started: a bc");
 }

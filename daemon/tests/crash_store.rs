@@ -31,7 +31,9 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         exit_code: Some(1),
         signal: None,
         core_dumped: false,
+        core: None,
         reason: "exited with code 1 after 0.3 s: KeyError: 'x'".to_owned(),
+        cause: Some("KeyError: 'x'".to_owned()),
         pid: Some(4242),
         started_at: None,
         uptime_seconds: 0.3,
@@ -49,7 +51,9 @@ fn report(service: &str, time: Timestamp) -> CrashReport {
         killed: Vec::new(),
         changed: Vec::new(),
         previous: None,
-        fingerprint: None,
+        lineage: Vec::new(),
+        fingerprint: Some("00112233445566ff".to_owned()),
+        coalesced: 0,
         host: Host::default(),
     }
 }

@@ -82,6 +82,15 @@ pub struct CrashSummary {
     /// What mcpd decided: see [`RestartDecision::decision`].
     #[serde(default)]
     pub decision: String,
+    /// See [`CrashReport::fingerprint`].
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+    /// See [`CrashReport::cause`].
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// See [`CrashReport::coalesced`].
+    #[serde(default)]
+    pub coalesced: u64,
 }
 
 /// A whole report. Core fields as the design fixes them; later versions only add.
@@ -105,8 +114,15 @@ pub struct CrashReport {
     pub signal: Option<String>,
     /// The kernel wrote a core file.
     pub core_dumped: bool,
+    /// Where that is, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<CoreFile>,
     /// One sentence that a person understands.
     pub reason: String,
+    /// The evidence in that sentence, without how it ended: the last words of the program, the last bad verdict, what the
+    /// system said; null when there is none.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// The main process; null when it could not be started.
     pub pid: Option<u32>,
     /// When the run began, RFC 3339 UTC.
@@ -148,9 +164,15 @@ pub struct CrashReport {
     pub changed: Vec<String>,
     /// The service's crash before this one.
     pub previous: Option<String>,
-    /// Equal for crashes with the same cause; null while grouping is not built.
+    /// The crashes before this one since the last stable run, newest first, ten at most.
+    #[serde(default)]
+    pub lineage: Vec<Ancestor>,
+    /// 16 hex digits, equal for crashes of one service with the same cause; null in reports of mcpd 0.1.
     #[serde(default)]
     pub fingerprint: Option<String>,
+    /// So many crashes with this fingerprint had no report of their own before this one, because there were too many.
+    #[serde(default)]
+    pub coalesced: u64,
     /// The machine.
     pub host: Host,
 }
@@ -197,6 +219,30 @@ pub struct HealthVerdict {
     pub detail: String,
 }
 
+/// The core file of a process that was killed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreFile {
+    /// The file; null where the core was handed to a program.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The command that shows it, when systemd's coredump service took it.
+    #[serde(default)]
+    pub coredumpctl: Option<String>,
+}
+
+/// An earlier crash of the same row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its report's id.
+    pub id: String,
+    /// When it ended, RFC 3339 UTC.
+    pub time: String,
+    /// What kind of end it was.
+    pub kind: CrashKind,
+    /// Its reason.
+    pub reason: String,
+}
+
 /// What a run used; null where the system does not say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
@@ -208,10 +254,25 @@ pub struct Resources {
     pub memory_peak: Option<u64>,
     /// Kills for memory in the cgroup.
     pub oom_kills: Option<u64>,
+    /// Page faults that took no disk, of the main process and the children it waited for.
+    #[serde(default)]
+    pub minor_faults: Option<u64>,
+    /// Page faults that had to read from a disk.
+    #[serde(default)]
+    pub major_faults: Option<u64>,
+    /// How often it gave the processor up, waiting for something.
+    #[serde(default)]
+    pub voluntary_switches: Option<u64>,
+    /// How often the processor was taken from it.
+    #[serde(default)]
+    pub involuntary_switches: Option<u64>,
     /// Open descriptors at the last look.
     pub fds: Option<u64>,
     /// Threads at the last look.
     pub threads: Option<u64>,
+    /// When that look was, RFC 3339 UTC.
+    #[serde(default)]
+    pub sampled_at: Option<String>,
 }
 
 /// The machine a crash happened on.
@@ -223,6 +284,29 @@ pub struct Host {
     pub os: String,
     /// mcpd's version.
     pub mcpd: String,
+    /// How much tasks waited for resources just after the crash (`/proc/pressure`).
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
+    /// Memory that could be had without swapping just after the crash.
+    #[serde(default)]
+    pub memory_available_bytes: Option<u64>,
+    /// All of the machine's memory.
+    #[serde(default)]
+    pub memory_total_bytes: Option<u64>,
+    /// Load average of the last minute.
+    #[serde(default)]
+    pub load: Option<f64>,
+}
+
+/// The share of the last 10 seconds, in percent, in which some task waited for each; null where the kernel does not say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// A processor.
+    pub cpu: Option<f64>,
+    /// Memory.
+    pub memory: Option<f64>,
+    /// A disk.
+    pub io: Option<f64>,
 }
 
 impl CrashReport {
@@ -240,6 +324,9 @@ impl CrashReport {
             pid: self.pid,
             uptime_seconds: self.uptime_seconds,
             decision: self.restart.decision.clone(),
+            fingerprint: self.fingerprint.clone(),
+            cause: self.cause.clone(),
+            coalesced: self.coalesced,
         }
     }
 }

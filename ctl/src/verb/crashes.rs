@@ -177,6 +177,9 @@ mod tests {
             pid: Some(4700),
             uptime_seconds: 12.0,
             decision: "restart".into(),
+            fingerprint: None,
+            cause: None,
+            coalesced: 0,
         }
     }
 

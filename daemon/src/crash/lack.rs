@@ -96,7 +96,7 @@ pub fn lack(
     if exit_code == 0 {
         return None;
     }
-    let cause = evidence::cause(stderr, stdout, reason::of_code(exit_code))?;
+    let cause = evidence::cause(stderr, stdout, reason::of_code(exit_code))?.text;
     let missing = match exit_code {
         127 => COMMAND.is_match(&cause),
         _ => MODULE.is_match(&cause),

@@ -9,6 +9,7 @@
 //! | [`reason`] | what is the one sentence for a person at 3 a.m.? |
 //! | [`lack`] | does it lack something that no restart brings? |
 //! | `evidence` | which line of the output names the cause? |
+//! | [`fingerprint`] | which crashes are the same one again? |
 //! | [`redact`] | what must not be in a report? |
 //! | [`clean`] | what is text, once escapes and control characters are gone? |
 //! | `name` | how are files and folders called? |
@@ -17,6 +18,7 @@
 pub mod clean;
 mod durable;
 mod evidence;
+pub mod fingerprint;
 pub mod lack;
 mod name;
 pub mod reason;

@@ -11,13 +11,24 @@ use mcpd_proto::crash::{CrashKind, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
 use super::clean;
-use super::evidence::{self, Search};
+use super::evidence::{self, Evidence, Search};
 use crate::probe::words;
 use crate::sys::Shortage;
 use crate::words::bytes;
 
 /// Characters of a reason. It stands in tables, in notifications and in the journal.
 pub const MAX_REASON: usize = 300;
+
+/// A reason and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The sentence, [`MAX_REASON`] characters at most.
+    pub text: String,
+    /// The evidence in it, one line of any length.
+    pub cause: Option<String>,
+    /// The innermost frames of the stack that came with it.
+    pub frames: Vec<String>,
+}
 
 /// The reason for an end of the process: its decoded status, and the cause that its last output names.
 ///
@@ -32,7 +43,7 @@ pub fn exit(
     uptime: Duration,
     stderr: &[LogLine],
     stdout: &[LogLine],
-) -> String {
+) -> Reason {
     let after = words::uptime(uptime);
     let core = if core_dumped { ", core dumped" } else { "" };
     let (end, mut search) = match (exit_code, signal) {
@@ -52,13 +63,13 @@ pub fn exit(
         CrashKind::Watchdog => format!("watchdog not fed in time: {end}"),
         CrashKind::StartTimeout => format!("not up in time: {end}"),
     };
-    sentence(&end, evidence::cause(stderr, stdout, search).as_deref())
+    told(&end, evidence::cause(stderr, stdout, search))
 }
 
 /// The reason for a run that the kernel killed for want of memory: `killed by the kernel for exceeding memory_max = 64M
 /// (peak 64.0M), after 3.2 s`. `limit` is its memory_max as it is configured, `peak` the most that all of it took.
 #[must_use]
-pub fn oom(limit: Option<&str>, shortage: &Shortage, peak: Option<u64>, uptime: Duration) -> String {
+pub fn oom(limit: Option<&str>, shortage: &Shortage, peak: Option<u64>, uptime: Duration) -> Reason {
     let peak = peak.map_or_else(String::new, |peak| format!(" (peak {})", bytes(peak)));
     let after = format!("{peak}, after {}", words::uptime(uptime));
     let want = |within: &str| format!("killed by the kernel for want of memory{within}{after}");
@@ -82,7 +93,7 @@ pub fn oom(limit: Option<&str>, shortage: &Shortage, peak: Option<u64>, uptime: 
 /// The reason for a failure of the health check: `health check failed 3 times in a row: timed out after 5 s`. The cause
 /// is the last verdict that was bad.
 #[must_use]
-pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> String {
+pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> Reason {
     let end = match retries {
         0 | 1 => "health check failed".to_owned(),
         times => format!("health check failed {times} times in a row"),
@@ -94,7 +105,7 @@ pub fn health(retries: u32, verdicts: &[HealthVerdict]) -> String {
 /// The reason for a service that was not up within `limit`. `awaited` is what it was waited for, the cause the last verdict
 /// that was not good.
 #[must_use]
-pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthVerdict]) -> String {
+pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthVerdict]) -> Reason {
     let limit = words::duration(limit);
     let end = match awaited {
         Some(awaited) => format!("not ready within {limit}, waiting for {awaited}"),
@@ -106,15 +117,15 @@ pub fn start_timeout(limit: Duration, awaited: Option<&str>, verdicts: &[HealthV
 
 /// The reason for a command of a stop that took longer than `limit`.
 #[must_use]
-pub fn stop_timeout(limit: Duration, stderr: &[LogLine], stdout: &[LogLine]) -> String {
+pub fn stop_timeout(limit: Duration, stderr: &[LogLine], stdout: &[LogLine]) -> Reason {
     let end = format!("did not end within {} and was killed", words::duration(limit));
-    sentence(&end, evidence::cause(stderr, stdout, Search::Anything).as_deref())
+    told(&end, evidence::cause(stderr, stdout, Search::Anything))
 }
 
 /// The reason for a service that did not say `WATCHDOG=1` for longer than `silent`; `None`: it said `WATCHDOG=trigger`.
 /// `status` is what it last said of itself.
 #[must_use]
-pub fn watchdog(silent: Option<Duration>, status: Option<&str>) -> String {
+pub fn watchdog(silent: Option<Duration>, status: Option<&str>) -> Reason {
     let end = match silent {
         Some(silent) => format!("watchdog: it did not say for {} that it is alive", words::duration(silent)),
         None => "watchdog: it said WATCHDOG=trigger".to_owned(),
@@ -124,30 +135,46 @@ pub fn watchdog(silent: Option<Duration>, status: Option<&str>) -> String {
 
 /// The reason for a service whose process could not be started; `message` says what was tried and why it failed.
 #[must_use]
-pub fn spawn(message: &str) -> String {
+pub fn spawn(message: &str) -> Reason {
     sentence("could not be started", Some(message))
+}
+
+/// The same for a command around a service; `message` says all of it.
+#[must_use]
+pub fn not_run(message: &str) -> Reason {
+    let Reason { text, .. } = sentence(message, None);
+    Reason { text, cause: Some(message.to_owned()), frames: Vec::new() }
 }
 
 /// The reason of a command other than `exec`: `exec_start_pre: exited with code 1 after 3 ms: no such table`.
 #[must_use]
-pub fn of_phase(phase: &str, reason: &str) -> String {
-    words::shortened(&format!("{phase}: {reason}"), MAX_REASON)
+pub fn of_phase(phase: &str, reason: Reason) -> Reason {
+    Reason { text: words::shortened(&format!("{phase}: {}", reason.text), MAX_REASON), ..reason }
 }
 
 /// A reason with what else is known, which is not to be lost at its end.
 #[must_use]
-pub fn with(reason: &str, more: &str) -> String {
+pub fn with(reason: Reason, more: &str) -> Reason {
     let room = MAX_REASON.saturating_sub(more.chars().count() + 2);
-    words::shortened(&format!("{}; {more}", words::shortened(reason, room)), MAX_REASON)
+    let text = words::shortened(&format!("{}; {more}", words::shortened(&reason.text, room)), MAX_REASON);
+    Reason { text, ..reason }
+}
+
+/// What was found in the output.
+fn told(end: &str, evidence: Option<Evidence>) -> Reason {
+    let Evidence { text, frames } = evidence.unwrap_or_default();
+    Reason { frames, ..sentence(end, Some(&text)) }
 }
 
 /// Both parts on one bounded line.
-fn sentence(end: &str, cause: Option<&str>) -> String {
+fn sentence(end: &str, cause: Option<&str>) -> Reason {
     let cause = cause.map(|cause| clean::text(cause).split_whitespace().collect::<Vec<_>>().join(" "));
-    match cause.filter(|cause| !cause.is_empty()) {
+    let cause = cause.filter(|cause| !cause.is_empty());
+    let text = match &cause {
         Some(cause) => words::shortened(&format!("{end}: {cause}"), MAX_REASON),
         None => words::shortened(end, MAX_REASON),
-    }
+    };
+    Reason { text, cause, frames: Vec::new() }
 }
 
 /// `SIGKILL (9)`

@@ -118,6 +118,8 @@ impl Redactor {
         let health = verdicts.map(|verdict| &mut verdict.detail);
         let texts = [&mut report.reason, &mut report.restart.why].into_iter();
         for text in texts
+            .chain(&mut report.cause)
+            .chain(report.lineage.iter_mut().map(|ancestor| &mut ancestor.reason))
             .chain(&mut report.working_directory)
             .chain(&mut report.changed)
             .chain(&mut report.status_text)

@@ -13,9 +13,11 @@ use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, ProcessName, Resources, RestartDecision};
 
 use super::ready::awaited;
+use crate::crash::fingerprint::{self, Death};
 use crate::crash::lack::Lack;
 use crate::crash::{CrashStore, reason, redact};
 use crate::log::Tails;
+use crate::probe::words::shortened;
 use crate::spawner::Secrets;
 use crate::{sys, words};
 
@@ -122,13 +124,13 @@ pub(super) fn report(case: Case) -> CrashReport {
             reason::start_timeout(spec.start_timeout, awaited.as_deref(), seen)
         }
         Failure::Spawn if crash.beside.is_some() => {
-            spawn_error.unwrap_or_else(|| "could not be started".to_owned())
+            reason::not_run(spawn_error.as_deref().unwrap_or("could not be started"))
         }
         Failure::Spawn => reason::spawn(spawn_error.as_deref().unwrap_or("the system did not say why")),
         Failure::StopTimeout => reason::stop_timeout(spec.stop_timeout, &tails.stderr, &tails.stdout),
     };
     let reason = match &lack {
-        Some(lack @ Lack::Port(..)) => reason::with(&reason, &lack.text()),
+        Some(lack @ Lack::Port(..)) => reason::with(reason, &lack.text()),
         // It is the reason already.
         Some(Lack::Thing(_)) | None => reason,
     };
@@ -141,9 +143,18 @@ pub(super) fn report(case: Case) -> CrashReport {
         | Command::StopPost(_) => Some(words::key_of(crash.command).to_owned()),
     };
     let reason = match &phase {
-        Some(phase) => reason::of_phase(phase, &reason),
+        Some(phase) => reason::of_phase(phase, reason),
         None => reason,
     };
+    let fingerprint = fingerprint::of(&Death {
+        service: &name,
+        kind,
+        phase: phase.as_deref(),
+        exit_code,
+        signal: signal.as_deref(),
+        cause: reason.cause.as_deref(),
+        frames: &reason.frames,
+    });
     let (decision, why) = words::decision(&crash.decision);
     let delay = match crash.decision.what {
         What::Restart(delay) => Some(delay),
@@ -159,7 +170,9 @@ pub(super) fn report(case: Case) -> CrashReport {
         exit_code,
         signal,
         core_dumped,
-        reason,
+        core: None,
+        reason: reason.text,
+        cause: reason.cause.map(|cause| shortened(&cause, reason::MAX_REASON)),
         pid: crash.pid,
         started_at: crash.pid.is_some().then(|| wall(crash.started)),
         uptime_seconds: uptime.as_secs_f64(),
@@ -191,7 +204,9 @@ pub(super) fn report(case: Case) -> CrashReport {
         killed,
         changed: Vec::new(),
         previous,
-        fingerprint: None,
+        lineage: Vec::new(),
+        fingerprint: Some(fingerprint),
+        coalesced: 0,
         host: (*host).clone(),
     };
     redactor.report(&mut report);
@@ -217,5 +232,10 @@ pub(super) fn wall(now: (Mono, Timestamp), at: Mono) -> Timestamp {
 
 /// The machine, found out once.
 pub(super) fn host() -> Host {
-    Host { name: sys::host_name(), os: sys::os_release(), mcpd: env!("CARGO_PKG_VERSION").into() }
+    Host {
+        name: sys::host_name(),
+        os: sys::os_release(),
+        mcpd: env!("CARGO_PKG_VERSION").into(),
+        ..Host::default()
+    }
 }

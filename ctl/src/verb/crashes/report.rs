@@ -137,7 +137,7 @@ fn decision(restart: &RestartDecision, look: &Look) -> String {
 }
 
 fn used(resources: &Resources) -> Option<String> {
-    let Resources { max_rss_bytes, cpu_seconds, memory_peak, oom_kills, fds, threads } = resources;
+    let Resources { max_rss_bytes, cpu_seconds, memory_peak, oom_kills, fds, threads, .. } = resources;
     let parts: Vec<String> = [
         max_rss_bytes.map(|bytes| format!("{} resident at most", human::bytes(bytes))),
         memory_peak.map(|bytes| format!("{} memory at most", human::bytes(bytes))),
@@ -172,7 +172,9 @@ mod tests {
             exit_code: None,
             signal: Some("SIGKILL".into()),
             core_dumped: false,
+            core: None,
             reason: "3 health checks in a row failed, the last one: timed out after 5 s".into(),
+            cause: Some("timed out after 5 s".into()),
             pid: Some(4700),
             started_at: Some("2026-11-22T11:20:00Z".into()),
             uptime_seconds: 420.5,
@@ -207,8 +209,15 @@ mod tests {
             killed: Vec::new(),
             changed: Vec::new(),
             previous: Some("20261122T110000Z-0001".into()),
+            lineage: Vec::new(),
             fingerprint: None,
-            host: Host { name: "box".into(), os: "Linux 6.1".into(), mcpd: "0.1.0".into() },
+            coalesced: 0,
+            host: Host {
+                name: "box".into(),
+                os: "Linux 6.1".into(),
+                mcpd: "0.1.0".into(),
+                ..Host::default()
+            },
         }
     }
 

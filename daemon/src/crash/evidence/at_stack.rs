@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Found;
+use super::{Found, MAX_FRAMES};
 
 /// Lines of a message that goes on before the stack begins (`Require stack:`, `- /app/index.js`).
 const MAX_MESSAGE: usize = 12;
@@ -54,12 +54,17 @@ fn exception(lines: &[String], at: usize) -> Option<Found> {
     if let Some(code) = code.take(1).find(|code| !text.contains(code)) {
         text = format!("{text} ({code})");
     }
-    Some(Found { line: at, text })
+    let frames = after.iter().take_while(|line| is_frame(line) || is_nested(line));
+    // What an engine does around the program's own code changes with its version.
+    let frames = frames.filter(|line| is_frame(line) && !line.contains("node:")).map(|line| line.trim());
+    let frames = frames.take(MAX_FRAMES).map(str::to_owned).collect();
+    Some(Found { line: at, text, frames })
 }
 
 fn rejection(lines: &[String], at: usize) -> Option<Found> {
     let found = REJECTION.captures(&lines[at])?;
-    Some(Found { line: at, text: format!("unhandled promise rejection: {}", &found["reason"]) })
+    let text = format!("unhandled promise rejection: {}", &found["reason"]);
+    Some(Found { line: at, text, frames: Vec::new() })
 }
 
 fn is_frame(line: &str) -> bool {

@@ -19,6 +19,9 @@ use super::clean;
 /// An exception that is this much older than the last line of output was not what ended the program: it was caught.
 const FRESH: Duration = Duration::from_secs(10);
 
+/// Frames of a stack that are taken along, to tell one failure from another: further out they are the same for all.
+pub(crate) const MAX_FRAMES: usize = 5;
+
 /// Words found in an output, and where they start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -26,6 +29,17 @@ pub(crate) struct Found {
     pub(crate) line: usize,
     /// The cause, one line.
     pub(crate) text: String,
+    /// Where it came from, the innermost frame first, [`MAX_FRAMES`] at most; none where there is no stack.
+    pub(crate) frames: Vec<String>,
+}
+
+/// What the output says is the cause.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// One line.
+    pub(crate) text: String,
+    /// See [`Found::frames`].
+    pub(crate) frames: Vec<String>,
 }
 
 /// How much an end calls for a cause.
@@ -42,14 +56,16 @@ pub(crate) enum Search {
 }
 
 /// The cause that the output names, if any.
-pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> Option<String> {
+pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> Option<Evidence> {
     if search == Search::Nothing {
         return None;
     }
     let last = last_time(stderr).max(last_time(stdout));
     let (err, out) = (cleaned(stderr), cleaned(stdout));
     let found = |lines: &[String], times: &[LogLine], find: fn(&[String]) -> Option<Found>| {
-        find(lines).filter(|found| is_fresh(times, found.line, last)).map(|found| found.text)
+        find(lines)
+            .filter(|found| is_fresh(times, found.line, last))
+            .map(|Found { text, frames, .. }| Evidence { text, frames })
     };
     let shell = || match search {
         Search::Shell => found(&err, stderr, plain::shell),
@@ -62,7 +78,7 @@ pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> O
             .or_else(|| found(&out, stdout, plain::address_in_use))
             .or_else(|| found(&err, stderr, plain::last_worth_telling))
             .or_else(|| found(&out, stdout, plain::last_complaint))
-            .or_else(|| plain::last(&err).map(|found| found.text)),
+            .or_else(|| plain::last(&err).map(|last| Evidence { text: last.text, frames: Vec::new() })),
     };
     shell().or_else(last_words).or_else(anything)
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Found;
+use super::{Found, MAX_FRAMES};
 
 /// Lines between Go's message and its first goroutine: the message may go on, and a signal has a line of its own.
 const MAX_MESSAGE: usize = 8;
@@ -28,8 +28,22 @@ pub(crate) fn find(lines: &[String]) -> Option<Found> {
     let recognisers = [rust, rust_error, go, cpp, fatal];
     (0..lines.len()).rev().find_map(|at| {
         let text = recognisers.iter().find_map(|recogniser| recogniser(lines, at))?;
-        Some(Found { line: at, text })
+        let frames = if text.starts_with("panic: ") || text.starts_with("fatal error: ") {
+            go_frames(&lines[at + 1..])
+        } else {
+            Vec::new()
+        };
+        Some(Found { line: at, text, frames })
     })
+}
+
+/// The functions of Go's first goroutine, without their arguments.
+fn go_frames(below: &[String]) -> Vec<String> {
+    let stack = below.iter().skip_while(|line| !line.starts_with("goroutine ")).skip(1);
+    let calls = stack.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with(['\t', ' ']));
+    let functions = calls.filter_map(|line| Some(line.rsplit_once('(')?.0));
+    let own = functions.filter(|name| *name != "panic" && !name.starts_with("runtime."));
+    own.take(MAX_FRAMES).map(str::to_owned).collect()
 }
 
 fn rust(lines: &[String], at: usize) -> Option<String> {

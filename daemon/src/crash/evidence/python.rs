@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Found;
+use super::{Found, MAX_FRAMES};
 
 /// Ends the first line of a traceback, whatever a logger put before it.
 const HEADER: &str = "Traceback (most recent call last):";
@@ -56,7 +56,13 @@ fn traceback(lines: &[String], anchor: usize) -> Option<Found> {
         let nearest = cause.text.split(", caused by ").next().unwrap_or_default();
         text = format!("{text}, caused by {nearest}");
     }
-    Some(Found { line: at, text })
+    Some(Found { line: at, text, frames: frames(lines[header..at].iter().map(String::as_str)) })
+}
+
+/// The frames in a part of a traceback.
+fn frames<'l>(lines: impl DoubleEndedIterator<Item = &'l str>) -> Vec<String> {
+    let frames = lines.rev().map(str::trim_start).filter(|line| line.starts_with("File \""));
+    frames.take(MAX_FRAMES).map(str::to_owned).collect()
 }
 
 /// The first line after the frames, if it is an exception.
@@ -95,13 +101,15 @@ fn exception_group(lines: &[String], header: usize) -> Option<Found> {
         } else if is_exception(rest) {
             let name = rest.split(':').next().unwrap_or_default();
             if !name.ends_with("ExceptionGroup") {
-                leaf = Some(rest);
+                leaf = Some((at, rest));
             } else if title.is_none() {
                 title = Some((at, rest));
             }
         }
     }
     let (line, title) = title?;
-    let text = leaf.map_or_else(|| title.to_owned(), |leaf| format!("{title}: {leaf}"));
-    Some(Found { line, text })
+    let text = leaf.map_or_else(|| title.to_owned(), |(_, leaf)| format!("{title}: {leaf}"));
+    let block = &lines[header..leaf.map_or(line, |(at, _)| at)];
+    let frames = frames(block.iter().filter_map(|line| in_group(line)));
+    Some(Found { line, text, frames })
 }
