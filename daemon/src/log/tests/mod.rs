@@ -158,8 +158,9 @@ fn joined(lines: &[LogLine], stream: Stream) -> Vec<u8> {
 }
 
 fn files(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    // Of a service that printed nothing there is not even the directory.
+    let found = std::fs::read_dir(dir).into_iter().flatten();
+    let mut names: Vec<_> = found.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -178,7 +179,8 @@ fn concatenated(dir: &Path, name: &str) -> Vec<u8> {
     let mut names = files(dir);
     names.retain(|n| n.starts_with(&format!("{name}.log")));
     // The current file has the shortest name and comes last.
-    names.rotate_left(1);
+    let current = usize::from(!names.is_empty());
+    names.rotate_left(current);
     names.iter().flat_map(|n| std::fs::read(dir.join(n)).unwrap()).collect()
 }
 

@@ -88,6 +88,14 @@ proptest! {
 }
 
 #[test]
+fn nothing_comes_back_of_nothing() {
+    let lab = Lab::new();
+    play(&lab, &[(false, Vec::new())], LogFormat::Raw, 500);
+    assert!(concatenated(&lab.path(), "svc").is_empty());
+    assert!(lab.lines("svc", LogFormat::Raw, None).is_empty());
+}
+
+#[test]
 fn ten_megabytes_in_one_line_are_cut_and_whole() {
     let line: Vec<u8> = (0..10 * 1024 * 1024_u32).map(|n| b'a' + u8::try_from(n % 26).unwrap()).collect();
     for format in [LogFormat::Text, LogFormat::Json] {
