@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use mcpd_config::spec::Signal;
 use mcpd_core::action::{Command, DownReason, Stale, StopCause, Then};
+use mcpd_core::event::{FLAPPING, FLAPPING_WITHIN, STEADY};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
-use mcpd_core::{Exit, ServiceId, Verb};
+use mcpd_core::{Condition, Exit, ServiceId, Verb};
 use mcpd_proto::crash::CrashKind;
 
 /// "340 ms", "1.2 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
@@ -90,6 +91,31 @@ pub fn failure(failure: Failure) -> &'static str {
         Failure::StartTimeout => "it was not up in time",
         Failure::Spawn => "it could not be started",
         Failure::StopTimeout => "a command of its stop took too long",
+    }
+}
+
+/// The condition's name on the wire, and what a person calls it.
+#[must_use]
+pub fn condition(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Failing => "failing",
+        Condition::Flapping => "flapping",
+        Condition::Parked => "parked",
+        Condition::Unhealthy => "unhealthy",
+    }
+}
+
+/// What begins with a condition.
+#[must_use]
+pub fn opened(condition: Condition) -> String {
+    match condition {
+        Condition::Failing => "failing, until it has run well for a while".into(),
+        Condition::Flapping => {
+            let within = span(FLAPPING_WITHIN);
+            format!("flapping: {FLAPPING} failures within {within}; until it has run for {}", span(STEADY))
+        }
+        Condition::Parked => "given up, until somebody acts".into(),
+        Condition::Unhealthy => "unhealthy, and left running".into(),
     }
 }
 

@@ -355,6 +355,15 @@ pub enum NoteKind {
     Parked(ParkReason),
     /// It is down.
     Down(DownReason),
+    /// Something is wrong with it from now on. Its cause is the note that brought this about, and it is nobody's cause.
+    Opened(Condition),
+    /// That is over; the same holds for its cause.
+    Closed {
+        /// What.
+        condition: Condition,
+        /// For so long it was open.
+        after: Duration,
+    },
     /// It says that it reloads its configuration.
     Reloading,
     /// It says that this is done.
@@ -403,6 +412,26 @@ pub enum NoteKind {
         /// So many starts or signals in a row.
         times: u32,
     },
+}
+
+/// What is wrong with a service for longer than a moment: it opens and closes once, in turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// It has failed, and has not been stable since. Over with a stable run (`restart.reset_after`, and at most
+    /// [`crate::event::STEADY`]), with the good end of its work, and when somebody stops or resets it.
+    Failing,
+    /// It has failed [`crate::event::FLAPPING`] times within [`crate::event::FLAPPING_WITHIN`]. Over when it has been up for
+    /// [`crate::event::STEADY`], and else as failing is.
+    Flapping,
+    /// It is given up, as [`NoteKind::Parked`] says.
+    Parked,
+    /// Its health check says that it is unhealthy, and `action = "report"` leaves it running.
+    Unhealthy,
+}
+
+impl Condition {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Failing, Self::Flapping, Self::Parked, Self::Unhealthy];
 }
 
 /// What is newer than a process.

@@ -50,9 +50,10 @@ enum Boot {
 }
 
 impl Core {
-    /// A core without services. The seed is for jitter.
+    /// A core without services. The seed is for jitter. Notes are numbered from `first_note` on: an earlier life of the
+    /// daemon has used up what is before that.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, first_note: NoteId) -> Self {
         Self {
             services: BTreeMap::new(),
             graph: Graph::default(),
@@ -60,7 +61,7 @@ impl Core {
             expected: BTreeSet::new(),
             index: Index::default(),
             chance: Chance::new(seed),
-            notes: 1,
+            notes: first_note.0,
             shutting_down: false,
             hurry: false,
             finished: false,
@@ -428,6 +429,8 @@ fn view(service: &Service) -> View {
         watch: service.watch_view(),
         stale: service.stale(),
         reloading: child.is_some_and(Child::is_reloading),
+        flapping: service.flapping(),
+        last_note: service.cause,
         next: service.next(),
     }
 }

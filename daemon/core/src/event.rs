@@ -305,5 +305,16 @@ pub const PROBE_GRACE: Duration = Duration::from_secs(2);
 /// How long after the time that a command beside a process may take the core waits for news of its end.
 pub const RUN_GRACE: Duration = PROBE_GRACE;
 
+/// So many failures in [`FLAPPING_WITHIN`] are flapping: systemd gives up after five starts, and what it takes for a crash
+/// loop is one.
+pub const FLAPPING: usize = 5;
+
+/// One crash in two minutes is no accident any more, and longer than that no restart delay grows by itself.
+pub const FLAPPING_WITHIN: Duration = Duration::from_secs(600);
+
+/// What has been up for this long, and healthy where that is checked, flaps no more, and is failing no more. Half of
+/// [`FLAPPING_WITHIN`]: what has begun with a failure every two minutes is not over because one run took three.
+pub const STEADY: Duration = Duration::from_secs(300);
+
 /// How often SIGKILL is sent again to what does not die of it (a process in uninterruptible sleep).
 pub const KILL_AGAIN: Duration = Duration::from_secs(10);

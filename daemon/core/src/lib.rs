@@ -52,7 +52,7 @@ pub mod verdict;
 pub mod view;
 mod wishes;
 
-pub use action::{Action, Note, NoteId, NoteKind, Outcome, WaitingFor, Whom};
+pub use action::{Action, Condition, Note, NoteId, NoteKind, Outcome, WaitingFor, Whom};
 pub use brain::Core;
 pub use event::{Event, Exit, Finding, RequestId, Said, ServiceId, Verb};
 pub use policy::Policy;

@@ -1,6 +1,6 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
-use crate::action::{Command, DownReason, Stale, StopCause, WaitingFor};
+use crate::action::{Command, DownReason, NoteId, Stale, StopCause, WaitingFor};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
 use crate::verdict::{Failure, ParkReason};
@@ -40,8 +40,21 @@ pub struct View {
     pub stale: Option<(Stale, Mono)>,
     /// It says that it reloads its configuration.
     pub reloading: bool,
+    /// It fails again and again.
+    pub flapping: Option<Flapping>,
+    /// The note that brought the present state about; from there causes lead back. `None`: nothing has happened yet.
+    pub last_note: Option<NoteId>,
     /// What happens next and when.
     pub next: Option<(NextView, Mono)>,
+}
+
+/// A service that fails again and again: [`crate::action::Condition::Flapping`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flapping {
+    /// Since the failure that made it so.
+    pub since: Mono,
+    /// Failures so far, with those that made it so.
+    pub failures: u32,
 }
 
 /// What a change of the configuration comes to.

@@ -9,7 +9,7 @@ use mcpd_core::policy::{Commands, ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::time::Chance;
 use mcpd_core::verdict::{Failure, ParkReason, What};
 use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Mono, NoteId, Policy, RequestId, ServiceId};
 use proptest::prelude::*;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -277,7 +277,7 @@ impl Loop {
             watch: None,
             watchdog: None,
         };
-        let mut this = Self { core: Core::new(7), now: Mono(0), generation: 1 };
+        let mut this = Self { core: Core::new(7, NoteId(1)), now: Mono(0), generation: 1 };
         this.tell(Event::Define {
             service: ID,
             policy: Box::new(policy),

@@ -110,6 +110,8 @@ fn worlds_reach_everything() {
         Note.FilesChanged Note.WatchSuspended Note.Stale Note.ProgramChanged Note.ConfigChanged
         Note.ReloadFailed Outcome.NoReload Outcome.ReloadFailed
         UpBy.Completion UpBy.StartPost State.Exited Note.Runs Note.RunFailed Failure.StopTimeout
+        Opened.Failing Opened.Flapping Opened.Parked Opened.Unhealthy
+        Closed.Failing Closed.Flapping Closed.Parked Closed.Unhealthy
         Effect.Live Effect.Pending Effect.Restart Effect.Start
         Outcome.Done Outcome.Already Outcome.StartFailed Outcome.NotUpInTime Outcome.Superseded Outcome.Blocked
         Outcome.Removed
@@ -169,7 +171,6 @@ fn broken_cores_are_noticed() {
         &["no_spawn_while_the_tree_lives", "removed_means_gone", "finished_is_said_once_and_last"],
     );
     noticed(Flaw::ActsEarly, &["changes_settle_first"]);
-    noticed(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);
     noticed(Flaw::HearsNothing, &["what_time_does_not_mend_is_not_retried"]);
@@ -203,6 +204,10 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ArmsEarly, &["health_waits_for_readiness", "probes_are_for_the_living"]);
     let unknown = ["unknowns_never_kill", "failures_count_after_the_start_period", "blindness_is_said"];
     noticed(Flaw::CountsUnknown, &unknown);
+    noticed(Flaw::ConfusesConditions, &["a_condition_opens_for_its_reason"]);
+    noticed(Flaw::ForgivesAll, &["a_condition_does_not_close_early"]);
+    noticed(Flaw::NeverForgives, &["a_condition_ends_in_time"]);
+    noticed(Flaw::HidesFlapping, &["flapping_is_seen"]);
 }
 
 /// Among the worlds that notice it are some that notice it by this.
@@ -213,6 +218,12 @@ fn noticed_by(flaw: Flaw, invariants: &[&str]) {
         invariants.iter().all(|invariant| broken.contains(invariant))
     });
     assert!(enough, "{flaw:?}: {broken:?}");
+}
+
+#[test]
+fn cores_that_never_suspend_are_noticed() {
+    // Resetting it is how they do that, which something else notices as well.
+    noticed_by(Flaw::NeverSuspends, &["a_self_writer_is_suspended"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The table of every state x every event: `table/rows.txt`, written by thinking about what is right.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "of the notes only conditions are shown")]
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use mcpd_core::policy::{
 use mcpd_core::verdict::{Decision, Failure, ParkReason, ServiceResult, SoFar, What};
 use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{
-    Action, Core, Event, Exit, Finding, Mono, Outcome, Policy, RequestId, Said, ServiceId, WaitingFor,
+    Action, Core, Event, Exit, Finding, Mono, NoteId, NoteKind, Outcome, Policy, RequestId, Said, ServiceId,
+    WaitingFor,
 };
 
 const ROWS: &str = include_str!("table/rows.txt");
@@ -101,6 +103,8 @@ struct Bench {
     core: Core,
     now: Mono,
     policy: Policy,
+    /// Conditions are shown.
+    conditions: bool,
     /// The other one's.
     other: Policy,
     probe: u64,
@@ -110,14 +114,16 @@ struct Bench {
 
 impl Bench {
     fn new(words: &[&str]) -> Self {
-        let mut core = Core::new(1);
+        let mut core = Core::new(1, NoteId(1));
         core.handle(Mono(0), Event::Begun, &mut Vec::new());
         let parallel_starts = u32::from(words.contains(&"single"));
         core.handle(Mono(0), Event::Limit { parallel_starts }, &mut Vec::new());
         let on = |word: &str| if words.contains(&word) { vec![ID] } else { vec![] };
         let relations = Relations { requires: on("needed"), part_of: on("whole"), ..Relations::default() };
         let other = Policy { relations, ..policy(&[]) };
-        Self { core, now: Mono(1_000_000_000), policy: policy(words), other, probe: 1, run: 1, request: 0 }
+        let conditions = words.contains(&"conditions");
+        let (now, policy) = (Mono(1_000_000_000), policy(words));
+        Self { core, now, policy, conditions, other, probe: 1, run: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -149,7 +155,20 @@ impl Bench {
                 self.run = *number;
             }
         }
-        out.iter().filter_map(told).collect::<Vec<_>>().join(" ")
+        let shown = out.iter().filter_map(|action| told(action).or_else(|| self.condition(action)));
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    /// In blocks that ask for it, the notes of conditions.
+    fn condition(&self, action: &Action) -> Option<String> {
+        let Action::Note(note) = action else { return None };
+        match &note.kind {
+            NoteKind::Opened(condition) if self.conditions => Some(format!("+{condition:?}").to_lowercase()),
+            NoteKind::Closed { condition, after } if self.conditions => {
+                Some(format!("-{condition:?} {}", span(*after)).to_lowercase())
+            }
+            _ => None,
+        }
     }
 
     fn command(&mut self, service: ServiceId, verb: Verb) -> Event {
@@ -440,7 +459,7 @@ fn told(action: &Action) -> Option<String> {
     Some(if service == Some(OTHER) { format!("b.{shown}") } else { shown })
 }
 
-/// An action in the table's words; notes are left to the simulator.
+/// An action in the table's words; notes are left to the simulator, but for conditions.
 fn show(action: &Action) -> Option<String> {
     Some(match action {
         Action::Spawn { generation, command: Command::Exec(0), .. } => format!("spawn{generation}"),
@@ -569,6 +588,7 @@ const POLICIES: &[&str] = &[
     "startpost",
     "stopcmd",
     "stoppost",
+    "conditions",
 ];
 
 fn blocks() -> Vec<Block> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::policy::{Commands, ExitSet, Relations, RestartPolicy, When};
-use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Mono, NoteId, Policy, ServiceId};
 
 #[test]
 fn a_run_begins_when_its_process_does() {
@@ -33,7 +33,7 @@ fn a_run_begins_when_its_process_does() {
     };
     let service = ServiceId(0);
     let (asked, began, heard) = (Mono(1_000), Mono(2_000), Mono(9_000));
-    let mut core = Core::new(0);
+    let mut core = Core::new(0, NoteId(1));
     let mut out = Vec::new();
     core.handle(asked, Event::Begun, &mut out);
     let policy = Box::new(policy);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mcpd_core::event::Verb;
 use mcpd_core::policy::{Commands, ExitSet, Relations, RestartPolicy, When};
 use mcpd_core::view::StateView;
-use mcpd_core::{Action, Core, Event, Exit, Mono, Policy, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Exit, Mono, NoteId, Policy, RequestId, ServiceId};
 
 const MANY: u32 = 10_000;
 /// Looks per pair of services for one start or one stop of everything: each end of a pair is seen at a few changes of the
@@ -50,7 +50,7 @@ struct World {
 
 impl World {
     fn new(newest_first: bool, relations: impl Fn(u32) -> Relations) -> Self {
-        let mut world = Self { core: Core::new(1), events: VecDeque::new(), newest_first };
+        let mut world = Self { core: Core::new(1, NoteId(1)), events: VecDeque::new(), newest_first };
         for id in 0..MANY {
             let (service, policy) = (ServiceId(id), Box::new(policy(relations(id))));
             world.tell(Event::Define { service, policy, start: true, program_missing: false, left: 0 });

@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_config::Config;
-use mcpd_core::{Action, Core, Event, Mono, RequestId, ServiceId};
+use mcpd_core::{Action, Core, Event, Mono, NoteId, RequestId, ServiceId};
 use mcpd_proto::crash::Host;
 use tokio::sync::{mpsc, oneshot};
 
@@ -188,7 +188,7 @@ impl Shell {
         let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, watcher, .. } =
             parts;
         let mut shell = Self {
-            core: Core::new(now.0 ^ u64::from(std::process::id())),
+            core: Core::new(now.0 ^ u64::from(std::process::id()), NoteId(1)),
             source,
             config: loaded.config.clone(),
             entries: HashMap::new(),

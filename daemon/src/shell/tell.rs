@@ -2,7 +2,7 @@
 
 use mcpd_core::action::{Command, Note, NoteKind, Then, UpBy};
 use mcpd_core::view::Effect;
-use mcpd_core::{Exit, Mono, WaitingFor};
+use mcpd_core::{Condition, Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::event::Event;
 use serde_json::{Map, Value, json};
@@ -170,6 +170,22 @@ impl Shell {
                     None => words::down_reason(*why, name_of),
                 };
                 (Level::Info, "down", reason)
+            }
+            NoteKind::Opened(condition) => {
+                put("condition", words::condition(*condition).into());
+                // What the others are was said with the note that brought them about.
+                let level = if *condition == Condition::Flapping { Level::Error } else { Level::Debug };
+                (level, "condition_opened", words::opened(*condition))
+            }
+            NoteKind::Closed { condition, after } => {
+                put("condition", words::condition(*condition).into());
+                put("after_seconds", after.as_secs_f64().into());
+                let level = match condition {
+                    Condition::Failing | Condition::Flapping => Level::Info,
+                    Condition::Parked | Condition::Unhealthy => Level::Debug,
+                };
+                let what = words::condition(*condition);
+                (level, "condition_closed", format!("no longer {what}, after {}", words::span(*after)))
             }
             NoteKind::Reloading => (Level::Info, "reloading", "it reloads its configuration".into()),
             NoteKind::Reloaded => (Level::Info, "reloaded", "it has reloaded its configuration".into()),

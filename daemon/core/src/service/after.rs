@@ -175,6 +175,7 @@ impl Service {
             };
             ending.mind_what_lacks();
         }
+        let asked = ending.decision.what == What::AsAsked;
         let settled = match &mut ending.report {
             Report::Draining { crash, .. } => {
                 *crash = true;
@@ -184,6 +185,9 @@ impl Service {
             Report::Settled => true,
         };
         self.note(cx, NoteKind::Crashed { failure: blame.failure });
+        if !asked {
+            self.has_failed(cx);
+        }
         if settled {
             self.record(cx);
         }

@@ -122,6 +122,7 @@ impl Service {
         self.note_asked(cx, NoteKind::Asked(Verb::Stop));
         if let Actual::Down(why) = self.actual {
             self.want = Want::Down;
+            self.forget_failures(cx);
             if why == DownReason::Completed {
                 // It is not to do its work again by itself.
                 self.go_down(cx, DownReason::Stopped);
@@ -137,6 +138,7 @@ impl Service {
     pub(crate) fn want_down(&mut self, cx: &mut Cx<'_>, cause: StopCause) {
         self.want = Want::Down;
         self.why_down = cause;
+        self.forget_failures(cx);
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => {
@@ -175,6 +177,7 @@ impl Service {
 
     pub(super) fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         self.note_asked(cx, NoteKind::Asked(Verb::Reset));
+        self.forget_failures(cx);
         self.attempt = 0;
         self.watched.lift();
         match &mut self.actual {

@@ -120,6 +120,7 @@ impl Service {
             let child = child.clone();
             self.up_at_once(cx, child);
         }
+        self.mind_conditions(cx);
     }
 
     pub(crate) fn remove(&mut self, cx: &mut Cx<'_>) {

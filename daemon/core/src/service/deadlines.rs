@@ -26,7 +26,8 @@ impl Service {
                 let patience = self.patience_ends(child);
                 let beside = child.beside.as_ref().map(Beside::deadline);
                 let counts = self.counts_until(child);
-                earliest([probe, counts, patience, child.watchdog, child.reloading, beside])
+                let recovers = self.recovers_at(child);
+                earliest([probe, counts, recovers, patience, child.watchdog, child.reloading, beside])
             }
             Actual::Stopping(stopping) => Some(stopping.due()),
             Actual::Ending(ending) => {
@@ -64,8 +65,7 @@ impl Service {
     /// and a health check has to agree: a server that hangs on every start, for longer than `reset_after` each time,
     /// must reach its limit.
     pub(crate) fn counts_until(&self, child: &Child) -> Option<Mono> {
-        let well = child.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0);
-        (self.attempt > 0 && well).then(|| self.since + self.policy.restart.reset_after)
+        (self.attempt > 0 && child.is_well()).then(|| self.since + self.policy.restart.reset_after)
     }
 
     /// When does whoever waits for this process, which is up, get an answer, whatever it is then?
@@ -83,6 +83,13 @@ impl Service {
     /// of it.
     pub(super) fn trusted_when_up(&self) -> bool {
         self.policy.ready.is_some() || self.start_period().is_zero()
+    }
+}
+
+impl Child {
+    /// Where health is checked, the last word of that is that it is well.
+    pub(super) fn is_well(&self) -> bool {
+        self.health.as_ref().is_none_or(|health| health.seen_healthy() && health.failures() == 0)
     }
 }
 

@@ -80,6 +80,7 @@ impl Service {
             self.attempt = 0;
             self.note(cx, NoteKind::CountersReset);
         }
+        self.recovers_if_stable(cx);
     }
 
     pub(super) fn probe_due(&mut self, cx: &mut Cx<'_>) {

@@ -103,6 +103,9 @@ impl Service {
         let failure = failure.or(crash.then_some(Failure::Exit));
         if let Some(failure) = failure {
             self.note(cx, NoteKind::Crashed { failure });
+            if !asked {
+                self.has_failed(cx);
+            }
         }
         let grace = self.policy.stop_timeout;
         let (rung, beside) = match step {

@@ -249,6 +249,7 @@ impl Service {
             (child.readiness, child.health) = (None, None);
             (child.beside, child.up_by) = (Some(beside), Some(by));
         }
+        self.mind_conditions(cx);
         true
     }
 

@@ -75,6 +75,7 @@ impl Service {
                 }
             }
         }
+        self.mind_conditions(cx);
         if finding == Finding::Good {
             if starting {
                 self.become_up(cx, UpBy::Health);

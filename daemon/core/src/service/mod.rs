@@ -17,6 +17,7 @@
 //! | `living` | is it well? |
 //! | `notify` | what does it say of itself? |
 //! | `ending` | what was that end, and what follows? |
+//! | `conditions` | what is wrong with it for longer than a moment? |
 //! | `inherited` | what did an earlier life of the daemon leave? |
 //! | `deadlines` | when does it need the core next? |
 //! | `due` | what does time bring? |
@@ -28,6 +29,7 @@ mod along;
 mod answers;
 mod asked;
 mod commands;
+mod conditions;
 mod configured;
 mod deadlines;
 mod due;
@@ -269,6 +271,7 @@ pub(crate) struct Service {
     pub(crate) settles_by: Option<Mono>,
     watched: watched::Watched,
     renewed: renewed::Renewed,
+    trouble: Option<Box<conditions::Trouble>>,
 }
 
 impl Stopping {
@@ -328,6 +331,7 @@ impl Service {
             settles_by: None,
             watched: watched::Watched::default(),
             renewed: renewed::Renewed::default(),
+            trouble: None,
         }
     }
 
@@ -395,6 +399,11 @@ impl Service {
     // ---- small steps
 
     fn note(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
+        self.cause = Some(self.note_beside(cx, kind));
+    }
+
+    /// What follows from the last note, and has no say in what comes next.
+    fn note_beside(&self, cx: &mut Cx<'_>, kind: NoteKind) -> NoteId {
         let id = NoteId(*cx.notes);
         *cx.notes += 1;
         let note = Note {
@@ -406,7 +415,7 @@ impl Service {
             kind,
         };
         cx.out.push(Action::Note(note));
-        self.cause = Some(id);
+        id
     }
 
     /// A person's word is its own cause.
@@ -419,6 +428,7 @@ impl Service {
         self.leave_beside(cx, &mut actual);
         self.since = cx.now;
         self.actual = actual;
+        self.mind_conditions(cx);
     }
 
     /// A start from its first command on.
@@ -529,6 +539,9 @@ impl Service {
         self.watched.forget_changes();
         self.renewed.forget_change();
         self.note(cx, NoteKind::Down(why));
+        if let DownReason::Finished(_) | DownReason::Completed = why {
+            self.forget_failures(cx);
+        }
         self.enter(cx, Actual::Down(why));
         self.answer_down(cx);
     }

@@ -14,6 +14,7 @@ use super::around::{
     up_means_that_start_post_ended_well, what_ends_is_cleaned_up_after, what_runs_around_comes_in_order,
     what_runs_around_has_its_time,
 };
+use super::conditions;
 use super::ledger::{Check, Ledger};
 use super::life::Life;
 use super::starting::{
@@ -107,6 +108,7 @@ pub(crate) fn judge(
         }
         Action::RecordCrash(crash) => {
             a_crash_is_reported_once(life, crash.generation)?;
+            conditions::what_was_asked_for_is_no_failure(life, crash.decision)?;
             what_the_kernel_killed_is_reported_so(life, crash.failure)
         }
         Action::Forget { generation, .. } => {
@@ -120,6 +122,7 @@ pub(crate) fn judge(
             blindness_is_said(life)
         }
         Action::Note(note) => match &note.kind {
+            NoteKind::Opened(_) | NoteKind::Closed { .. } => conditions::judge_note(life, now, note),
             NoteKind::Backoff { delay, attempt } => {
                 what_ends_is_cleaned_up_after(ledger, life)?;
                 what_time_does_not_mend_is_not_retried(life)?;
@@ -172,7 +175,7 @@ pub(crate) fn judge(
             _ => Ok(()),
         },
         Action::Removed { .. } => {
-            let gone = life.removing && life.at_rest();
+            let gone = life.removing && life.at_rest() && life.conditions.are_over();
             if gone { Ok(()) } else { broken!("removed_means_gone", "{life:?}") }
         }
         Action::Reply { .. } | Action::Ready | Action::Reload | Action::Finished => Ok(()),
@@ -424,6 +427,15 @@ fn backoff_never_shrinks(life: &Life, delay: Duration) -> Check {
 }
 
 fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
+    if ran_well_for(life, now, life.policy.restart.reset_after) {
+        Ok(())
+    } else {
+        broken!("counters_start_again_after_a_stable_run", "now {now:?}: {life:?}")
+    }
+}
+
+/// It is up for so long, or was until just now, and well.
+pub(crate) fn ran_well_for(life: &Life, now: Mono, long: Duration) -> bool {
     let healthy = match (&life.policy.health, life.health) {
         (Some(_), Some(health)) => {
             let only_now = health.failures == 1 && health.failed == Some(now);
@@ -432,10 +444,7 @@ fn counters_start_again_after_a_stable_run(life: &Life, now: Mono) -> Check {
         (Some(_), None) => false,
         (None, _) => true,
     };
-    match life.up {
-        Some(up) if now >= up + life.policy.restart.reset_after && healthy => Ok(()),
-        up => broken!("counters_start_again_after_a_stable_run", "now {now:?}, up {up:?}: {life:?}"),
-    }
+    healthy && life.up.is_some_and(|up| now >= up + long)
 }
 
 // ---- health

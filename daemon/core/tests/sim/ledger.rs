@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mcpd_core::action::{Command, Probing, Stale, Then};
 use mcpd_core::event::Change;
 use mcpd_core::policy::{ReadyPolicy, Relations};
+use mcpd_core::verdict::What;
 use mcpd_core::{Action, Event, Finding, Mono, NoteId, NoteKind, RequestId, ServiceId, Verb};
 
 use super::around::Around;
@@ -292,6 +293,7 @@ impl Ledger {
                 life.parked = false;
             }
             Verb::Reset => {
+                life.conditions.reset();
                 life.counters_reset();
                 life.lift();
                 life.parked = false;
@@ -363,6 +365,7 @@ impl Ledger {
             }
             Action::RecordCrash(crash) => {
                 let Some(life) = self.lives.get_mut(&crash.service) else { return };
+                life.conditions.counts(crash.decision.what != What::AsAsked);
                 if let Some(end) = &mut life.end {
                     end.report_asked = Some(now);
                 }
@@ -425,7 +428,10 @@ impl Ledger {
                     return;
                 };
                 let Some(life) = self.lives.get_mut(&service) else { return };
-                life.last_note = Some(note.id);
+                super::conditions::noted(life, now, &note.kind);
+                if !matches!(note.kind, NoteKind::Opened(_) | NoteKind::Closed { .. }) {
+                    life.last_note = Some(note.id);
+                }
                 self.notes_of.insert(note.id, service);
                 let along = match note.kind {
                     NoteKind::FilesChanged { then: Then::Restart } => self.running_with(service),

@@ -11,6 +11,7 @@ use mcpd_core::view::Effect;
 use mcpd_core::{Exit, Finding, Mono, NoteId, NoteKind, Policy, Said, Verb};
 
 use super::around::Around;
+use super::conditions::Conditions;
 
 /// The run that ended last.
 #[derive(Debug, Clone)]
@@ -182,6 +183,7 @@ pub(crate) struct Life {
     /// It is down: no process, and none wanted.
     pub(crate) down: bool,
     pub(crate) files: Files,
+    pub(crate) conditions: Conditions,
 }
 
 impl Life {
@@ -235,6 +237,7 @@ impl Life {
             person_signals: false,
             down: true,
             files: Files::default(),
+            conditions: Conditions::default(),
         }
     }
 

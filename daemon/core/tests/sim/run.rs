@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mcpd_core::{Action, Event, Mono, NoteKind};
 
+use super::conditions;
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
 use super::order;
@@ -318,6 +319,7 @@ impl Run {
             order::judge_views(&self.ledger, &views)?;
         }
         let deadline = self.subject.next_deadline(now);
+        conditions::judge_after(&mut self.ledger, now, deadline, &views)?;
         invariants::deadlines_fit_the_states(&self.ledger, deadline, self.subject.views())?;
         invariants::stale_is_seen(&self.ledger, self.subject.views())?;
         invariants::changes_are_not_lost(&self.ledger, self.subject.views())?;
@@ -336,6 +338,12 @@ impl Run {
                 }
                 if let NoteKind::Parked(why) = &note.kind {
                     self.seen.insert(format!("Parked.{}", name(why)));
+                }
+                if let NoteKind::Opened(condition) = note.kind {
+                    self.seen.insert(format!("Opened.{condition:?}"));
+                }
+                if let NoteKind::Closed { condition, .. } = note.kind {
+                    self.seen.insert(format!("Closed.{condition:?}"));
                 }
                 if let NoteKind::Up { by, .. } = note.kind {
                     self.seen.insert(format!("UpBy.{by:?}"));

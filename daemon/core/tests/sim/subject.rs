@@ -3,7 +3,9 @@
 use mcpd_core::action::{Command, Probing};
 use mcpd_core::event::{Change, RunEnd};
 use mcpd_core::view::{StateView, View, WatchView};
-use mcpd_core::{Action, Core, Event, Finding, Mono, NoteKind, Outcome, Policy, RequestId, Said, Verb};
+use mcpd_core::{
+    Action, Condition, Core, Event, Finding, Mono, NoteId, NoteKind, Outcome, Policy, RequestId, Said, Verb,
+};
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +106,14 @@ pub(crate) enum Flaw {
     TakesAnyWord,
     /// Takes a probe that could not be carried out for one that failed.
     CountsUnknown,
+    /// Takes one condition for another.
+    ConfusesConditions,
+    /// Forgets a failure as soon as it is up again.
+    ForgivesAll,
+    /// Takes no run for a stable one before a year is over.
+    NeverForgives,
+    /// Does not say that something fails again and again.
+    HidesFlapping,
 }
 
 /// The core or a broken one.
@@ -154,7 +164,7 @@ const GHOST: RequestId = RequestId(u64::MAX);
 
 impl Subject {
     pub(crate) fn new(seed: u64, flaw: Option<Flaw>) -> Self {
-        Self { core: Core::new(seed), flaw, count: 0 }
+        Self { core: Core::new(seed, NoteId(1)), flaw, count: 0 }
     }
 
     /// A core that knows nothing, as broken as this one.
@@ -200,6 +210,10 @@ impl Subject {
                 };
                 Event::Redefine { service, to }
             }
+            (Flaw::NeverForgives, Event::Define { service, mut policy, start, program_missing, left }) => {
+                policy.restart.reset_after = std::time::Duration::from_secs(365 * 24 * 3600);
+                Event::Define { service, policy, start, program_missing, left }
+            }
             (Flaw::IgnoresLimit, Event::Limit { .. }) => Event::Limit { parallel_starts: 0 },
             (Flaw::TakesAnyAnswer, Event::Probed { service, generation, probe, .. }) => {
                 Event::Probed { service, generation, probe, finding: Finding::Good }
@@ -234,6 +248,13 @@ impl Subject {
             self.core.handle(now, reset, out);
         }
         self.core.handle(now, event, out);
+        if flaw == Flaw::ForgivesAll {
+            let up = self.core.views().find(|view| view.state == StateView::Up).map(|view| view.service);
+            if let Some(service) = up {
+                let reset = Event::Command { request: GHOST, service, verb: Verb::Reset };
+                self.core.handle(now, reset, out);
+            }
+        }
         if flaw == Flaw::ActsEarly {
             let settling = self.core.views().filter_map(|view| match view.watch {
                 WatchView::Settling(at) => Some(at),
@@ -276,7 +297,8 @@ impl Subject {
     }
 
     pub(crate) fn views(&self) -> impl Iterator<Item = View> {
-        self.core.views()
+        let hides = self.flaw == Some(Flaw::HidesFlapping);
+        self.core.views().map(move |view| View { flapping: view.flapping.filter(|_| !hides), ..view })
     }
 
     pub(crate) fn copy(&self) -> Self {
@@ -327,6 +349,11 @@ impl Subject {
                 (Action::Note(note), Flaw::ShrinksDelay) => {
                     if let NoteKind::Backoff { delay, attempt: 2.. } = &mut note.kind {
                         *delay /= 3;
+                    }
+                }
+                (Action::Note(note), Flaw::ConfusesConditions) => {
+                    if let NoteKind::Opened(condition) = &mut note.kind {
+                        *condition = Condition::Failing;
                     }
                 }
                 (Action::Note(note), Flaw::CountsWaiting) => match &mut note.kind {
