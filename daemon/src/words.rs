@@ -119,6 +119,13 @@ pub fn opened(condition: Condition) -> String {
     }
 }
 
+/// How often it failed, and how it did the last time.
+#[must_use]
+pub fn flapping(failures: u32, last: Option<&str>) -> String {
+    let last = last.map_or_else(String::new, |last| format!("; the last time: {last}"));
+    format!("it fails again and again, {failures} times so far{last}")
+}
+
 /// The failure's name on the wire.
 #[must_use]
 pub fn kind(failure: Failure) -> CrashKind {

@@ -205,6 +205,9 @@ pub struct ServiceStatus {
     /// What on disk is newer than the process; absent when nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
+    /// It fails again and again, whatever `state` says just now; absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flapping: Option<Flapping>,
     /// What its processes use and may use: only in the answer to `service.status`, and where they have a cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -292,6 +295,17 @@ pub struct Stale {
     pub reason: String,
     /// Since when, RFC 3339 UTC.
     pub since: String,
+}
+
+/// A service that fails again and again, until it has run well for long enough.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flapping {
+    /// Since when, RFC 3339 UTC.
+    pub since: String,
+    /// Failures so far, with those that made it flap.
+    pub failures: u32,
+    /// One sentence.
+    pub reason: String,
 }
 
 /// What comes of changed files.

@@ -132,6 +132,25 @@ const fn state_style(state: State) -> Style {
     }
 }
 
+/// Where it is in its life, as a person sees it: what comes and goes is neither up nor in backoff.
+fn state_name(status: &ServiceStatus) -> &'static str {
+    if flaps(status) { "flapping" } else { status.state.name() }
+}
+
+/// How that stands out.
+fn style(status: &ServiceStatus) -> Style {
+    if flaps(status) { BAD } else { state_style(status.state) }
+}
+
+/// It fails again and again, and its present state is only a moment of that.
+fn flaps(status: &ServiceStatus) -> bool {
+    let comes_and_goes = match status.state {
+        State::Spawning | State::Starting | State::Up | State::Backoff => true,
+        State::Down | State::Waiting | State::Stopping | State::Parked => false,
+    };
+    comes_and_goes && status.flapping.is_some()
+}
+
 /// How a verdict stands out.
 const fn health_style(health: Health) -> Style {
     match health {
@@ -183,6 +202,7 @@ mod tests {
             tree: Some(Tree::Session),
             watch: None,
             stale: None,
+            flapping: None,
             usage: None,
             command: vec!["/usr/bin/python3".into(), "-m".into(), "uvicorn".into()],
             commands: Vec::new(),

@@ -11,7 +11,7 @@ use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::status::{
-    DaemonStatus, Health, Next, ServiceStatus, Stale, State, StatusDocument, Tree, Watch,
+    DaemonStatus, Flapping, Health, Next, ServiceStatus, Stale, State, StatusDocument, Tree, Watch,
 };
 
 use super::Shell;
@@ -74,6 +74,7 @@ impl Shell {
         let (mut stopping, mut backoff, mut down) = (0, 0, 0);
         let mut parked = Vec::new();
         let mut unhealthy = Vec::new();
+        let mut flapping = Vec::new();
         for view in self.core.views() {
             let name = || self.entries.get(&view.service).map_or("?", |entry| &entry.name);
             match view.state {
@@ -90,6 +91,9 @@ impl Shell {
             if let HealthView::Failing(_) | HealthView::Unhealthy(_) = view.health {
                 unhealthy.push(name());
             }
+            if view.flapping.is_some() && view.wanted {
+                flapping.push(name());
+            }
         }
         let mut parts = vec![format!("{running} running")];
         for (count, what) in [
@@ -103,7 +107,9 @@ impl Shell {
                 parts.push(format!("{count} {what}"));
             }
         }
-        for (names, what) in [(unhealthy, "failing health checks"), (parked, "parked")] {
+        for (names, what) in
+            [(unhealthy, "failing health checks"), (flapping, "flapping"), (parked, "parked")]
+        {
             match names.as_slice() {
                 [] => {}
                 few @ ([_] | [_, _] | [_, _, _]) => {
@@ -170,6 +176,14 @@ impl Shell {
                 what: words::stale(what).into(),
                 reason: words::stale_reason(what, entry.stale.as_deref()),
                 since: wall(since),
+            }),
+            flapping: view.flapping.map(|flapping| {
+                let last = entry.last_crash.as_ref().map(|crash| crash.reason.as_str());
+                Flapping {
+                    since: wall(flapping.since),
+                    failures: flapping.failures,
+                    reason: words::flapping(flapping.failures, last),
+                }
             }),
             usage: None,
             command: entry.command(),

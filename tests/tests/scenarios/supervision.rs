@@ -115,6 +115,50 @@ fn a_stable_run_starts_the_counters_again() {
     assert!(daemon.reports("a").iter().all(|report| report.restart.attempt == 1));
 }
 
+/// However many crashes there are: each condition opens once and closes once, and a crash loop is a state of its own.
+#[test]
+fn conditions_open_and_close_once() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "exit", "3"]
+        restart = { delay = "10ms", multiplier = 1, jitter = 0, max_restarts = 0 }
+        "#,
+    );
+    let daemon = sandbox.start();
+    let status = daemon.wait_status("a", "flapping", |now| {
+        now.flapping.as_ref().is_some_and(|flapping| flapping.failures > 7) && now.state == State::Backoff
+    });
+    let flapping = status.flapping.expect("it was there");
+    assert!(flapping.reason.contains("the last time: exited with code 3"), "{flapping:?}");
+    let (table, document) = (daemon.ctl(&["status"]).stdout, daemon.ctl(&["status", "a", "--json"]).stdout);
+    assert!(table.contains("flapping") && !document.contains(r#""state":"flapping""#), "{table}{document}");
+
+    daemon.ctl(&["stop", "a"]);
+    let stopped = daemon.wait_state("a", State::Down);
+    assert!(stopped.flapping.is_none() && stopped.crash_count > 7, "{stopped:#?}");
+    let told: Vec<_> = daemon
+        .events()
+        .into_iter()
+        .filter(|event| event.event.starts_with("condition_"))
+        .map(|event| (event.event, event.data["condition"].clone(), event.cause))
+        .collect();
+    let names: Vec<_> =
+        told.iter().map(|(event, condition, _)| (event.as_str(), condition.as_str().unwrap())).collect();
+    let wanted = [
+        ("condition_opened", "failing"),
+        ("condition_opened", "flapping"),
+        ("condition_closed", "flapping"),
+        ("condition_closed", "failing"),
+    ];
+    assert_eq!(names, wanted);
+    let causes = |at: usize| daemon.events().into_iter().find(|event| Some(event.id) == told[at].2);
+    assert_eq!(
+        [0, 2].map(|at| causes(at).map(|event| event.event)),
+        [Some("failed".into()), Some("asked".into())]
+    );
+}
+
 /// "... or retried at `max_delay`"
 #[test]
 fn on_limit_retry_goes_on_at_the_maximum() {

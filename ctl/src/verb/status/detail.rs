@@ -2,7 +2,7 @@
 
 use mcpd_proto::status::{Health, Next, Relations, ServiceStatus, State, Tree, Usage};
 
-use super::{health_style, restarts, state_style};
+use super::{flaps, health_style, restarts, state_style, style};
 use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
 use crate::verb::crashes::what;
 use crate::{human, lines, text};
@@ -24,7 +24,7 @@ pub(crate) fn render(status: &ServiceStatus, look: &Look) -> String {
 fn headline(status: &ServiceStatus, look: &Look) -> String {
     let name =
         text::cut_middle(&text::safe(&status.name), look.width.map_or(usize::MAX, |width| width.max(3) - 2));
-    let mut headline = format!("{} {}", look.paint(state_style(status.state), "●"), look.paint(BOLD, &name));
+    let mut headline = format!("{} {}", look.paint(style(status), "●"), look.paint(BOLD, &name));
     if let Some(description) = status.description.as_ref().filter(|text| !text.is_empty()) {
         let description = format!(" - {}", text::safe(description));
         headline.push_str(&look.fit(&description, 2 + text::width(&name)));
@@ -39,6 +39,10 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
     let since =
         format!("{} since {} ({})", status.state.name(), clock.full(&status.since), clock.ago(&status.since));
     facts.push(Fact::styled("state", since, state_style(status.state)));
+    facts.extend(status.flapping.as_ref().map(|flapping| {
+        let told = format!("{} ({})", flapping.reason, clock.ago(&flapping.since));
+        Fact::styled("flapping", told, if flaps(status) { BAD } else { WARN })
+    }));
     facts.extend(status.reason.as_ref().map(|reason| {
         let style = match status.state {
             State::Parked => BAD,

@@ -2,7 +2,7 @@
 
 use mcpd_proto::status::{Health, ServiceStatus, State, StatusDocument};
 
-use super::{health_style, restarts, state_style};
+use super::{flaps, health_style, restarts, state_name, style};
 use crate::look::{DEFAULT_WIDTH, DIM, Look, PLAIN, WARN};
 use crate::table::{Cell, Column, Cut, Table};
 use crate::verb::crashes::what;
@@ -65,7 +65,7 @@ fn table(services: &[&ServiceStatus], look: &Look) -> Table {
         ];
         // A pipe gets one line per service, so that lines can be counted and sorted.
         match trouble(service).filter(|_| look.width.is_some()) {
-            Some(why) => table.row_with_note(cells, Cell::styled(why, state_style(service.state))),
+            Some(why) => table.row_with_note(cells, Cell::styled(why, style(service))),
             None => table.row(cells),
         }
     }
@@ -90,19 +90,20 @@ enum Words {
 }
 
 fn tally(services: &[&ServiceStatus], detail: impl Fn(&[&ServiceStatus]) -> String) -> String {
-    let groups: [(&[State], &str); 7] = [
-        (&[State::Up], "up"),
-        (&[State::Spawning, State::Starting], "starting"),
-        (&[State::Waiting], "waiting"),
-        (&[State::Stopping], "stopping"),
-        (&[State::Backoff], "in backoff"),
-        (&[State::Parked], "parked"),
-        (&[State::Down], "down"),
+    let groups: [(&[&str], &str); 8] = [
+        (&["up"], "up"),
+        (&["spawning", "starting"], "starting"),
+        (&["waiting"], "waiting"),
+        (&["stopping"], "stopping"),
+        (&["backoff"], "in backoff"),
+        (&["flapping"], "flapping"),
+        (&["parked"], "parked"),
+        (&["down"], "down"),
     ];
     let mut parts = Vec::new();
     for (states, what) in groups {
         let members: Vec<&ServiceStatus> =
-            services.iter().copied().filter(|service| states.contains(&service.state)).collect();
+            services.iter().copied().filter(|service| states.contains(&state_name(service))).collect();
         if !members.is_empty() {
             parts.push(format!("{} {what}{}", members.len(), detail(&members)));
         }
@@ -112,8 +113,9 @@ fn tally(services: &[&ServiceStatus], detail: impl Fn(&[&ServiceStatus]) -> Stri
 
 /// Which ones, where that matters.
 fn detail(members: &[&ServiceStatus], words: Words) -> String {
-    let Some(state) = members.first().map(|service| service.state) else { return String::new() };
-    let described: Vec<String> = match state {
+    let Some(first) = members.first() else { return String::new() };
+    let described: Vec<String> = match first.state {
+        _ if flaps(first) => members.iter().map(|service| text::safe(&service.name)).collect(),
         State::Up => members
             .iter()
             .filter(|service| matches!(service.health, Health::Failing | Health::Unhealthy))
@@ -149,9 +151,9 @@ fn detail(members: &[&ServiceStatus], words: Words) -> String {
 
 /// `up`, and when a changed definition waits for the next start `up, pending`.
 fn state(service: &ServiceStatus) -> Cell {
-    let name = service.state.name();
+    let name = state_name(service);
     if service.pending.is_empty() {
-        return Cell::styled(name, state_style(service.state));
+        return Cell::styled(name, style(service));
     }
     Cell::styled(format!("{name}, pending"), WARN)
 }
@@ -159,7 +161,9 @@ fn state(service: &ServiceStatus) -> Cell {
 /// Why the service is not well, or what waits for its next start; nothing when all is well.
 fn trouble(service: &ServiceStatus) -> Option<String> {
     let reason = service.reason.as_deref();
+    let flapping = service.flapping.as_ref().filter(|_| flaps(service));
     let why = match (service.state, service.health) {
+        _ if flapping.is_some() => flapping.map(|flapping| flapping.reason.as_str()),
         (State::Parked | State::Backoff | State::Waiting, _) => reason,
         (_, Health::Failing | Health::Unhealthy) => reason.or(service.health_detail.as_deref()),
         _ => service.stale.as_ref().map(|stale| stale.reason.as_str()),
@@ -173,7 +177,7 @@ fn trouble(service: &ServiceStatus) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use mcpd_proto::status::{DaemonStatus, Next, Stale};
+    use mcpd_proto::status::{DaemonStatus, Flapping, Next, Stale};
 
     use super::super::tests::{crash, up, without_process};
     use super::*;
@@ -186,6 +190,35 @@ mod tests {
         let text = render(&old, &terminal());
         assert!(text.contains("1h 02m* ") && text.contains("/a changed\n"), "{text}");
         assert!(render(&old, &pipe()).contains("1h 02m* "));
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_flapping() {
+        let flapping = Flapping {
+            since: "2026-11-22T11:20:00Z".into(),
+            failures: 7,
+            reason: "it fails again and again, 7 times so far".into(),
+        };
+        let flaps = |of: ServiceStatus| ServiceStatus { flapping: Some(flapping.clone()), ..of };
+        let services = vec![
+            flaps(up("a")),
+            flaps(without_process("b", State::Backoff)),
+            flaps(without_process("c", State::Parked)),
+            up("d"),
+        ];
+        let text = render(&document(services), &terminal());
+        let expected = "\
+NAME  STATE     HEALTH    PID  UPTIME  RESTARTS  LAST CRASH
+a     flapping  healthy  4711  1h 02m      0/10  -
+  it fails again and again, 7 times so far
+b     flapping  -           -       -      0/10  -
+  it fails again and again, 7 times so far
+c     parked    -           -       -      0/10  -
+d     up        healthy  4711  1h 02m      0/10  -
+
+4 services: 1 up, 2 flapping (a, b), 1 parked (c)
+";
+        assert_eq!(text, expected);
     }
 
     fn document(services: Vec<ServiceStatus>) -> StatusDocument {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::{Action, Event, Mono, NoteKind};
+use mcpd_core::{Action, Event, Mono, NoteId, NoteKind};
 
 use super::conditions;
 use super::invariants::{self, DOWN_LIMIT, broken};
@@ -214,9 +214,10 @@ impl Run {
     /// The daemon is killed with SIGKILL and started again: everything that it knew is gone, what it started is not.
     fn reborn(&mut self) -> Check {
         self.say(|| "--- the daemon is killed and started again".to_owned());
-        self.subject = self.subject.successor();
+        let notes = self.ledger.notes;
+        self.subject = self.subject.successor(NoteId(notes + 1));
         self.twin = None;
-        self.ledger = Ledger::default();
+        self.ledger = Ledger { notes, ..Ledger::default() };
         self.held = true;
         for event in self.world.reborn() {
             self.tell(event)?;

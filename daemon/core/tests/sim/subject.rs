@@ -167,9 +167,9 @@ impl Subject {
         Self { core: Core::new(seed, NoteId(1)), flaw, count: 0 }
     }
 
-    /// A core that knows nothing, as broken as this one.
-    pub(crate) fn successor(&self) -> Self {
-        Self::new(self.count + 1, self.flaw)
+    /// A core that knows nothing but the number of its next note, as broken as this one.
+    pub(crate) fn successor(&self, first_note: NoteId) -> Self {
+        Self { core: Core::new(self.count + 1, first_note), flaw: self.flaw, count: 0 }
     }
 
     pub(crate) fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
