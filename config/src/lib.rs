@@ -15,6 +15,7 @@
 //! | what is wrong? | [`Diagnostic`], [`Failed`] |
 //! | what changed? | [`plan`] |
 //! | which files count for a watch? | [`watched`] |
+//! | what of it is secret? | [`redact`] |
 //! | what will be run, with which variables? | [`program`], [`service_environment`] |
 
 mod assemble;
@@ -39,6 +40,7 @@ mod write;
 
 pub mod plan;
 pub mod program;
+pub mod redact;
 pub mod spec;
 pub mod watched;
 
@@ -47,5 +49,5 @@ pub use environment::Environment;
 pub use load::{Loaded, load, load_text};
 pub use origin::{Origin, Origins, dotted};
 pub use places::{NotFound, find_default};
-pub use service_environment::{EnvironmentError, service_environment};
+pub use service_environment::{EnvironmentError, ServiceEnvironment, service_environment};
 pub use spec::{Config, ServiceSpec};

@@ -30,6 +30,7 @@ pub(crate) const SERVICE: Schema = Schema {
         "working_directory",
         "environment",
         "environment_files",
+        "secret_environment_files",
         "user",
         "group",
         "supplementary_groups",

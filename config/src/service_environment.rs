@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::environment_file::{self, SyntaxError};
-use crate::spec::ServiceSpec;
+use crate::spec::{EnvironmentFile, ServiceSpec};
 
 /// What systemd says to the daemon and not to those that the daemon starts: a service that took these for its own would
 /// report itself ready in the daemon's name, or take sockets that are not there.
@@ -88,8 +88,17 @@ impl std::error::Error for EnvironmentError {
     }
 }
 
-/// All variables for the service, sorted by name: what the daemon inherited, less its own business, then `environment`, then
-/// `environment_files` in their order. Later ones win. The files are read now, as at every start. With a `user`, HOME,
+/// What a service starts with.
+#[derive(Debug, Default)]
+pub struct ServiceEnvironment {
+    /// Sorted by name.
+    pub variables: Vec<(OsString, OsString)>,
+    /// All values that stand in `secret_environment_files`.
+    pub secrets: Vec<String>,
+}
+
+/// All variables for the service: what the daemon inherited, less its own business, then `environment`, then
+/// `environment_files` in their order, then `secret_environment_files`. Later ones win. The files are read now, as at every start. With a `user`, HOME,
 /// LOGNAME, SHELL and USER are not inherited: whoever starts the program looks up that user's.
 ///
 /// # Errors
@@ -98,7 +107,7 @@ impl std::error::Error for EnvironmentError {
 pub fn service_environment(
     spec: &ServiceSpec,
     inherited: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Vec<(OsString, OsString)>, EnvironmentError> {
+) -> Result<ServiceEnvironment, EnvironmentError> {
     let mut variables = Variables::default();
     let of_another = |name: &OsStr| spec.user.is_some() && OF_THE_LOGIN.iter().any(|own| name == *own);
     for (name, value) in inherited.filter(|(name, _)| !is_daemons_own(name) && !of_another(name)) {
@@ -108,27 +117,43 @@ pub fn service_environment(
         variables.set(name.into(), value.into());
     }
     for file in &spec.environment_files {
-        match std::fs::metadata(&file.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if file.optional {
-                    continue;
-                }
-                return Err(EnvironmentError::Unreadable { file: file.path.clone(), error });
-            }
-            Ok(_) | Err(_) => {}
-        }
-        let text = crate::load::read(&file.path).map_err(|why| EnvironmentError::Unreadable {
-            file: file.path.clone(),
-            error: std::io::Error::other(why),
-        })?;
-        let parsed = environment_file::parse(&text).map_err(|SyntaxError { line, why }| {
-            EnvironmentError::Malformed { file: file.path.clone(), line, why }
-        })?;
-        for (name, value) in parsed {
+        for (name, value) in read(file, false)? {
             variables.set(name.into(), value.into());
         }
     }
-    Ok(variables.0.into_values().collect())
+    let mut secrets = Vec::new();
+    for file in &spec.secret_environment_files {
+        for (name, value) in read(file, true)? {
+            secrets.push(value.clone());
+            variables.set(name.into(), value.into());
+        }
+    }
+    Ok(ServiceEnvironment { variables: variables.0.into_values().collect(), secrets })
+}
+
+fn read(file: &EnvironmentFile, secret: bool) -> Result<Vec<(String, String)>, EnvironmentError> {
+    match std::fs::metadata(&file.path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if file.optional {
+                return Ok(Vec::new());
+            }
+            return Err(EnvironmentError::Unreadable { file: file.path.clone(), error });
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let text = crate::load::read(&file.path).map_err(|why| EnvironmentError::Unreadable {
+        file: file.path.clone(),
+        error: std::io::Error::other(why),
+    })?;
+    environment_file::parse(&text).map_err(|SyntaxError { line, why }| {
+        // What stands in the wrong place may be the secret.
+        let why = if secret {
+            "expected NAME=value, with a quote closed where one is opened".to_owned()
+        } else {
+            why
+        };
+        EnvironmentError::Malformed { file: file.path.clone(), line, why }
+    })
 }
 
 fn is_daemons_own(name: &OsStr) -> bool {

@@ -9,11 +9,12 @@ use crate::diagnostic::printable;
 use crate::duration;
 use crate::load::Loaded;
 use crate::origin::{Origin, dotted};
+use crate::redact::{self, Redactor};
 use crate::size;
 use crate::spec::{
-    CgroupLimit, CgroupValue, CommandSpec, CrashSpec, DaemonSpec, ExitMatch, HealthAction, HealthSpec,
-    HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit, Probe, Ranges, ReadySpec, Relations, ResourcesSpec,
-    RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction, WatchSpec,
+    CgroupLimit, CgroupValue, CommandSpec, CrashSpec, DaemonSpec, EnvironmentFile, ExitMatch, HealthAction,
+    HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit, Probe, Ranges, ReadySpec, Relations,
+    ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction, WatchSpec,
 };
 use crate::write;
 
@@ -30,15 +31,25 @@ struct Block {
 
 impl Loaded {
     /// TOML with every value that is in force, defaults included, each with a comment that says where it came from: a file
-    /// and line, `default`, or `environment`. Reading it gives the same configuration; references have been replaced, so it
-    /// may hold what variables held.
+    /// and line, `default`, or `environment`. Secrets are left out.
     #[must_use]
     pub fn show(&self) -> String {
+        self.shown(|spec| redacted(service_blocks(spec), spec))
+    }
+
+    /// The same with all that is in it: reading it gives the same configuration. References have been replaced, so it may
+    /// hold what variables held.
+    #[must_use]
+    pub fn show_with_secrets(&self) -> String {
+        self.shown(service_blocks)
+    }
+
+    fn shown(&self, blocks: impl Fn(&ServiceSpec) -> Vec<Block>) -> String {
         let mut text = String::new();
         for file in &self.config.files {
             text.push_str(&comment("# read: ", &file.to_string_lossy()));
         }
-        let services = self.config.services.values().flat_map(service_blocks);
+        let services = self.config.services.values().flat_map(blocks);
         for block in std::iter::once(daemon_block(&self.config.daemon)).chain(services) {
             text.push_str(&format!("\n[{}]\n", dotted(&block.path)));
             for (key, value) in &block.entries {
@@ -66,15 +77,25 @@ impl Loaded {
 
     /// The same for programs: `{schema, files, daemon, services, origins, warnings}`. `daemon` and `services` (by name) have
     /// the keys of the file with settled values, durations and sizes as text; `origins` maps dotted paths to
-    /// `{from: "file", file, line, column, variables}` (with `template` when the value stands in one), `{from: "default"}` or `{from: "environment", variable}`.
+    /// `{from: "file", file, line, column, variables}` (with `template` when the value stands in one), `{from: "default"}` or `{from: "environment", variable}`. Secrets are left out.
     #[must_use]
     pub fn show_json(&self) -> Value {
+        self.shown_json(|spec| redacted(service_blocks(spec), spec))
+    }
+
+    /// The same with all that is in it.
+    #[must_use]
+    pub fn show_json_with_secrets(&self) -> Value {
+        self.shown_json(service_blocks)
+    }
+
+    fn shown_json(&self, blocks: impl Fn(&ServiceSpec) -> Vec<Block>) -> Value {
         let services: serde_json::Map<_, _> = self
             .config
             .services
             .iter()
             .map(|(name, spec)| {
-                let mut blocks = service_blocks(spec).into_iter();
+                let mut blocks = blocks(spec).into_iter();
                 let mut service = blocks.next().map(object).unwrap_or_default();
                 for block in blocks {
                     let key = block.path.last().cloned().unwrap_or_default();
@@ -95,6 +116,19 @@ impl Loaded {
             "warnings": warnings,
         })
     }
+}
+
+fn redacted(mut blocks: Vec<Block>, spec: &ServiceSpec) -> Vec<Block> {
+    let redactor = Redactor::of(spec);
+    for Block { entries, tables, .. } in &mut blocks {
+        for (key, value) in entries {
+            redact::value(key, value, &redactor);
+        }
+        for (key, value) in tables.iter_mut().flat_map(|(_, entries)| entries) {
+            redact::value(key, value, &redactor);
+        }
+    }
+    blocks
 }
 
 /// Every value of the service by its key below the service's table.
@@ -178,6 +212,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
         working_directory,
         environment,
         environment_files,
+        secret_environment_files,
         user,
         group,
         supplementary_groups,
@@ -224,10 +259,16 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     entries.push(("type", kind.into()));
     entries.extend(oneshot.as_ref().map(|oneshot| ("remain_after_exit", oneshot.remain_after_exit.into())));
     entries.extend(working_directory.as_ref().map(|path| ("working_directory", path_text(path).into())));
-    let files = environment_files
-        .iter()
-        .map(|file| format!("{}{}", if file.optional { "-" } else { "" }, path_text(&file.path)));
-    entries.push(("environment_files", files.collect::<Vec<_>>().into()));
+    let files = |files: &[EnvironmentFile]| {
+        let text = |file: &EnvironmentFile| {
+            format!("{}{}", if file.optional { "-" } else { "" }, path_text(&file.path))
+        };
+        files.iter().map(text).collect::<Vec<_>>()
+    };
+    entries.push(("environment_files", files(environment_files).into()));
+    if !secret_environment_files.is_empty() {
+        entries.push(("secret_environment_files", files(secret_environment_files).into()));
+    }
     entries.extend(user.as_ref().map(|user| ("user", user.clone().into())));
     entries.extend(group.as_ref().map(|group| ("group", group.clone().into())));
     if !supplementary_groups.is_empty() {

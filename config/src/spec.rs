@@ -70,6 +70,8 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// Files of `NAME=value` lines, read at every start; they win over `environment`, as systemd's `EnvironmentFile=`.
     pub environment_files: Vec<EnvironmentFile>,
+    /// The same, read after those: what they hold is secret, whatever it is called.
+    pub secret_environment_files: Vec<EnvironmentFile>,
     /// Whom the program runs as: a name, or a number in digits. mcpd's own user when absent.
     pub user: Option<String>,
     /// Its group, name or number; when absent that of `user`, without such mcpd's own.

@@ -268,6 +268,9 @@ pub(crate) enum ConfigVerb {
     Show {
         /// The file [default: the one that mcpd would find]
         file: Option<PathBuf>,
+        /// Secrets too, in place of [redacted]
+        #[arg(long)]
+        secrets: bool,
     },
     /// What a reload would start, stop, restart and change live, and why, key by key; nothing is touched
     #[command(after_help = "\

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{LogTarget, ReadySpec};
+use mcpd_config::{ServiceEnvironment, ServiceSpec};
 
-use crate::crash::redact::is_secret_name;
+use crate::crash::redact::Redactor;
 use crate::watch::Seen;
 use crate::{allowance, setup, sys};
 
@@ -43,8 +43,8 @@ pub struct Part {
     pub cgroup: Option<sys::Cgroup>,
 }
 
-/// The variables of a process whose names look secret, with their values: what must not reach a report.
-pub type Secrets = Arc<[(String, String)]>;
+/// What takes the secrets of a process out of texts. Made at its start, by the thread that knows its environment.
+pub type Secrets = Arc<Redactor>;
 
 /// What came of a job.
 pub struct Answer {
@@ -201,8 +201,9 @@ fn run(
     cgroups: Result<&sys::Cgroups, &String>,
 ) -> Result<Started, NotStarted> {
     let spec = &job.spec;
-    let mut env = mcpd_config::service_environment(spec, inherited.iter().cloned())
-        .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
+    let ServiceEnvironment { variables: mut env, secrets: marked } =
+        mcpd_config::service_environment(spec, inherited.iter().cloned())
+            .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
     env.push(("MCPD_SERVICE".into(), spec.name.clone().into()));
     env.push(("MCPD_RUN_ID".into(), job.run_id.clone().into()));
     if spec.notifies() && job.speaks {
@@ -224,12 +225,8 @@ fn run(
     let waited_for = matches!(spec.ready, Some(ReadySpec::Log { .. }));
     let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0 || waited_for;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
-    let secrets = env
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
-        .filter(|(name, _)| is_secret_name(name))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let texts = env.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    let secrets = Arc::new(Redactor::new(texts).with_headers(spec).hide(marked));
     let mut plan = sys::SpawnPlan {
         program: program.clone(),
         argv: argv.iter().map(OsString::from).collect(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use jiff::{Timestamp, ToSpan};
-use mcpd::crash::redact::Redactor;
+use mcpd::crash::redact::{self, Redactor};
 use mcpd::crash::{CrashStore, GetError};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::{CrashKind, CrashReport, HealthVerdict, Host, Resources, RestartDecision};
@@ -335,7 +335,7 @@ fn secrets_do_not_reach_the_disk() {
     report.restart.why = secret.to_owned();
     report.changed = vec![format!("env {secret}")];
     report.working_directory = Some(format!("/srv/{secret}"));
-    Redactor::new([("API_TOKEN", secret)]).report(&mut report);
+    redact::report(&Redactor::new([("API_TOKEN", secret)]), &mut report);
     let path = store.write(&report, 1).unwrap();
     let text = fs::read_to_string(path).unwrap();
     assert!(!text.contains(secret) && !text.contains("abc"), "{text}");

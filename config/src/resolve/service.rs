@@ -84,7 +84,8 @@ pub(crate) fn resolve(cx: &mut Context<'_>, entry: &Entry) -> Option<ServiceSpec
         kind,
         working_directory,
         environment: environment(cx, &service),
-        environment_files: environment_files(cx, &service),
+        environment_files: environment_files(cx, &service, "environment_files"),
+        secret_environment_files: environment_files(cx, &service, "secret_environment_files"),
         user,
         group,
         supplementary_groups,
@@ -129,9 +130,9 @@ fn environment(cx: &mut Context<'_>, service: &Section<'_>) -> BTreeMap<String, 
     variables
 }
 
-fn environment_files(cx: &mut Context<'_>, service: &Section<'_>) -> Vec<EnvironmentFile> {
+fn environment_files(cx: &mut Context<'_>, service: &Section<'_>, key: &str) -> Vec<EnvironmentFile> {
     // Of the file that the list stands in, which may be a drop-in.
-    let entry = service.entry("environment_files");
+    let entry = service.entry(key);
     let directory = entry.map(|entry| cx.directory(entry.key_span.file).to_owned()).unwrap_or_default();
     let file = |scalar: &Scalar<'_>| {
         let text = path_text(scalar)?;
@@ -145,7 +146,7 @@ fn environment_files(cx: &mut Context<'_>, service: &Section<'_>) -> Vec<Environ
         }
         Ok(EnvironmentFile { path: below(&directory, path), optional })
     };
-    service.list(cx, "environment_files", file).unwrap_or_default()
+    service.list(cx, key, file).unwrap_or_default()
 }
 
 fn restart(cx: &mut Context<'_>, service: &Section<'_>, kind: ServiceType) -> RestartSpec {

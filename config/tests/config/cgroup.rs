@@ -105,7 +105,7 @@ fn what_is_shown_reads_back_the_same() {
                 memory_swap_max = 0\ntasks_max = 100\ncpu_quota = '150%'\ncpu_weight = 50\nio_weight = 7\n\
                 [service.y]\nexec = 'y'\nresources.tasks_max = 'infinity'\n";
     let loaded = load(text, &[]).unwrap();
-    let shown = loaded.show();
+    let shown = loaded.show_with_secrets();
     for line in ["memory_high = \"12.5%\"", "memory_swap_max = \"0\"", "tasks_max = 100", "cpu_weight = 50"] {
         assert!(shown.contains(&format!("\n{line}  # ")), "{line}\n{shown}");
     }

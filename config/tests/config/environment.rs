@@ -19,7 +19,11 @@ fn variables(
     let loaded = load(root, lines);
     let inherited = inherited.iter().map(|&(name, value)| (OsString::from(name), OsString::from(value)));
     let found = service_environment(&loaded.config.services["x"], inherited)?;
-    Ok(found.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect())
+    Ok(found
+        .variables
+        .iter()
+        .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+        .collect())
 }
 
 #[test]
@@ -67,6 +71,24 @@ fn a_file_that_must_be_there_and_one_that_is_malformed_are_named() {
     assert!(variables(root.path(), "environment_files = ['-dir']", &[]).is_err());
 }
 
+#[test]
+fn secret_files_come_last_and_all_that_is_in_them_is_secret() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("one", "A=file\nB=file\n"), ("secret", "B=s3\nPIN=1234\n"), ("bad", "hunter2hunter2\n")]
+    {
+        std::fs::write(root.path().join(name), text).unwrap();
+    }
+    let lines = "environment_files = ['one']\nsecret_environment_files = ['secret', '-missing']";
+    assert_eq!(variables(root.path(), lines, &[]).unwrap(), ["A=file", "B=s3", "PIN=1234"]);
+    let loaded = load(root.path(), lines);
+    let found = service_environment(&loaded.config.services["x"], std::iter::empty()).unwrap();
+    assert_eq!(found.secrets, ["s3", "1234"]);
+    // What stands in the wrong place may be the secret.
+    let error = variables(root.path(), "secret_environment_files = ['bad']", &[]).unwrap_err().to_string();
+    assert!(error.contains("line 1") && !error.contains("hunter2"), "{error}");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_not_utf8_is_inherited_as_it_is() {
@@ -77,7 +99,7 @@ fn what_is_not_utf8_is_inherited_as_it_is() {
         &load(root.path(), "").config.services["x"],
         [(odd.clone(), odd.clone())].into_iter(),
     );
-    assert_eq!(found.unwrap(), [(odd.clone(), odd)]);
+    assert_eq!(found.unwrap().variables, [(odd.clone(), odd)]);
 }
 
 #[test]

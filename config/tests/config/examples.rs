@@ -29,7 +29,8 @@ fn every_example_loads_without_a_warning_and_shows_itself() {
         let loaded = example(&name, &[]);
         assert!(loaded.warnings.is_empty() && !loaded.config.services.is_empty(), "{name}");
         let again =
-            mcpd_config::load_text(Path::new("shown.toml"), &loaded.show(), &environment(&[])).unwrap();
+            mcpd_config::load_text(Path::new("shown.toml"), &loaded.show_with_secrets(), &environment(&[]))
+                .unwrap();
         assert_eq!(again.config.services, loaded.config.services, "{name}");
         count += 1;
     }
@@ -62,7 +63,7 @@ fn the_annotated_example_sets_every_key() {
         })
     };
     // The tables' keys as they are designed; a new one has to come into the example as well.
-    for key in "description exec exec_start_pre exec_start_post exec_reload exec_stop exec_stop_post remain_after_exit type working_directory environment environment_files enabled stop_signal stop_timeout \
+    for key in "description exec exec_start_pre exec_start_post exec_reload exec_stop exec_stop_post remain_after_exit type working_directory environment environment_files secret_environment_files enabled stop_signal stop_timeout \
         start_timeout success_exit_status requires binds_to wants part_of after before conflicts restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
         restart.reset_after restart.max_restarts restart.on_limit restart.prevent_exit_status health.http health.tcp health.exec \
         health.expect_status health.expect_json health.expect_body health.headers health.interval health.timeout health.retries \

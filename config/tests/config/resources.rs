@@ -125,7 +125,7 @@ fn what_is_shown_reads_back_the_same() {
                 [service.x.resources]\nlimit_nofile = '1024:infinity'\nlimit_core = 0\nlimit_rttime = '1ms:1s'\n\
                 nice = -3\noom_score_adjust = 500\ncpu_affinity = [5, '0-3']\n";
     let loaded = load(text, &[]).unwrap();
-    let shown = loaded.show();
+    let shown = loaded.show_with_secrets();
     for line in [
         "umask = \"0007\"  # /etc/mcpd/t.toml:6",
         "limit_nofile = \"1024:infinity\"  # /etc/mcpd/t.toml:8",

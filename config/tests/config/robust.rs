@@ -15,7 +15,7 @@ fn exercise(text: &str) -> Result<(), TestCaseError> {
     let path = Path::new(ROOT).join("no-such-directory").join("t.toml");
     match load_text(&path, text, &environment(&[("V", "7")])) {
         Ok(loaded) => {
-            let shown = loaded.show();
+            let shown = loaded.show_with_secrets();
             let again = load_text(&path, &shown, &environment(&[])).map_err(|failed| {
                 TestCaseError::fail(format!("{failed}\n--- shown as\n{shown}\n--- from\n{text}"))
             })?;

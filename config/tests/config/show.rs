@@ -83,7 +83,7 @@ fn what_is_shown_reads_back_the_same() {
     // A quote in a URL is refused, so that the value has none for this test.
     assert!(loaded.is_some());
     let loaded = load(TEXT, &[("V", "a$b$$c'")]).unwrap();
-    let shown = loaded.show();
+    let shown = loaded.show_with_secrets();
     let again = reread(&shown);
     assert_eq!(Config { files: loaded.config.files.clone(), ..again }, loaded.config, "{shown}");
 }
@@ -94,8 +94,13 @@ fn what_says_things_about_itself_reads_back_the_same() {
     let text = "[daemon]\nstate_dir = '/s'\n[service.h]\nexec = 'c'\ntype = 'notify'\nwatchdog = '10s'\n\
         [service.i]\nexec = 'c'\ntype = 'exec'\nready.notify = true\n";
     let loaded = load(text, &[]).unwrap();
-    let again = reread(&loaded.show());
-    assert_eq!(Config { files: loaded.config.files.clone(), ..again }, loaded.config, "{}", loaded.show());
+    let again = reread(&loaded.show_with_secrets());
+    assert_eq!(
+        Config { files: loaded.config.files.clone(), ..again },
+        loaded.config,
+        "{}",
+        loaded.show_with_secrets()
+    );
 }
 
 #[test]
@@ -155,7 +160,7 @@ tail_lines = 100  # default
 keep = 100  # default
 "
         );
-        assert_eq!(loaded.show(), expected);
+        assert_eq!(loaded.show_with_secrets(), expected);
     }
     let json = loaded.show_json();
     assert_eq!(json["schema"], 1);

@@ -25,6 +25,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         working_directory: None,
         environment: [].into(),
         environment_files: vec![],
+        secret_environment_files: vec![],
         user: None,
         group: None,
         supplementary_groups: vec![],

@@ -29,10 +29,14 @@ pub(crate) fn default_socket() -> Option<PathBuf> {
 /// Does what the verb says.
 pub(crate) fn run(what: ConfigVerb, context: &mut Context) -> Result<Exit, Failure> {
     let environment = Environment::from_process();
+    let mut with_secrets = false;
     let (file, checks) = match what {
         ConfigVerb::Plan { restart } => return plan::run(restart, context),
         ConfigVerb::Check { file } => (file, true),
-        ConfigVerb::Show { file } => (file, false),
+        ConfigVerb::Show { file, secrets } => {
+            with_secrets = secrets;
+            (file, false)
+        }
     };
     let file = match file {
         Some(file) => file,
@@ -45,7 +49,7 @@ pub(crate) fn run(what: ConfigVerb, context: &mut Context) -> Result<Exit, Failu
         Ok(loaded) => loaded,
         Err(failed) => return invalid(&file, &failed, context),
     };
-    if checks { check(&file, &loaded, context) } else { show(&loaded, context) }
+    if checks { check(&file, &loaded, context) } else { show(&loaded, with_secrets, context) }
 }
 
 fn absent(sentence: &str, context: &mut Context) -> Result<Exit, Failure> {
@@ -105,14 +109,16 @@ fn check(file: &Path, loaded: &Loaded, context: &mut Context) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-fn show(loaded: &Loaded, context: &mut Context) -> Result<Exit, Failure> {
+fn show(loaded: &Loaded, secrets: bool, context: &mut Context) -> Result<Exit, Failure> {
     for warning in &loaded.warnings {
         complain(&(warning.render(context.errors.color) + "\n\n"));
     }
     if context.common.json {
-        context.out.document(&loaded.show_json())?;
+        let document = if secrets { loaded.show_json_with_secrets() } else { loaded.show_json() };
+        context.out.document(&document)?;
     } else {
-        context.out.text(&(loaded.show().trim_end().to_owned() + "\n"))?;
+        let text = if secrets { loaded.show_with_secrets() } else { loaded.show() };
+        context.out.text(&(text.trim_end().to_owned() + "\n"))?;
         context.out.flush()?;
     }
     Ok(Exit::Done)
@@ -162,7 +168,7 @@ fn missing(
         }
         let path = match service_environment(service, inherited().into_iter()) {
             // Windows ignores the case of names and writes "Path".
-            Ok(variables) => variables.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("PATH")),
+            Ok(found) => found.variables.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("PATH")),
             Err(error) => {
                 missing.push(Missing { key: key("environment_files"), sentence: error.to_string() });
                 continue;

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::session::{Out, Streams};
 use super::{Desk, order, stream};
-use crate::crash::GetError;
+use crate::crash::{GetError, redact};
 use crate::pattern::Named;
-use crate::shell::message::{Ask, Message, Reply};
+use crate::shell::message::{About, Ask, Message, Reply};
 use crate::sys;
 
 /// What `daemon.hello` says that this daemon has.
@@ -197,14 +197,19 @@ async fn list(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
 
 async fn service_status(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let NameParams { name } = parsed(params)?;
-    let (service, mut status, cgroup) = asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
+    let About { service, mut status, cgroup, secrets } =
+        asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
     if let Some(cgroup) = cgroup {
         // The kernel has to add it up. Without a thread for that it is left out.
         status.usage = blocking(desk, move || usage(&cgroup.usage())).await.ok();
     }
     let (done, tail) = oneshot::channel::<Vec<LogLine>>();
     desk.logs.tail(service.0, STATUS_LINES, Box::new(move |lines| drop(done.send(lines))));
-    status.log_tail = tail.await.unwrap_or_default();
+    let mut tail = tail.await.unwrap_or_default();
+    if let Some(secrets) = secrets {
+        redact::lines(&secrets, &mut tail);
+    }
+    status.log_tail = tail;
     value(&status)
 }
 

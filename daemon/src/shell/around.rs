@@ -14,6 +14,7 @@ use super::message::Message;
 use super::report::redactor;
 use super::take::{core_exit, run_id_of};
 use super::{Owner, Shell};
+use crate::crash::redact;
 use crate::log::Tails;
 use crate::spawner::{Job, NotStarted, Part, Started};
 use crate::{probe, sys, words};
@@ -106,6 +107,7 @@ impl Shell {
             Ok(started) => started,
             Err(NotStarted { why, permanent }) => {
                 self.owners.remove(&key);
+                let why = self.entries.get(&service).map_or(why.clone(), |entry| entry.clean(&why));
                 let detail = format!("could not be started: {why}");
                 if let (true, Some(entry)) = (permanent, self.entries.get_mut(&service)) {
                     entry.spawn_error = Some(why);
@@ -165,10 +167,9 @@ impl Shell {
         let around = entry.around.as_ref().filter(|around| around.is(place));
         let took = around.map_or(Duration::ZERO, |around| Mono(sys::monotonic_ns()).since(around.began));
         let limit = around.filter(|around| around.ended).map(|around| around.timeout);
-        let secrets = entry.run.as_ref().map(|run| &run.secrets).or(entry.secrets.as_ref());
-        let redactor = redactor(&entry.spec, secrets);
-        redactor.lines(&mut tails.stderr);
-        redactor.lines(&mut tails.stdout);
+        let redactor = redactor(&entry.spec, entry.secrets_of_run());
+        redact::lines(&redactor, &mut tails.stderr);
+        redact::lines(&redactor, &mut tails.stdout);
         let lines = if tails.stderr.is_empty() { &tails.stdout } else { &tails.stderr };
         let last = lines.last().map_or("", |line| line.text.as_str());
         let detail = probe::exec_verdict(exit.code, exit.signal, limit, took, last).detail;

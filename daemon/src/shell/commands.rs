@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::Shell;
 use super::message::{Answers, Reply};
 use super::report::redactor;
+use crate::crash::redact;
 use crate::pattern::Named;
 use crate::words;
 
@@ -240,8 +241,7 @@ impl Shell {
         data.insert("crash_id".into(), json!(crash.map(|crash| &crash.id)));
         let mut lines = entry.map_or_else(Vec::new, |entry| entry.last_lines.clone());
         if let Some(entry) = entry {
-            let secrets = entry.run.as_ref().map(|run| &run.secrets).or(entry.secrets.as_ref());
-            redactor(&entry.spec, secrets).lines(&mut lines);
+            redact::lines(&redactor(&entry.spec, entry.secrets_of_run()), &mut lines);
         }
         data.insert("stderr_tail".into(), json!(lines));
         ErrorObject::with(Kind::StartFailed, format!("did not come up: {what}{then}"), data)

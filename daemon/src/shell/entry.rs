@@ -1,5 +1,6 @@
 //! What the shell knows of a service besides what the core decides by: names, texts, handles.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::around::{Around, Ran};
 use super::hooks::Beside;
 use super::tree::Tree;
 use crate::crash::lack::Lack;
+use crate::crash::redact::Redactor;
 use crate::log::Tails;
 use crate::probe::HttpCheck;
 use crate::spawner::Secrets;
@@ -64,6 +66,8 @@ pub(super) struct Entry {
     pub(super) crash_count: u64,
     /// What must not be seen of the last run's output.
     pub(super) secrets: Option<Secrets>,
+    /// The same of what its definition says, once somebody has asked for it.
+    pub(super) configured: OnceCell<Secrets>,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
     /// Changes of watched files that nothing has followed from yet.
@@ -187,6 +191,7 @@ impl Entry {
             last_crash: None,
             crash_count: 0,
             secrets: None,
+            configured: OnceCell::new(),
             last_lines: Vec::new(),
             changes: Changes::default(),
             program_changes: Changes::default(),
@@ -196,6 +201,27 @@ impl Entry {
 
     pub(super) fn run(&mut self, generation: u64) -> Option<&mut Run> {
         self.run.as_mut().filter(|run| run.generation == generation)
+    }
+
+    /// What takes the secrets of its last run out of texts, if it ever had one.
+    pub(super) fn secrets_of_run(&self) -> Option<&Secrets> {
+        self.run.as_ref().map(|run| &run.secrets).or(self.secrets.as_ref())
+    }
+
+    /// What takes its secrets out of texts that are shown: those of its run and those of its definition.
+    pub(super) fn redactors(&self) -> impl Iterator<Item = &Redactor> {
+        let configured = self.configured.get_or_init(|| Arc::new(Redactor::of(&self.spec)));
+        self.secrets_of_run().into_iter().chain([configured]).map(|secrets| &**secrets)
+    }
+
+    /// A text about it without its secrets.
+    pub(super) fn clean(&self, text: &str) -> String {
+        self.redactors().fold(text.to_owned(), |text, redactor| redactor.text(&text).into_owned())
+    }
+
+    /// A command of its without its secrets.
+    pub(super) fn clean_command(&self, command: Vec<String>) -> Vec<String> {
+        self.redactors().fold(command, |command, redactor| redactor.command(&command))
     }
 
     pub(super) fn remember(&mut self, of: Probing, verdict: HealthVerdict) {

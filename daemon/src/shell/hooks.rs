@@ -51,7 +51,7 @@ impl Shell {
         if let Some(entry) = self.entries.get_mut(&service) {
             let over = |beside: &mut Beside| (beside.generation, beside.number) == (generation, number);
             if entry.beside.take_if(over).is_some() {
-                entry.beside_detail = Some(verdict.detail);
+                entry.beside_detail = Some(entry.clean(&verdict.detail));
             }
         }
         let end = if ok { RunEnd::Well } else { RunEnd::Badly(None) };

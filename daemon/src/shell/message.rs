@@ -19,7 +19,7 @@ use crate::crash::lack::Lack;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
 use crate::probe::Verdict;
-use crate::spawner::Answer;
+use crate::spawner::{Answer, Secrets};
 use crate::sys;
 use crate::watch::Sign;
 
@@ -151,8 +151,8 @@ pub enum Ask {
     DaemonStatus(Reply<DaemonStatus>),
     /// These services as they are, by name or pattern; none named: everything.
     Status(Vec<String>, Reply<StatusDocument>),
-    /// One service as it is, and its number.
-    ServiceStatus(String, Reply<(ServiceId, ServiceStatus, Option<sys::Cgroup>)>),
+    /// One service as it is, and what else there is to be looked at.
+    ServiceStatus(String, Reply<About>),
     /// Whether there is such a service, or one that fits the pattern.
     Known(String, Reply<()>),
     /// Where a service's log is.
@@ -182,6 +182,18 @@ pub struct Answers {
     pub of: usize,
     /// The outcomes as they come, each with the service's place in the order asked for. It ends early when the daemon does.
     pub outcomes: mpsc::Receiver<(usize, Outcome)>,
+}
+
+/// One service as it is.
+pub struct About {
+    /// Its number.
+    pub service: ServiceId,
+    /// What the loop knows.
+    pub status: ServiceStatus,
+    /// Where what it uses is counted.
+    pub cgroup: Option<sys::Cgroup>,
+    /// What must not be seen of its output.
+    pub secrets: Option<Secrets>,
 }
 
 /// Where a service's log is.

@@ -53,7 +53,9 @@ impl Shell {
                     }
                     self.events.push_back(Event::Notified { service, generation, said });
                 }
-                Word::Status(text) => entry.status_text = Some(text).filter(|text| !text.is_empty()),
+                Word::Status(text) => {
+                    entry.status_text = Some(entry.clean(&text)).filter(|text| !text.is_empty());
+                }
                 Word::MainPid(pid) => {
                     let told = entry.run(generation).is_none_or(|run| {
                         pid == run.pid.to_string() || std::mem::replace(&mut run.told_main_pid, true)

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use mcpd_config::plan::{self, changes, daemon_changes, diff, settle};
+use mcpd_config::redact::{self, Redactor};
 use mcpd_config::{Origins, ServiceSpec, dotted};
 use mcpd_core::ServiceId;
 use mcpd_core::event::Change;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::Shell;
 use super::load::Loaded;
-use crate::crash::redact::{REDACTED, Redactor, is_secret_name};
+use crate::spawner::Secrets;
 
 /// A plan, and what it takes to carry it out.
 pub(super) struct Planned {
@@ -74,7 +75,9 @@ impl Shell {
         for step in &mut steps {
             let (old, new) =
                 (self.config.services.get(&step.service), loaded.config.services.get(&step.service));
-            redact(step, [old, new].into_iter().flatten());
+            let entry = self.names.get(&step.service).and_then(|id| self.entries.get(id));
+            let of_run = entry.and_then(|entry| entry.secrets_of_run());
+            redact(step, [old, new].into_iter().flatten(), of_run);
         }
         steps.sort_by(|a, b| a.service.cmp(&b.service));
         let plan = Plan {
@@ -224,41 +227,15 @@ fn id(all: &Value, steps: &[Step], config: &mcpd_config::Config) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Takes out the secrets of the old definition and of the new one.
-fn redact<'s>(step: &mut Step, specs: impl Iterator<Item = &'s ServiceSpec>) {
-    let redactor = Redactor::new(specs.flat_map(|spec| &spec.environment));
+/// Takes out the secrets of the old definition and of the new one, and those that its run has.
+fn redact<'s>(step: &mut Step, specs: impl Iterator<Item = &'s ServiceSpec>, of_run: Option<&Secrets>) {
+    let mut redactors: Vec<Redactor> = specs.map(Redactor::of).collect();
+    redactors.extend(of_run.map(|secrets| Redactor::clone(secrets)));
     for change in &mut step.keys {
-        let secret = change.key.rsplit('.').next().is_some_and(|last| is_secret_name(last.trim_matches('"')));
-        for value in [&mut change.old, &mut change.new] {
-            if secret && !value.is_null() {
-                *value = REDACTED.into();
-            } else {
-                clean(value, &redactor);
-            }
+        let last = change.key.rsplit('.').next().unwrap_or_default().trim_matches('"');
+        for redactor in &redactors {
+            redact::value(last, &mut change.old, redactor);
+            redact::value(last, &mut change.new, redactor);
         }
-    }
-}
-
-fn clean(value: &mut Value, redactor: &Redactor) {
-    match value {
-        Value::String(text) => *text = redactor.text(text).into_owned(),
-        Value::Array(items) => {
-            let words: Option<Vec<String>> =
-                items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-            match words {
-                Some(words) => *items = redactor.command(&words).into_iter().map(Value::String).collect(),
-                None => items.iter_mut().for_each(|item| clean(item, redactor)),
-            }
-        }
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                if is_secret_name(name) && !field.is_null() {
-                    *field = REDACTED.into();
-                } else {
-                    clean(field, redactor);
-                }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -338,6 +338,7 @@ impl Shell {
         let before = self.entries.get(&id).map(|entry| entry.spec.clone());
         let entry = self.entries.entry(id).or_insert_with(|| Box::new(Entry::new(settled.clone(), None)));
         entry.spec = settled;
+        entry.configured.take();
         entry.check = check;
         entry.ready_check = ready_check;
         entry.origin = loaded.origins.get(name).cloned();

@@ -49,8 +49,9 @@ pub(super) struct Case {
 /// not come about, those that its configuration names.
 pub(super) fn redactor(spec: &ServiceSpec, secrets: Option<&Secrets>) -> redact::Redactor {
     match secrets {
-        Some(secrets) => redact::Redactor::new(secrets.iter().map(|(name, value)| (name, value))),
-        None => redact::Redactor::new(&spec.environment),
+        // What a check sends may have changed since the start.
+        Some(secrets) => redact::Redactor::clone(secrets).with_headers(spec),
+        None => redact::Redactor::of(spec),
     }
 }
 
@@ -82,8 +83,8 @@ pub(super) fn report(case: Case) -> CrashReport {
     let took = crash.beside.map_or(uptime, |beside| beside.took);
     let redactor = redactor(&spec, secrets.as_ref());
     // Before a reason is taken from them: a reason is cut, and half a secret is not recognised.
-    redactor.lines(&mut tails.stderr);
-    redactor.lines(&mut tails.stdout);
+    redact::lines(&redactor, &mut tails.stderr);
+    redact::lines(&redactor, &mut tails.stdout);
     let (exit_code, signal, core_dumped) = match crash.exit {
         Some(Exit::Code(code)) => (Some(code), None, false),
         Some(Exit::Signal { signal, core_dumped }) => (None, Some(words::signal(signal)), core_dumped),
@@ -209,7 +210,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         coalesced: 0,
         host: (*host).clone(),
     };
-    redactor.report(&mut report);
+    redact::report(&redactor, &mut report);
     report
 }
 

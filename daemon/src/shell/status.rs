@@ -186,8 +186,8 @@ impl Shell {
                 }
             }),
             usage: None,
-            command: entry.command(),
-            commands: entry.commands(),
+            command: entry.clean_command(entry.command()),
+            commands: entry.commands().into_iter().map(|command| entry.clean_command(command)).collect(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,
             waiting_on,
@@ -219,7 +219,7 @@ fn watch(view: &View, entry: &Entry) -> Option<Watch> {
 }
 
 fn runs(entry: &Entry, command: Command) -> String {
-    format!("runs {}: {}", entry.place_of(command), entry.command_of(command).join(" "))
+    format!("runs {}: {}", entry.place_of(command), entry.clean_command(entry.command_of(command)).join(" "))
 }
 
 /// The state's name, and why it is so when that needs saying.

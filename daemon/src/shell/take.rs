@@ -10,7 +10,7 @@ use mcpd_proto::log::LogLine;
 use serde_json::json;
 
 use super::entry::Run;
-use super::message::{Ask, Found, Message, Recorded};
+use super::message::{About, Ask, Found, Message, Recorded};
 use super::reload::Wanted;
 use super::report::stamp;
 use super::{Owner, Shell};
@@ -44,11 +44,16 @@ impl Shell {
                     && entry.run(generation).is_some()
                 {
                     let time = stamp(Timestamp::now());
+                    // What a good one says is mcpd's own words; a bad one quotes.
+                    let detail = match finding {
+                        Finding::Good => verdict.detail,
+                        Finding::Bad | Finding::Unknown => entry.clean(&verdict.detail),
+                    };
                     let verdict = HealthVerdict {
                         time,
                         ok: finding == Finding::Good,
                         unknown: finding == Finding::Unknown,
-                        detail: verdict.detail,
+                        detail,
                     };
                     entry.remember(of, verdict);
                 }
@@ -109,7 +114,8 @@ impl Shell {
                 let found = self.names.get(&name).and_then(|id| {
                     let mut status = self.status_of(*id)?;
                     status.relations.required_by = self.required_by(&name);
-                    Some((*id, status, self.cgroup_of(*id)))
+                    let secrets = self.entries.get(id)?.secrets_of_run().cloned();
+                    Some(About { service: *id, status, cgroup: self.cgroup_of(*id), secrets })
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
@@ -194,7 +200,7 @@ impl Shell {
             Err(NotStarted { why, permanent }) => {
                 self.owners.remove(&key);
                 if let Some(entry) = entry {
-                    entry.spawn_error = Some(why);
+                    entry.spawn_error = Some(entry.clean(&why));
                     entry.last_lines.clear();
                 }
                 self.events.push_back(Event::SpawnFailed { service, generation, permanent });

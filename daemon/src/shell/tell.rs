@@ -195,7 +195,8 @@ impl Shell {
             }
             NoteKind::Runs(command) => {
                 let (place, argv) = entry.map_or_else(Default::default, |entry| {
-                    (entry.place_of(*command), entry.command_of(*command).join(" "))
+                    let argv = entry.clean_command(entry.command_of(*command));
+                    (entry.place_of(*command), argv.join(" "))
                 });
                 put("phase", words::key_of(*command).into());
                 (Level::Info, "command", format!("runs {place}: {argv}"))

@@ -225,7 +225,8 @@ fn needed(spec: &ServiceSpec, lack: Option<&Lack>) -> Vec<PathBuf> {
         paths.push(directory.unwrap_or(Path::new("")).join(script));
     }
     paths.extend(spec.working_directory.clone());
-    paths.extend(spec.environment_files.iter().map(|file| file.path.clone()));
+    let files = spec.environment_files.iter().chain(&spec.secret_environment_files);
+    paths.extend(files.map(|file| file.path.clone()));
     if spec.user.is_some() || spec.group.is_some() {
         paths.extend(ACCOUNTS.map(PathBuf::from));
     }
