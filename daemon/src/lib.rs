@@ -10,6 +10,7 @@
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`register`], [`leftovers`] | what is to be known after a SIGKILL; what the life before left |
 //! | [`scribe`] | events: subscribers, journal, terminal |
+//! | [`history`] | what is remembered of each service: when it was up, what failed |
 //! | [`watch`] | files that services, and mcpd itself, want to know of |
 //! | [`control`] | clients on the control socket |
 //! | [`workers`] | what waits for a disk or a network where it stands |
@@ -23,6 +24,7 @@ pub mod allowance;
 pub mod control;
 pub mod crash;
 pub mod demo;
+pub mod history;
 pub mod instance;
 pub mod leftovers;
 pub mod log;

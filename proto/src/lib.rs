@@ -11,6 +11,8 @@
 //! | [`method`] | which methods are there, with which parameters and results? |
 //! | [`status`], [`crash`], [`event`], [`log`], [`plan`] | the documents |
 //! | [`run`] | what is written down of each run? |
+//! | [`history`], [`stats`] | what is remembered of each service, and what is counted from it? |
+//! | [`why`] | why is a service as it is, what follows, what can be done? |
 //! | [`socket`] | where is the control socket, as a name that both sides understand? |
 //! | [`client`] | a blocking client |
 
@@ -18,13 +20,16 @@ pub mod client;
 pub mod crash;
 pub mod error;
 pub mod event;
+pub mod history;
 pub mod log;
 pub mod message;
 pub mod method;
 pub mod plan;
 pub mod run;
 pub mod socket;
+pub mod stats;
 pub mod status;
+pub mod why;
 
 /// The version of every document here. Fields are added without raising it; a change of meaning raises it.
 pub const SCHEMA: u32 = 1;
