@@ -135,14 +135,22 @@ Examples:
     },
     /// Which crashes there were, and the whole report of one
     #[command(
-        override_usage = "mcpctl crashes [NAME] [--last N]\n       mcpctl crashes show ID",
+        override_usage = "\
+mcpctl crashes [NAME] [--last N] [--groups]
+       mcpctl crashes show ID
+       mcpctl crashes stats [NAME]",
         after_help = "\
 The report has the reason, what mcpd decided, the last health verdicts and the last lines of stderr and stdout. Of an ID
 its beginning is enough, as long as it fits only one. A service that is called \"show\" is reached with --name show.
 
+\"alike\" and --groups count crashes with the same cause, also those whose reports are gone. stats has availability, the mean
+time between failures (MTBF) and to recover (MTTR), over all lives of mcpd.
+
 Examples:
   mcpctl crashes --last 5
   mcpctl crashes web
+  mcpctl crashes --groups
+  mcpctl crashes stats web
   mcpctl crashes show 20261122"
     )]
     Crashes(Crashes),
@@ -188,15 +196,18 @@ pub(crate) struct Names {
 /// `crashes`
 #[derive(Debug, Args)]
 pub(crate) struct Crashes {
-    /// A service, a pattern, or "show"
+    /// A service, a pattern, "show" or "stats"
     #[arg(value_name = "NAME")]
     pub(crate) target: Option<String>,
-    /// With "show": the report's ID
+    /// With "show": the report's ID; with "stats": a service or a pattern
     #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
     /// A service, whatever it is called
     #[arg(long, value_name = "NAME", conflicts_with_all = ["target", "id"])]
     pub(crate) name: Option<String>,
+    /// Crashes with the same cause together, each with its count and trend
+    #[arg(long)]
+    pub(crate) groups: bool,
     /// The newest so many [default: 20; all with --json]
     #[arg(long, short = 'n', value_name = "N")]
     pub(crate) last: Option<usize>,

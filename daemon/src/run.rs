@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::control::{self, Desk, Sessions};
 use crate::crash::CrashStore;
+use crate::history::History;
 use crate::instance::{self, LockError};
 use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
@@ -136,6 +137,14 @@ async fn supervise(
         key: "daemon.state_dir",
         source,
     })?;
+    let history = {
+        let outbox = outbox.clone();
+        let trouble = move |path: &Path, error: &io::Error| {
+            // Only while the daemon ends there is nobody to tell.
+            let _ = outbox.blocking_send(Message::History(path.to_path_buf(), error.to_string()));
+        };
+        History::start(&daemon.state_dir, trouble).map_err(system("cannot start a thread"))?
+    };
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
     let notify = notify::listen(daemon.notify_socket(), outbox.clone());
     let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
@@ -159,6 +168,7 @@ async fn supervise(
         logs: logs.clone(),
         log_dir: daemon.log_dir.clone(),
         store: store.clone(),
+        history: history.clone(),
         scribe: scribe.clone(),
         workers: workers.clone(),
         sessions: sessions.clone(),
@@ -172,6 +182,7 @@ async fn supervise(
         spawner,
         logs,
         store,
+        history,
         recorder,
         life,
         register,

@@ -6,6 +6,7 @@ use mcpd_config::spec::Signal;
 use mcpd_core::action::{Command, DownReason, Stale, StopCause, Then};
 use mcpd_core::event::{FLAPPING, FLAPPING_WITHIN, STEADY};
 use mcpd_core::verdict::{Decision, Failure, ParkReason, What};
+use mcpd_core::view::StateView;
 use mcpd_core::{Condition, Exit, ServiceId, Verb};
 use mcpd_proto::crash::CrashKind;
 
@@ -256,6 +257,40 @@ pub fn down_reason(reason: DownReason, name: impl Fn(ServiceId) -> String) -> St
         DownReason::Reset => "reset after it was parked".into(),
         DownReason::Completed => "done: all its commands have ended well".into(),
     }
+}
+
+/// A stable name for the reason of a state, where there is one.
+#[must_use]
+pub fn reason_code(state: StateView) -> Option<&'static str> {
+    let code = match state {
+        StateView::Parked(why) => match why {
+            ParkReason::Limit { .. } => "limit",
+            ParkReason::Prevented(_) => "prevented",
+            ParkReason::ProgramMissing => "program_missing",
+            ParkReason::CannotStart => "cannot_start",
+            ParkReason::Lacking => "lacking",
+        },
+        StateView::Down(why) => match why {
+            DownReason::NeverStarted => "never_started",
+            DownReason::Stopped => "stopped",
+            DownReason::StoppedWith(_) => "stopped_with",
+            DownReason::Conflict(_) => "conflict",
+            DownReason::Finished(_) => "finished",
+            DownReason::Failed(_) => "failed",
+            DownReason::Completed => "completed",
+            DownReason::Reset => "reset",
+        },
+        StateView::Waiting(_)
+        | StateView::Spawning
+        | StateView::Starting(_)
+        | StateView::Up
+        | StateView::Exited
+        | StateView::Leaving { .. }
+        | StateView::Stopping(_)
+        | StateView::Ending { .. }
+        | StateView::Backoff { .. } => return None,
+    };
+    Some(code)
 }
 
 /// Why it is parked, and what to do about it where that is not plain. `detail`: what is known of a program that cannot be

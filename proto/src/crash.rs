@@ -91,6 +91,9 @@ pub struct CrashSummary {
     /// See [`CrashReport::coalesced`].
     #[serde(default)]
     pub coalesced: u64,
+    /// So many crashes with this fingerprint are on record, this one included: only in the answer to `crash.list`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_count: Option<u64>,
 }
 
 /// A whole report. Core fields as the design fixes them; later versions only add.
@@ -327,6 +330,7 @@ impl CrashReport {
             fingerprint: self.fingerprint.clone(),
             cause: self.cause.clone(),
             coalesced: self.coalesced,
+            group_count: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crash::CrashSummary;
 use crate::log::LogLine;
+use crate::stats::Availability;
 
 /// `mcpctl status --json`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,6 +176,9 @@ pub struct ServiceStatus {
     /// The last verdict in words: "200 after 4 ms", "timed out after 5 s".
     #[serde(default)]
     pub health_detail: Option<String>,
+    /// Whether a main process runs.
+    #[serde(default)]
+    pub process_running: bool,
     /// The main process; null when there is none.
     pub pid: Option<u32>,
     /// Counts the processes that were started for this service: one for each command of a start.
@@ -187,6 +191,22 @@ pub struct ServiceStatus {
     pub max_restarts: u32,
     /// Automatic restarts since the daemon started.
     pub restarts_total: u64,
+    /// For so long it has been available, over all lives of the daemon; null where that is not on record. Only in the answer
+    /// to `service.status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_uptime_seconds: Option<f64>,
+    /// The share of time in which it was available, of the time in which it was wanted. Only in the answer to
+    /// `service.status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+    /// Whether it starts with the daemon.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// A stable name for the reason of its state, where there is one: `limit`, `prevented`, `program_missing`, `cannot_start` and
+    /// `lacking` of a parked one; `never_started`, `stopped`, `stopped_with`, `conflict`, `finished`, `failed`, `completed` and
+    /// `reset` of one that is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
     /// Crash reports written for this service since the daemon knows it.
     pub crash_count: u64,
     /// When the main process started, RFC 3339 UTC; null when there is none.
@@ -246,6 +266,10 @@ pub struct ServiceStatus {
     /// The last lines of its output: only in the answer to `service.status`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<LogLine>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a service has to do with others: names, as the configuration has them.

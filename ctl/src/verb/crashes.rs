@@ -1,6 +1,8 @@
-//! `crashes` and `crashes show ID`
+//! `crashes`, `crashes show ID`, `crashes --groups`, `crashes stats`
 
+mod groups;
 mod report;
+pub(crate) mod stats;
 
 use mcpd_proto::crash::{CrashKind, CrashList, CrashReport, CrashSummary};
 use mcpd_proto::method::{CrashListParams, IdParams};
@@ -20,8 +22,20 @@ const SHOWN: usize = 20;
 
 /// The list, or one report.
 pub(crate) fn run(crashes: Crashes, context: &mut Context) -> Result<Exit, Failure> {
-    let Crashes { target, id, name, last } = crashes;
+    let Crashes { target, id, name, last, groups } = crashes;
+    if groups {
+        return match (target.as_deref(), id) {
+            (Some("show" | "stats"), _) | (_, Some(_)) => Err(Failure::Usage(
+                "--groups takes a service or a pattern, as in: mcpctl crashes web --groups".to_owned(),
+            )),
+            (target, None) => groups::run(name.or_else(|| target.map(str::to_owned)), last, context),
+        };
+    }
     match (target.as_deref(), id) {
+        (Some("stats"), _) if last.is_some() => {
+            Err(Failure::Usage("crashes stats counts all crashes; --last does not go with it".to_owned()))
+        }
+        (Some("stats"), of) => stats::run(of, context),
         (Some("show"), Some(id)) if last.is_none() => show(id, context),
         (Some("show"), Some(_)) => {
             Err(Failure::Usage("crashes show ID shows one report; --last does not go with it".to_owned()))
@@ -92,6 +106,7 @@ fn table(list: &CrashList, name: Option<&str>, more: bool, look: &Look) -> Strin
     // On a terminal the reason gets a line of its own: it is what people look for, and no 80 columns hold it as well.
     let noted = look.width.is_some();
     if !noted {
+        columns.push(Column::right("ALIKE"));
         columns.push(Column::left("REASON", Cut::Never));
     }
     let mut table = Table::new(columns);
@@ -106,8 +121,11 @@ fn table(list: &CrashList, name: Option<&str>, more: bool, look: &Look) -> Strin
             Cell::from(&crash.id),
         ];
         if noted {
-            table.row_with_note(cells, Cell::styled(&crash.reason, DIM));
+            let alike = crash.group_count.filter(|&count| count > 1);
+            let alike = alike.map_or_else(String::new, |count| format!("{count} alike: "));
+            table.row_with_note(cells, Cell::styled(alike + &crash.reason, DIM));
         } else {
+            cells.push(crash.group_count.map_or_else(|| "-".to_owned(), |count| count.to_string()).into());
             cells.push(Cell::from(&crash.reason));
             table.row(cells);
         }
@@ -180,11 +198,13 @@ mod tests {
             fingerprint: None,
             cause: None,
             coalesced: 0,
+            group_count: Some(4),
         }
     }
 
     fn some() -> CrashList {
         let mut old = crash("db", CrashKind::Signal, None, Some("SIGSEGV"));
+        old.group_count = Some(1);
         old.time = "2026-11-20T11:27:00Z".into();
         old.uptime_seconds = 273_600.0;
         let crashes = vec![crash("web", CrashKind::Exit, Some(1), None), old];
@@ -197,7 +217,7 @@ mod tests {
         let expected = "\
 TIME         AGE  SERVICE  KIND    HOW         RAN  ID
 11:27:00     3m   web      exit    exit 1     12 s  20261122T112700Z-3f9a
-  exited with code 1 after 12 s: ModuleNotFoundError: No module named 'mcp.serv…
+  4 alike: exited with code 1 after 12 s: ModuleNotFoundError: No module named …
 11-20 11:27  2d   db       signal  SIGSEGV  3d 04h  20261122T112700Z-3f9a
   exited with code 1 after 12 s: ModuleNotFoundError: No module named 'mcp.serv…
 There are more: mcpctl crashes --last 100

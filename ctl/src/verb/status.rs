@@ -189,12 +189,17 @@ mod tests {
             status_text: None,
             ready_detail: None,
             health_detail: Some("200 after 4 ms".into()),
+            process_running: true,
             pid: Some(4711),
             generation: 3,
             uptime_seconds: Some(3720.0),
             restarts: 0,
             max_restarts: 10,
             restarts_total: 2,
+            total_uptime_seconds: None,
+            availability: None,
+            enabled: true,
+            reason_code: None,
             crash_count: 2,
             started_at: Some("2026-11-22T10:28:00Z".into()),
             since: "2026-11-22T10:28:01Z".into(),
@@ -226,6 +231,7 @@ mod tests {
             state,
             health: Health::None,
             health_detail: None,
+            process_running: false,
             pid: None,
             uptime_seconds: None,
             started_at: None,
@@ -250,6 +256,7 @@ mod tests {
             fingerprint: None,
             cause: None,
             coalesced: 0,
+            group_count: None,
         }
     }
 

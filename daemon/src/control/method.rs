@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Out, Streams};
-use super::{Desk, order, stream};
+use super::{Desk, numbers, order, stream};
 use crate::crash::{GetError, redact};
 use crate::pattern::Named;
 use crate::shell::message::{About, Ask, Message, Reply};
@@ -31,7 +31,9 @@ const METHODS: &[&str] = &[
     "cancel",
     "config.plan",
     "crash.get",
+    "crash.groups",
     "crash.list",
+    "crash.stats",
     "daemon.hello",
     "daemon.reload",
     "daemon.shutdown",
@@ -84,6 +86,8 @@ pub(super) async fn answer(
         "service.signal" => order::signal(desk, params).await,
         "crash.list" => crash_list(desk, params).await,
         "crash.get" => crash_get(desk, params).await,
+        "crash.groups" => numbers::groups(desk, params).await,
+        "crash.stats" => numbers::stats(desk, params).await,
         "log.read" | "log.follow" | "event.subscribe" => {
             let Some(id) = id.clone() else { return };
             let token = streams.open(&id, over);
@@ -199,9 +203,16 @@ async fn service_status(desk: &Desk, params: Value) -> Result<Written, ErrorObje
     let NameParams { name } = parsed(params)?;
     let About { service, mut status, cgroup, secrets } =
         asked(desk, |reply| Ask::ServiceStatus(name, reply)).await?;
-    if let Some(cgroup) = cgroup {
-        // The kernel has to add it up. Without a thread for that it is left out.
-        status.usage = blocking(desk, move || usage(&cgroup.usage())).await.ok();
+    // The kernel has to add it up, and the disk may take its time. Without a thread for that it is left out.
+    let (history, name) = (desk.history.clone(), status.name.clone());
+    let facts = blocking(desk, move || {
+        (cgroup.map(|cgroup| usage(&cgroup.usage())), numbers::of_service(&history, &name))
+    });
+    let (usage, stats) = facts.await.unwrap_or_default();
+    status.usage = usage;
+    if let Some(stats) = stats {
+        status.total_uptime_seconds = Some(stats.up_seconds);
+        status.availability = Some(stats.availability);
     }
     let (done, tail) = oneshot::channel::<Vec<LogLine>>();
     desk.logs.tail(service.0, STATUS_LINES, Box::new(move |lines| drop(done.send(lines))));
@@ -238,9 +249,16 @@ async fn crash_list(desk: &Desk, params: Value) -> Result<Written, ErrorObject> 
             listing
         }),
     });
-    let listing = listing.await?.map_err(|error| {
+    let mut listing = listing.await?.map_err(|error| {
         ErrorObject::new(Kind::Internal, format!("the crash reports cannot be read: {error}"))
     })?;
+    let history = desk.history.clone();
+    let mut crashes = std::mem::take(&mut listing.crashes);
+    listing.crashes = blocking(desk, move || {
+        numbers::count_alike(&history, &mut crashes);
+        crashes
+    })
+    .await?;
     // A service that is gone may have left reports; one that never was has none.
     if let (Some(name), true) = (name, listing.crashes.is_empty() && listing.skipped == 0) {
         asked(desk, |reply| Ask::Known(name, reply)).await?;

@@ -6,6 +6,7 @@
 
 mod listen;
 mod method;
+mod numbers;
 mod order;
 mod session;
 mod stream;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::crash::CrashStore;
+use crate::history::History;
 use crate::log::Logs;
 use crate::scribe::Scribe;
 use crate::shell::message::Message;
@@ -39,6 +41,8 @@ pub struct Desk {
     pub log_dir: std::path::PathBuf,
     /// Crash reports.
     pub store: CrashStore,
+    /// What is remembered of each service.
+    pub history: History,
     /// What happens.
     pub scribe: Scribe,
     /// Run what waits for a disk.

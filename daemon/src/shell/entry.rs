@@ -10,6 +10,7 @@ use mcpd_core::action::{Command, DownReason, Probing};
 use mcpd_core::verdict::ParkReason;
 use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
+use mcpd_proto::history::Is;
 use mcpd_proto::log::LogLine;
 
 use super::around::{Around, Ran};
@@ -70,6 +71,8 @@ pub(super) struct Entry {
     pub(super) configured: OnceCell<Secrets>,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
+    /// Whether it is available, as it was remembered last.
+    pub(super) available: Option<Is>,
     /// Changes of watched files that nothing has followed from yet.
     pub(super) changes: Changes,
     /// Changes of the program, or of what else a start needs, since the last start.
@@ -193,6 +196,7 @@ impl Entry {
             secrets: None,
             configured: OnceCell::new(),
             last_lines: Vec::new(),
+            available: None,
             changes: Changes::default(),
             program_changes: Changes::default(),
             stale: None,

@@ -128,6 +128,8 @@ pub enum Message {
     Leftovers(Told),
     /// The runs cannot be written down: where, and why.
     Register(PathBuf, String),
+    /// What is remembered of services cannot be written down: where, and why.
+    History(PathBuf, String),
     /// A client wants something.
     Ask(Ask),
 }

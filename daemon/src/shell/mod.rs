@@ -7,6 +7,7 @@
 //! | `take` | which event is that to the core? |
 //! | `perform` | what does an action come to on this machine? |
 //! | `earlier` | what did earlier lives of the daemon leave? |
+//! | `available` | is a service there for those who use it? |
 //! | `entry` | what is known of a service besides its state? |
 //! | `limits` | what may a run use while it lives? |
 //! | `order` | what have services to do with each other? |
@@ -19,6 +20,7 @@
 //! | `watched` | which files are of interest, and what changed? |
 
 mod around;
+mod available;
 mod commands;
 mod earlier;
 mod entry;
@@ -60,6 +62,7 @@ use self::load::{Loaded, Source};
 use self::message::{Message, Reply};
 use crate::control::Sessions;
 use crate::crash::CrashStore;
+use crate::history::History;
 use crate::log::Logs;
 use crate::recorder::Recorder;
 use crate::register::Register;
@@ -111,6 +114,7 @@ pub struct Shell {
     looks: tree::Looks,
     spawner: Spawner,
     logs: Logs,
+    history: History,
     recorder: Recorder,
     register: Register,
     cgroups: Result<sys::Cgroups, String>,
@@ -156,6 +160,8 @@ pub struct Parts {
     pub logs: Logs,
     /// Where crash reports are.
     pub store: CrashStore,
+    /// Remembers when services were up, and what crashed.
+    pub history: History,
     /// Writes them.
     pub recorder: Recorder,
     /// Part of every run's id: a different one at each start of mcpd.
@@ -184,7 +190,7 @@ impl Shell {
     pub fn new(source: Source, loaded: Loaded, parts: Parts) -> Self {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
-        let Parts { inbox, outbox, children, spawner, logs, store, recorder, .. } = parts;
+        let Parts { inbox, outbox, children, spawner, logs, store, history, recorder, .. } = parts;
         let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, watcher, .. } =
             parts;
         let mut shell = Self {
@@ -206,6 +212,7 @@ impl Shell {
             looks: tree::Looks::default(),
             spawner,
             logs,
+            history,
             recorder,
             register,
             cgroups,
@@ -390,11 +397,12 @@ impl Shell {
         // Whoever still asks something is told that nobody answers any more.
         drop(self.inbox);
         self.sessions.close(LAST_ANSWERS).await;
-        let (logs, register, cgroups) = (self.logs, self.register, self.cgroups);
+        let (logs, register, cgroups, history) = (self.logs, self.register, self.cgroups, self.history);
         let (done, ended) = oneshot::channel();
         let scribe = self.scribe;
         let last_words = move || {
             register.close(LAST_WORDS);
+            history.close(LAST_WORDS);
             if let Ok(cgroups) = cgroups {
                 cgroups.leave();
             }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use mcpd_core::action::{Command, Crash};
 use mcpd_core::view::StateView;
 use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::{CrashReport, ProcessName};
+use mcpd_proto::history::Is;
 use serde_json::json;
 
 use super::around::{Place, Ran};
@@ -93,6 +95,7 @@ impl Shell {
                 }
                 self.grown_stale(&note);
                 self.tell(&note);
+                self.remember_available(&note);
                 self.consequences_told(&note);
                 self.systemd.changed();
             }
@@ -100,6 +103,9 @@ impl Shell {
                 self.logs.remove(service.0);
                 self.unwatch(service);
                 let name = self.entries.remove(&service).map(|entry| entry.name);
+                if let Some(name) = &name {
+                    self.history.turned(name, Is::Off, Timestamp::now());
+                }
                 if let Some(name) = name.or_else(|| self.forget_ghost(service))
                     && self.names.get(&*name) == Some(&service)
                 {

@@ -83,6 +83,13 @@ impl Shell {
                 );
                 self.tell_own(Level::Error, None, "register_failing", message, json!({ "path": path }));
             }
+            Message::History(path, why) => {
+                let message = format!(
+                    "{} cannot be written: {why}; availability and groups of crashes will lack what happens until it can",
+                    path.display()
+                );
+                self.tell_own(Level::Error, None, "history_failing", message, json!({ "path": path }));
+            }
             Message::Ask(ask) => self.ask(ask),
         }
     }
@@ -92,6 +99,7 @@ impl Shell {
         let name = summary.service.clone();
         let data = json!({ "crash_id": summary.id, "kind": summary.kind, "generation": generation });
         let reason = summary.reason.clone();
+        self.history.crashed(&summary);
         if let Some(entry) = self.entries.get_mut(&service) {
             entry.last_crash = Some(summary);
             entry.crash_count += 1;

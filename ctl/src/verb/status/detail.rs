@@ -4,7 +4,7 @@ use mcpd_proto::status::{Health, Next, Relations, ServiceStatus, State, Tree, Us
 
 use super::{flaps, health_style, restarts, state_style, style};
 use crate::look::{BAD, BOLD, Fact, Look, PLAIN, WARN};
-use crate::verb::crashes::what;
+use crate::verb::crashes::{stats, what};
 use crate::{human, lines, text};
 
 /// The whole answer.
@@ -98,6 +98,13 @@ fn facts(status: &ServiceStatus, look: &Look) -> Vec<Fact> {
         human::count(usize::try_from(status.crash_count).unwrap_or(usize::MAX), "crash", "crashes")
     );
     facts.push(Fact::styled("restarts", restarts, if status.restarts > 0 { WARN } else { PLAIN }));
+    facts.extend(status.availability.as_ref().filter(|known| known.last_week.is_some()).map(|known| {
+        let all = [("last hour", known.last_hour), ("24 h", known.last_day), ("7 d", known.last_week)];
+        let all = all.iter().filter(|(_, share)| share.is_some());
+        let told: Vec<String> =
+            all.map(|(window, share)| format!("{} ({window})", stats::share(*share))).collect();
+        Fact::new("there", told.join(", "))
+    }));
     if let Some(crash) = &status.last_crash {
         // Where it is the reason, it has been read already.
         let is_reason = status.reason.as_ref() == Some(&crash.reason);

@@ -1,0 +1,92 @@
+//! Methods that count: groups of crashes, statistics.
+
+use jiff::Timestamp;
+use mcpd_proto::SCHEMA;
+use mcpd_proto::crash::CrashSummary;
+use mcpd_proto::error::{ErrorObject, Kind};
+use mcpd_proto::stats::{CrashGroups, CrashStats, GroupsParams, ServiceStats, StatsParams};
+use serde_json::Value;
+
+use super::Desk;
+use super::method::{Written, asked, blocking, parsed, value};
+use crate::history::History;
+use crate::history::groups::Groups;
+use crate::history::tally;
+use crate::pattern::Named;
+use crate::shell::message::Ask;
+
+fn now() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
+fn unreadable(error: &std::io::Error) -> ErrorObject {
+    ErrorObject::new(Kind::Internal, format!("what is remembered of services cannot be read: {error}"))
+}
+
+/// Where only one service is meant, its name: other lines need not be looked at.
+fn only(named: Option<&Named>) -> Option<&str> {
+    match named {
+        Some(Named::One(name)) => Some(name),
+        Some(Named::Fitting(_)) | None => None,
+    }
+}
+
+pub(super) async fn groups(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
+    let GroupsParams { name, last } = parsed(params)?;
+    let named = name.as_deref().map(Named::parse).transpose()?;
+    let history = desk.history.clone();
+    let found = blocking(desk, move || {
+        let mut groups = Groups::new(now());
+        history.read(only(named.as_ref()), &mut |record| {
+            if named.as_ref().is_none_or(|named| named.means(&record.of)) {
+                groups.add(record);
+            }
+        })?;
+        let mut groups = groups.finish();
+        groups.truncate(last.unwrap_or(usize::MAX));
+        Ok(groups)
+    });
+    let groups = found.await?.map_err(|error| unreadable(&error))?;
+    if let (Some(name), true) = (name, groups.is_empty()) {
+        asked(desk, |reply| Ask::Known(name, reply)).await?;
+    }
+    value(&CrashGroups { schema: SCHEMA, groups })
+}
+
+pub(super) async fn stats(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
+    let StatsParams { name } = parsed(params)?;
+    let named = name.as_deref().map(Named::parse).transpose()?;
+    let history = desk.history.clone();
+    let found = blocking(desk, move || {
+        tally::all(
+            now(),
+            |each| history.read(only(named.as_ref()), each),
+            |name| named.as_ref().is_none_or(|named| named.means(name)),
+        )
+    });
+    let services = found.await?.map_err(|error| unreadable(&error))?;
+    if let (Some(name), true) = (name, services.is_empty()) {
+        asked(desk, |reply| Ask::Known(name, reply)).await?;
+    }
+    value(&CrashStats { schema: SCHEMA, services })
+}
+
+/// What is on record of one service; `None` where nothing is, or it cannot be read. Blocks.
+pub(super) fn of_service(history: &History, name: &str) -> Option<ServiceStats> {
+    tally::all(now(), |each| history.read(Some(name), each), |other| other == name).ok()?.pop()
+}
+
+/// How often has each of these happened? Left out where nothing is on record. Blocks.
+pub(super) fn count_alike(history: &History, crashes: &mut [CrashSummary]) {
+    let mut services: Vec<&str> = crashes.iter().map(|crash| crash.service.as_str()).collect();
+    services.dedup();
+    let only = if let [only] = services[..] { Some(only.to_owned()) } else { None };
+    let mut groups = Groups::new(now());
+    // Without numbers the list is a list.
+    if crashes.is_empty() || history.read(only.as_deref(), &mut |record| groups.add(record)).is_err() {
+        return;
+    }
+    for crash in crashes {
+        crash.group_count = crash.fingerprint.as_deref().and_then(|fingerprint| groups.count(fingerprint));
+    }
+}
