@@ -125,13 +125,16 @@ fn last_seen(state_dir: &Path, path: &Path) -> Option<i64> {
     Timestamp::try_from(modified.max()?).ok().map(Timestamp::as_microsecond)
 }
 
+/// Who hears that the file cannot be written.
+type Trouble = Box<dyn Fn(&Path, &io::Error) + Send>;
+
 /// The thread.
 struct Writer {
     book: Book,
     storms: Storms,
     lost: Arc<AtomicU64>,
     failing: bool,
-    trouble: Box<dyn Fn(&Path, &io::Error) + Send>,
+    trouble: Trouble,
     batch: Vec<Record>,
 }
 
