@@ -19,6 +19,7 @@ mod logs;
 mod many;
 mod mcpctl;
 mod notify;
+mod numbers;
 mod oneshot;
 mod order;
 mod ready;
