@@ -43,11 +43,12 @@ fn a_cgroup_holds_what_leaves_everything_else() {
     let mut lab = Lab::new();
     let deaf = "trap \"\" TERM; /bin/sleep 1000 >/dev/null & echo away; exec >/dev/null; wait";
     let away = format!("( setsid env -i /bin/sh -c '{deaf}' & )");
-    let plan = shell(1, &format!("{away}; cat /proc/self/cgroup; exec sleep 1000"));
+    // The last word comes after the end of `cat`: one more process that lives would be one more that is left.
+    let plan = shell(1, &format!("{away}; cat /proc/self/cgroup; echo placed; exec sleep 1000"));
     let cgroup = plan.cgroup.clone().unwrap();
     let mut started = lab.start(1, &plan);
     let (mut lines, name) = (String::new(), cgroup.path().file_name().unwrap().to_str().unwrap().to_owned());
-    while !(lines.contains("away") && lines.contains(&name)) {
+    while !(lines.contains("away") && lines.contains(&name) && lines.contains("placed")) {
         lines += &started.line();
     }
     assert_eq!(lab.children.cgroup(1), Some(&cgroup));
