@@ -13,6 +13,7 @@
 //! | what does it mean? | `resolve`, `schema`, `variables`, `duration`, `size` |
 //! | what is settled? | [`spec`], [`Origins`], `show` |
 //! | what is wrong? | [`Diagnostic`], [`Failed`] |
+//! | what must not be seen? | `hidden` |
 //! | what changed? | [`plan`] |
 //! | which files count for a watch? | [`watched`] |
 //! | what of it is secret? | [`redact`] |
@@ -23,6 +24,7 @@ mod diagnostic;
 mod duration;
 mod environment;
 mod environment_file;
+mod hidden;
 mod include;
 mod load;
 mod origin;

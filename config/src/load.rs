@@ -222,6 +222,8 @@ fn add(cx: &mut Context<'_>, path: &Path, bytes: Vec<u8>) -> (raw::Table, bool) 
     };
     cx.sources.push(Source::new(path, &text));
     let (root, errors) = raw::parse(file, cx.sources[file].text());
+    let hidden = crate::hidden::places(cx.sources[file].text(), &root);
+    cx.sources[file].hide(hidden);
     let sound = errors.is_empty();
     for error in errors {
         cx.error(Finding { span: error.span, key: "", message: error.message, help: None });

@@ -308,6 +308,7 @@ mod tests {
             "log.max_size = \"1M\"",
             "log.max_files = 1",
             "crash.keep = 1",
+            "crash.notify = [{ journal = true }]",
             "resources.memory_max = '64M'",
             "resources.cpu_quota = '50%'",
         ] {
@@ -449,6 +450,7 @@ mod tests {
             "log.max_size = 5000",
             "crash.tail_lines = 1",
             "crash.keep = 1",
+            "crash.notify = [{ webhook = 'http://h' }]",
         ] {
             let refused = ["user", "group", "supplementary_groups", "umask", "resources."];
             if cfg!(windows) && refused.iter().any(|key| line.starts_with(key)) {

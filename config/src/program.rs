@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf, is_separator};
 
-use crate::spec::{CommandSpec, Probe, ReadySpec, ServiceSpec};
+use crate::spec::{CommandSpec, NotifyTarget, Probe, ReadySpec, ServiceSpec};
 
 /// Searched when the service has no `PATH` at all.
 const DEFAULT_PATH: &str =
@@ -240,7 +240,11 @@ pub fn others(spec: &ServiceSpec) -> Vec<(&'static str, &[String])> {
         let counts = commands.iter().filter(|command| !command.ignore_failure);
         counts.map(move |command| (key, &command.argv[..]))
     });
-    probes.chain(commands).collect()
+    let told = spec.crash.notify.iter().filter_map(|notify| match &notify.target {
+        NotifyTarget::Exec { argv } => Some(("crash.notify", &argv[..])),
+        NotifyTarget::Webhook(_) | NotifyTarget::Journal => None,
+    });
+    probes.chain(commands).chain(told).collect()
 }
 
 /// What may follow the name: nothing, except on Windows.

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-use crate::spec::{Probe, ReadySpec, ServiceSpec};
+use crate::spec::{Probe, ReadySpec, ServiceSpec, shown_url};
 
 /// What stands where a secret stood.
 pub const REDACTED: &str = "[redacted]";
@@ -191,6 +191,13 @@ pub fn value(key: &str, value: &mut Value, redactor: &Redactor) {
             }
         }
         Value::Object(fields) => {
+            // Where it is, and all that is sent along: whoever knows that may send.
+            if let Some(Value::String(url)) = fields.get_mut("webhook") {
+                *url = shown_url(url);
+                if let Some(Value::Object(headers)) = fields.get_mut("headers") {
+                    headers.values_mut().for_each(|header| *header = REDACTED.into());
+                }
+            }
             for (name, field) in fields {
                 self::value(name, field, redactor);
             }

@@ -115,7 +115,10 @@ pub(crate) const READY: Schema = Schema {
 pub(crate) const LOG: Schema =
     Schema { known: &["target", "format", "max_size", "max_files"], planned: &["max_age", "compress"] };
 
-pub(crate) const CRASH: Schema = Schema { known: &["tail_lines", "keep"], planned: &["notify"] };
+pub(crate) const CRASH: Schema = Schema { known: &["tail_lines", "keep", "notify"], planned: &[] };
+
+pub(crate) const NOTIFY: Schema =
+    Schema { known: &["exec", "webhook", "template", "headers", "journal", "on"], planned: &[] };
 
 pub(crate) const RESOURCES: Schema = Schema {
     known: &[

@@ -13,8 +13,9 @@ use crate::redact::{self, Redactor};
 use crate::size;
 use crate::spec::{
     CgroupLimit, CgroupValue, CommandSpec, CrashSpec, DaemonSpec, EnvironmentFile, ExitMatch, HealthAction,
-    HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget, OnLimit, Probe, Ranges, ReadySpec, Relations,
-    ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction, WatchSpec,
+    HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget, NotifySpec, NotifyTarget, OnLimit, Probe, Ranges,
+    ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction,
+    WatchSpec, WebhookSpec,
 };
 use crate::write;
 
@@ -302,7 +303,7 @@ fn service_blocks(service: &ServiceSpec) -> Vec<Block> {
     let (restart, log, crash) = (
         restart_block(below("restart"), restart),
         log_block(below("log"), log),
-        crash_block(below("crash"), *crash),
+        crash_block(below("crash"), crash),
     );
     let health = health.as_ref().map(|health| health_block(below("health"), health));
     let watch = watch.as_ref().map(|watch| watch_block(below("watch"), watch));
@@ -497,8 +498,31 @@ fn cgroup_value(limit: CgroupLimit, value: CgroupValue) -> Value {
     }
 }
 
-fn crash_block(path: Vec<String>, crash: CrashSpec) -> Block {
-    let CrashSpec { tail_lines, keep } = crash;
-    let entries = vec![("tail_lines", tail_lines.into()), ("keep", keep.into())];
+fn crash_block(path: Vec<String>, crash: &CrashSpec) -> Block {
+    let CrashSpec { tail_lines, keep, notify } = crash;
+    let entries = vec![
+        ("tail_lines", (*tail_lines).into()),
+        ("keep", (*keep).into()),
+        ("notify", notify.iter().map(notify_value).collect()),
+    ];
     Block { path, entries, tables: Vec::new() }
+}
+
+fn notify_value(notify: &NotifySpec) -> Value {
+    let NotifySpec { target, on } = notify;
+    let mut table = serde_json::Map::new();
+    match target {
+        NotifyTarget::Exec { argv } => drop(table.insert("exec".into(), argv.clone().into())),
+        NotifyTarget::Webhook(WebhookSpec { url, template, headers }) => {
+            table.insert("webhook".into(), url.clone().into());
+            table.insert("template".into(), template.name().into());
+            if !headers.is_empty() {
+                let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+                table.insert("headers".into(), Value::Object(headers.collect()));
+            }
+        }
+        NotifyTarget::Journal => drop(table.insert("journal".into(), true.into())),
+    }
+    table.insert("on".into(), on.iter().map(|on| on.name()).collect());
+    Value::Object(table)
 }

@@ -24,6 +24,8 @@ pub(crate) struct Source {
     text: String,
     /// The offset of each line's first byte.
     lines: Vec<usize>,
+    /// What no excerpt shows.
+    hidden: Vec<Range<usize>>,
 }
 
 /// A piece of one line, cut out so that a diagnostic can be shown after the text is gone.
@@ -51,7 +53,12 @@ impl Source {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let directory = absolute.parent().map(Path::to_owned).unwrap_or_default();
-        Self { path: path.to_owned(), directory, text, lines }
+        Self { path: path.to_owned(), directory, text, lines, hidden: Vec::new() }
+    }
+
+    /// From now on no excerpt shows these stretches of the text.
+    pub(crate) fn hide(&mut self, hidden: Vec<Range<usize>>) {
+        self.hidden = hidden;
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -80,7 +87,8 @@ impl Source {
         } else {
             (floor(whole, from.saturating_sub(EXCERPT_BYTES / 2)), floor(whole, from + EXCERPT_BYTES / 2))
         };
-        Excerpt { text: whole[low..high].to_owned(), mark: from - low..to.min(high) - low }
+        let text = crate::hidden::blot(&whole[low..high], line_start + low, &self.hidden);
+        Excerpt { text, mark: from - low..to.min(high) - low }
     }
 }
 

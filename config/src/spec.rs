@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod cgroup;
+mod notify;
 mod resources;
 
 pub use cgroup::{CgroupLimit, CgroupValue};
+pub use notify::{NotifyOn, NotifySpec, NotifyTarget, NotifyTemplate, WebhookSpec, shown_url};
 pub(crate) use resources::Ranges;
 pub use resources::{Limit, LimitUnit, LimitValue, ResourcesSpec};
 
@@ -479,12 +481,14 @@ pub enum LogFormat {
 }
 
 /// `[service.NAME.crash]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrashSpec {
     /// Last lines of each stream in a report.
     pub tail_lines: u32,
     /// Reports kept for this service; at least 1.
     pub keep: u32,
+    /// Who is told.
+    pub notify: Vec<NotifySpec>,
 }
 
 #[cfg(test)]

@@ -207,6 +207,29 @@ impl<'a> Context<'a> {
         key: &str,
         convert: impl FnOnce(&Scalar<'n>) -> Result<T, Problem>,
     ) -> Option<(T, Vec<Used>)> {
+        self.convert_telling(node, key, convert, provenance)
+    }
+
+    /// The same for a value that nobody may read in a message: only the names of its variables are told.
+    pub(crate) fn convert_secret<'n, T>(
+        &mut self,
+        node: &'n Node,
+        key: &str,
+        convert: impl FnOnce(&Scalar<'n>) -> Result<T, Problem>,
+    ) -> Option<(T, Vec<Used>)> {
+        self.convert_telling(node, key, convert, |used| {
+            let names: Vec<String> = used.iter().map(|used| format!("the variable {}", used.name)).collect();
+            if names.is_empty() { String::new() } else { format!(" (it comes from {})", names.join(" and ")) }
+        })
+    }
+
+    fn convert_telling<'n, T>(
+        &mut self,
+        node: &'n Node,
+        key: &str,
+        convert: impl FnOnce(&Scalar<'n>) -> Result<T, Problem>,
+        provenance: fn(&[Used]) -> String,
+    ) -> Option<(T, Vec<Used>)> {
         let scalar = self.scalar(node, key)?;
         match convert(&scalar) {
             Ok(value) => Some((value, scalar.used)),

@@ -82,7 +82,7 @@ fn http(cx: &mut Context<'_>, health: &Section<'_>) -> HttpProbe {
         expect_status: health.list(cx, "expect_status", status).unwrap_or_default(),
         expect_json: expect_json(cx, health),
         expect_body: health.optional(cx, "expect_body", regular_expression),
-        headers: headers(cx, health),
+        headers: headers(cx, health, false),
     }
 }
 
@@ -112,8 +112,9 @@ fn bad_pointer(pointer: &str) -> Option<String> {
     bad.then(|| format!("{pointer:?} is no JSON pointer: `~` is written ~0 and `/` in a key ~1"))
 }
 
-fn headers(cx: &mut Context<'_>, health: &Section<'_>) -> Vec<(String, String)> {
-    let table = health.free_section(cx, "headers");
+/// `secret`: what they hold is not told when it is bad.
+pub(crate) fn headers(cx: &mut Context<'_>, section: &Section<'_>, secret: bool) -> Vec<(String, String)> {
+    let table = section.free_section(cx, "headers");
     let mut headers = Vec::new();
     for entry in table.entries() {
         let key = table.key(&entry.key);
@@ -131,7 +132,12 @@ fn headers(cx: &mut Context<'_>, health: &Section<'_>) -> Vec<(String, String)> 
                 Err(Problem::new("the value of a header is one line of ASCII characters"))
             }
         };
-        if let Some((value, used)) = cx.convert(&entry.node, &key, value) {
+        let converted = if secret {
+            cx.convert_secret(&entry.node, &key, value)
+        } else {
+            cx.convert(&entry.node, &key, value)
+        };
+        if let Some((value, used)) = converted {
             cx.set_origin(&key, entry.key_span, &used);
             headers.push((entry.key.clone(), value));
         }
@@ -158,7 +164,7 @@ pub(crate) fn compiled(
     })
 }
 
-fn http_url(scalar: &Scalar<'_>) -> Result<String, Problem> {
+pub(crate) fn http_url(scalar: &Scalar<'_>) -> Result<String, Problem> {
     let url = scalar.string()?;
     let scheme = |name: &str| {
         let prefix = url.get(..name.len())?;

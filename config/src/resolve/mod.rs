@@ -7,6 +7,7 @@ mod commands;
 pub(crate) mod context;
 pub(crate) mod daemon;
 mod health;
+mod notify;
 mod order;
 mod ready;
 pub(crate) mod relations;

@@ -40,6 +40,12 @@ impl<'t> Section<'t> {
         Self::new(table, path, Some(entry.key_span))
     }
 
+    /// The table of an item of a list in it.
+    pub(crate) fn below(&self, table: &'t Table, keys: &[&str], span: Span) -> Self {
+        let path = self.path.iter().cloned().chain(keys.iter().map(|&key| key.to_owned()));
+        Self::new(table, path.collect(), Some(span))
+    }
+
     /// The dotted path of one of its keys.
     pub(crate) fn key(&self, key: &str) -> String {
         let mut parts: Vec<&str> = self.path.iter().map(String::as_str).collect();
@@ -133,6 +139,20 @@ impl<'t> Section<'t> {
             return None;
         };
         let (value, used) = cx.convert(&entry.node, &path, convert)?;
+        cx.set_origin(&path, entry.key_span, &used);
+        Some(value)
+    }
+
+    /// As [`Self::optional`], for what nobody may read in a message.
+    pub(crate) fn secret<T>(
+        &self,
+        cx: &mut Context<'_>,
+        key: &str,
+        convert: impl FnOnce(&Scalar<'t>) -> Result<T, Problem>,
+    ) -> Option<T> {
+        let path = self.key(key);
+        let entry = self.entry(key)?;
+        let (value, used) = cx.convert_secret(&entry.node, &path, convert)?;
         cx.set_origin(&path, entry.key_span, &used);
         Some(value)
     }

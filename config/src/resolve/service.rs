@@ -9,7 +9,7 @@ use crate::resolve::relations;
 use crate::resolve::resources::{self, Identity};
 use crate::resolve::scalar::{Problem, Scalar};
 use crate::resolve::section::{Section, below, path_text};
-use crate::resolve::{commands, health, ready, watch};
+use crate::resolve::{commands, health, notify, ready, watch};
 use crate::schema;
 use crate::spec::{
     CrashSpec, EnvironmentFile, ExitMatch, LogFormat, LogSpec, LogTarget, OnLimit, RestartSpec, RestartWhen,
@@ -232,5 +232,6 @@ fn crash(cx: &mut Context<'_>, service: &Section<'_>) -> CrashSpec {
     CrashSpec {
         tail_lines: crash.read(cx, "tail_lines", 100, |scalar| scalar.count(0, MOST_TAIL_LINES)),
         keep: crash.read(cx, "keep", 100, |scalar| scalar.count(1, u32::MAX)),
+        notify: notify::resolve(cx, &crash),
     }
 }

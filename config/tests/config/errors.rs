@@ -279,7 +279,7 @@ fn several_commands_are_for_oneshots() {
 #[test]
 fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     let keys = "sandbox \
-        on_keeper_death log.max_age log.compress crash.notify health.mcp ready.mcp";
+        on_keeper_death log.max_age log.compress health.mcp ready.mcp";
     for key in keys.split_whitespace() {
         let found = one(&format!("{key} = 1"), &[]);
         assert!(found.contains(" is not supported yet by this version"), "{key}: {found}");

@@ -67,7 +67,8 @@ fn the_annotated_example_sets_every_key() {
         start_timeout success_exit_status requires binds_to wants part_of after before conflicts restart.when restart.delay restart.multiplier restart.max_delay restart.jitter \
         restart.reset_after restart.max_restarts restart.on_limit restart.prevent_exit_status health.http health.tcp health.exec \
         health.expect_status health.expect_json health.expect_body health.headers health.interval health.timeout health.retries \
-        health.start_period health.action ready.http ready.log ready.timeout log.target log.format log.max_size log.max_files crash.tail_lines crash.keep"
+        health.start_period health.action ready.http ready.log ready.timeout log.target log.format log.max_size log.max_files crash.tail_lines crash.keep \
+        crash.notify.0.exec crash.notify.0.on crash.notify.1.webhook crash.notify.1.template crash.notify.1.headers crash.notify.2.journal"
         .split_whitespace()
     {
         assert!(set(key), "{key} is not in many.toml");
@@ -140,7 +141,9 @@ fn each_of_the_scripts_variables_arrives() {
         ("WATCHFILES_HEALTH_CHECK_INTERVAL", "7", |s| {
             s.health.as_ref().unwrap().interval == Duration::from_secs(7)
         }),
-        ("WATCHFILES_NOTIFY_ON_CRASH", "false", |s| s.environment["WATCHFILES_NOTIFY_ON_CRASH"] == "false"),
+        ("WATCHFILES_NOTIFY_ON_CRASH", "false", |s| {
+            s.environment["WATCHFILES_NOTIFY_ON_CRASH"] == "false" && s.crash.notify.is_empty()
+        }),
     ];
     for (name, value, check) in rows {
         assert!(check(&studio(&[(name, value)])), "{name}={value}");

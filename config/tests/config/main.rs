@@ -8,6 +8,7 @@ mod environment;
 mod errors;
 mod examples;
 mod files;
+mod notify;
 mod relations;
 #[cfg(unix)]
 mod resources;

@@ -68,7 +68,12 @@ exec_reload = [["-k", "-HUP", "$$MAINPID"]]
 ready.log = 'up on [0-9]+ \w'
 [service.g]
 exec = "c"
+crash.notify = [{ exec = "d 'e f'" }, { journal = true, on = ["parked", "failing"] }]
 ready.exec = ["d", "e f"]
+[[service.f.crash.notify]]
+webhook = "https://h/$$x"
+template = "ntfy"
+headers = { X = "$$" }
 "#;
 
 fn reread(text: &str) -> Config {
@@ -158,6 +163,7 @@ max_files = 8  # default
 [service.x.crash]
 tail_lines = 100  # default
 keep = 100  # default
+notify = []  # default
 "
         );
         assert_eq!(loaded.show_with_secrets(), expected);

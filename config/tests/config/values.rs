@@ -53,7 +53,7 @@ fn a_service_with_nothing_but_a_program_has_these_defaults() {
         watch: None,
         log: LogSpec { target: LogTarget::File, format: LogFormat::Text, max_size: 16 << 20, max_files: 8 },
         resources: ResourcesSpec::default(),
-        crash: CrashSpec { tail_lines: 100, keep: 100 },
+        crash: CrashSpec { tail_lines: 100, keep: 100, notify: vec![] },
     };
     assert_eq!(service("", &[]), expected);
 }
