@@ -51,5 +51,5 @@ pub use environment::Environment;
 pub use load::{Loaded, load, load_text};
 pub use origin::{Origin, Origins, dotted};
 pub use places::{NotFound, find_default};
-pub use service_environment::{EnvironmentError, ServiceEnvironment, service_environment};
+pub use service_environment::{EnvironmentError, ServiceEnvironment, own_environment, service_environment};
 pub use spec::{Config, ServiceSpec};

@@ -156,6 +156,12 @@ fn read(file: &EnvironmentFile, secret: bool) -> Result<Vec<(String, String)>, E
     })
 }
 
+/// What a program that is the daemon's, and no service's, starts with: what the daemon inherited, less its own business.
+#[must_use]
+pub fn own_environment(inherited: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    inherited.filter(|(name, _)| !is_daemons_own(name)).collect()
+}
+
 fn is_daemons_own(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let name = folded(name);

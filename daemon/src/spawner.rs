@@ -37,6 +37,37 @@ pub struct Job {
     pub speaks: bool,
 }
 
+/// A program of mcpd's own: no service's user, directory, environment or limits.
+pub struct Own {
+    /// Given back with the answer.
+    pub key: sys::Key,
+    /// Program and arguments. It is looked for in mcpd's own PATH.
+    pub argv: Vec<String>,
+    /// `MCPD_RUN_ID` in its environment, by which what it leaves is recognised.
+    pub run_id: String,
+    /// Variables for it on top of mcpd's.
+    pub variables: Vec<(String, String)>,
+    /// What it reads on its standard input.
+    pub input: Vec<u8>,
+}
+
+/// Something to start.
+pub enum Work {
+    /// For a service.
+    Service(Job),
+    /// For mcpd.
+    Own(Own),
+}
+
+impl Work {
+    fn key(&self) -> sys::Key {
+        match self {
+            Self::Service(job) => job.key,
+            Self::Own(own) => own.key,
+        }
+    }
+}
+
 /// Of a run that is there.
 pub struct Part {
     /// The run's, if it has one.
@@ -97,7 +128,7 @@ const MOST_THREADS: usize = 64;
 /// Starting a process takes about a millisecond. One that takes this long waits for something.
 const STUCK: Duration = Duration::from_millis(500);
 
-type Start = dyn Fn(&Job) -> Result<Started, NotStarted> + Send + Sync;
+type Start = dyn Fn(&Work) -> Result<Started, NotStarted> + Send + Sync;
 
 struct Pool {
     start: Box<Start>,
@@ -108,7 +139,7 @@ struct Pool {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Work>,
     /// Since when each thread has been at its job; `None`: it waits for one.
     threads: Vec<Option<Instant>>,
 }
@@ -126,11 +157,15 @@ impl Spawner {
         cgroups: Result<sys::Cgroups, String>,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::with(move |job| run(job, &inherited, &notify, cgroups.as_ref()), answer)
+        let start = move |work: &Work| match work {
+            Work::Service(job) => run(job, &inherited, &notify, cgroups.as_ref()),
+            Work::Own(own) => run_own(own, &inherited),
+        };
+        Self::with(start, answer)
     }
 
     fn with(
-        start: impl Fn(&Job) -> Result<Started, NotStarted> + Send + Sync + 'static,
+        start: impl Fn(&Work) -> Result<Started, NotStarted> + Send + Sync + 'static,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (start, answer) = (Box::new(start), Box::new(answer));
@@ -143,7 +178,16 @@ impl Spawner {
 
     /// Queues a job.
     pub fn submit(&self, job: Job) {
-        self.pool.lock().jobs.push_back(job);
+        self.queue(Work::Service(job));
+    }
+
+    /// Queues a program of mcpd's own.
+    pub fn submit_own(&self, own: Own) {
+        self.queue(Work::Own(own));
+    }
+
+    fn queue(&self, work: Work) {
+        self.pool.lock().jobs.push_back(work);
         self.pool.filled.notify_one();
         self.relieve();
     }
@@ -187,7 +231,7 @@ impl Pool {
             state.threads[number] = Some(Instant::now());
             drop(state);
             let result = (self.start)(&job);
-            (self.answer)(Answer { key: job.key, result });
+            (self.answer)(Answer { key: job.key(), result });
             state = self.lock();
             state.threads[number] = None;
         }
@@ -232,6 +276,7 @@ fn run(
         argv: argv.iter().map(OsString::from).collect(),
         env,
         working_directory: spec.working_directory.clone(),
+        stdin: None,
         stdout: output(),
         stderr: output(),
         merge_stderr: job.probe.is_some(),
@@ -281,6 +326,48 @@ fn run(
     })?;
     let cgroup = plan.cgroup.map(|cgroup| cgroup.path().to_path_buf());
     Ok(Started { spawned, program, seen, began, secrets, cgroup, cgroup_trouble, allowances })
+}
+
+fn run_own(own: &Own, inherited: &[(OsString, OsString)]) -> Result<Started, NotStarted> {
+    let mut env = mcpd_config::own_environment(inherited.iter().cloned());
+    for (name, value) in &own.variables {
+        env.retain(|(known, _)| *known != **name);
+        env.push((name.into(), value.into()));
+    }
+    env.push(("MCPD_RUN_ID".into(), own.run_id.clone().into()));
+    let Some(first) = own.argv.first() else {
+        return Err(NotStarted { why: "exec is empty".into(), permanent: true });
+    };
+    let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+    let program = mcpd_config::program::find(first, None, path)
+        .map_err(|error| NotStarted { why: error.to_string(), permanent: error.is_permanent() })?;
+    let input = sys::in_memory(&own.input)
+        .map_err(|error| NotStarted { why: format!("no room for its input: {error}"), permanent: false })?;
+    let plan = sys::SpawnPlan {
+        program: program.clone(),
+        argv: own.argv.iter().map(OsString::from).collect(),
+        env,
+        working_directory: None,
+        stdin: Some(Arc::new(input)),
+        stdout: sys::Output::Pipe,
+        stderr: sys::Output::Null,
+        merge_stderr: true,
+        cgroup: None,
+        setup: Vec::new(),
+    };
+    let began = sys::monotonic_ns();
+    let spawned = sys::spawn(&plan)
+        .map_err(|error| NotStarted { permanent: error.is_permanent(), why: error.message })?;
+    Ok(Started {
+        spawned,
+        program,
+        seen: None,
+        began,
+        secrets: Arc::from([]),
+        cgroup: None,
+        cgroup_trouble: None,
+        allowances: Vec::new(),
+    })
 }
 
 /// Whether a start failed because its own limit leaves no memory for it: then it looks as if the system had none, or
@@ -358,8 +445,8 @@ mod tests {
         let held = Mutex::new(held);
         let (answers, answered) = mpsc::channel();
         let hang = THREADS as u64;
-        let start = move |job: &Job| {
-            if job.key < hang {
+        let start = move |job: &Work| {
+            if job.key() < hang {
                 let _ = held.lock().unwrap().recv();
             }
             Err(NotStarted { why: String::new(), permanent: false })

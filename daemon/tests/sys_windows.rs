@@ -260,6 +260,7 @@ mod windows {
             argv: words,
             env: std::env::vars_os().collect(),
             working_directory: None,
+            stdin: None,
             stdout: Output::Pipe,
             stderr: Output::Null,
             merge_stderr: false,

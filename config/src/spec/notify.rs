@@ -12,7 +12,7 @@ pub struct NotifySpec {
 }
 
 /// Who is told: exactly one of `exec`, `webhook`, `journal`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotifyTarget {
     /// This program is run, with the document on its standard input.
     Exec {
@@ -26,7 +26,7 @@ pub enum NotifyTarget {
 }
 
 /// `webhook` and the keys that go with it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WebhookSpec {
     /// `http://` or `https://`. Whoever knows it may send: it is a secret.
     pub url: String,
@@ -37,7 +37,7 @@ pub struct WebhookSpec {
 }
 
 /// `template`: the shape of what is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotifyTemplate {
     /// The document as it is.
     Json,

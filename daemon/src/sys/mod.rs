@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +35,9 @@ pub use allowance::{Allowance, Amount, Controller, Disallowed, Resource, Shortag
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
-    TREE, async_pipe, boot_id, ctrl_c_helper, exec_step, give_back_memory, host_name, is_pipe, is_root,
-    is_shortage, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, port_holder,
-    private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks,
+    TREE, async_pipe, boot_id, ctrl_c_helper, exec_step, give_back_memory, host_name, in_memory, is_pipe,
+    is_root, is_shortage, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release,
+    port_holder, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks,
     stderr_is_the_journal, unknown_account,
 };
 
@@ -115,7 +116,7 @@ pub enum Output {
     Pipe,
 }
 
-/// Everything that is needed to start one program. Its stdin is always the null device.
+/// Everything that is needed to start one program.
 #[derive(Debug, Clone)]
 pub struct SpawnPlan {
     /// The file to execute. No PATH is searched; a relative path counts from `working_directory`.
@@ -126,6 +127,8 @@ pub struct SpawnPlan {
     pub env: Vec<(OsString, OsString)>,
     /// Where the program starts; `None`: where the daemon is.
     pub working_directory: Option<PathBuf>,
+    /// What its stdin reads, as [`in_memory`] makes it; `None`: the null device.
+    pub stdin: Option<Arc<File>>,
     /// Where stdout goes.
     pub stdout: Output,
     /// Where stderr goes, unless `merge_stderr`.

@@ -40,7 +40,7 @@ pub use limits::{give_back_memory, is_shortage, raise_open_files_limit};
 pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};
 pub use sockets::port_holder;
-pub use spawn::{Process, spawn};
+pub use spawn::{Process, in_memory, spawn};
 
 use mcpd_proto::status::Tree;
 

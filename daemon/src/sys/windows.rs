@@ -23,7 +23,7 @@ pub use files::{
 pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};
 pub(super) use spawn::is_permanent;
-pub use spawn::{Process, spawn};
+pub use spawn::{Process, in_memory, spawn};
 
 use mcpd_proto::status::Tree;
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;

@@ -171,6 +171,7 @@ pub(crate) fn plan<const N: usize>(key: Key, program: &str, arguments: [&str; N]
             (RUN_ID_VARIABLE.into(), run_id(key).into()),
         ],
         working_directory: None,
+        stdin: None,
         stdout: Output::Pipe,
         stderr: Output::Null,
         merge_stderr: false,

@@ -8,14 +8,14 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use super::cgroup::Cgroup;
@@ -72,7 +72,8 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     };
 
     let cgroup = plan.cgroup.as_ref().map(|cgroup| open_cgroup(plan, cgroup)).transpose()?;
-    let streams = [null, stdout_target, stderr_target];
+    let stdin = plan.stdin.as_ref().map_or(null, |file| file.as_raw_fd());
+    let streams = [stdin, stdout_target, stderr_target];
     let enter = cgroup.as_ref().map(AsRawFd::as_raw_fd);
 
     let began = super::monotonic_ns();
@@ -250,6 +251,18 @@ fn null_device() -> io::Result<RawFd> {
     let fd = above_stdio(file.into())?;
     // Another thread may have been faster: then its descriptor is used and this one closed.
     Ok(NULL.get_or_init(|| fd).as_raw_fd())
+}
+
+/// A file that only memory has and that holds this, to be read from its beginning: a [`SpawnPlan::stdin`]. One program
+/// reads it: the position is its own as the file is.
+///
+/// # Errors
+/// When the system has no room for it.
+pub fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(c"mcpd-input", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(File::from(above_stdio(file.into())?))
 }
 
 /// Opening the directory before the start tells its errors apart from the program's.

@@ -7,8 +7,9 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::windows::ffi::OsStrExt;
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ use windows_sys::Win32::Foundation::{
     ERROR_SHARING_VIOLATION, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_INBOUND,
+    FILE_ATTRIBUTE_TEMPORARY, FILE_FLAG_DELETE_ON_CLOSE, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED,
+    PIPE_ACCESS_INBOUND,
 };
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
@@ -88,7 +90,7 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         .args(plan.argv.iter().skip(1))
         .env_clear()
         .envs(plan.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
+        .stdin(stdin(plan)?)
         .stdout(stdout_end)
         .stderr(stderr_end)
         .creation_flags(CREATE_SUSPENDED | CREATE_NO_WINDOW);
@@ -145,12 +147,43 @@ fn stdio(pipe: Option<&Pipe>) -> Result<Stdio, SpawnError> {
     )
 }
 
-fn open_pipe() -> io::Result<Pipe> {
+fn stdin(plan: &SpawnPlan) -> Result<Stdio, SpawnError> {
+    plan.stdin.as_ref().map_or_else(
+        || Ok(Stdio::null()),
+        |file| file.try_clone().map(Stdio::from).map_err(|error| pipes_error(&error)),
+    )
+}
+
+/// A file that holds this, to be read from its beginning: a [`SpawnPlan::stdin`]. It is gone with the last who has it open,
+/// and in memory as long as there is room. One program reads it: the position is its own as the file is.
+///
+/// # Errors
+/// When the system has no room for it.
+pub fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        // Nobody else opens it meanwhile.
+        .share_mode(0)
+        .attributes(FILE_ATTRIBUTE_TEMPORARY)
+        .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
+        .open(std::env::temp_dir().join(unique("mcpd-input")))?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// The number makes the name unique, the hash unpredictable: nobody can create or open it first.
+fn unique(what: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    // The number makes the name unique, the hash unpredictable: nobody can create or open the pipe first.
     let hash = RandomState::new().hash_one(number);
-    let name = PathBuf::from(format!(r"\\.\pipe\mcpd-output-{}-{number}-{hash:016x}", std::process::id()));
+    format!("{what}-{}-{number}-{hash:016x}", std::process::id())
+}
+
+fn open_pipe() -> io::Result<Pipe> {
+    let name = PathBuf::from(format!(r"\\.\pipe\{}", unique("mcpd-output")));
     let wide: Vec<u16> = name.as_os_str().encode_wide().chain([0]).collect();
     // SAFETY: `wide` ends with a NUL; the last pointer may be null: default security.
     let handle = unsafe {

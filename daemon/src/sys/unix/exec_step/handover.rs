@@ -170,6 +170,7 @@ mod tests {
             argv: vec!["x".into(), OsString::new(), odd.clone()],
             env: vec![("A".into(), odd), (RUN_ID_VARIABLE.into(), "7".into())],
             working_directory: Some("/a dir".into()),
+            stdin: None,
             stdout: Output::Null,
             stderr: Output::Null,
             merge_stderr: false,

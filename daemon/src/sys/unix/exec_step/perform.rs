@@ -128,6 +128,7 @@ fn described(plan: &Plan) -> SpawnPlan {
         argv: Vec::new(),
         env: Vec::new(),
         working_directory: plan.directory.as_deref().map(|directory| path(directory).to_owned()),
+        stdin: None,
         stdout: Output::Null,
         stderr: Output::Null,
         merge_stderr: false,
