@@ -8,6 +8,7 @@
 //! | [`log`] | what services print: pipes, files, tails, followers |
 //! | [`probe`] | health checks |
 //! | [`crash`], [`recorder`] | crash reports on disk |
+//! | [`notifier`] | who is told when something is wrong with a service |
 //! | [`register`], [`leftovers`] | what is to be known after a SIGKILL; what the life before left |
 //! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`history`] | what is remembered of each service: when it was up, what failed |
@@ -28,6 +29,7 @@ pub mod history;
 pub mod instance;
 pub mod leftovers;
 pub mod log;
+pub mod notifier;
 pub mod notify;
 mod pattern;
 pub mod probe;

@@ -16,6 +16,7 @@ use crate::history::History;
 use crate::instance::{self, LockError};
 use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
+use crate::notifier::Notifier;
 use crate::notify;
 use crate::recorder::Recorder;
 use crate::register::{self, Register};
@@ -162,6 +163,11 @@ async fn supervise(
         // Nobody is there any more while the daemon ends.
         Watcher::new(move |sign| drop(outbox.blocking_send(Message::Watch(sign))))
     };
+    let notifier = {
+        let outbox = outbox.clone();
+        // Nobody is there any more while the daemon ends.
+        Notifier::new(store.clone(), move |news| drop(outbox.blocking_send(Message::Notifier(news))))
+    };
     let sessions = Sessions::default();
     let desk = Desk {
         outbox: outbox.clone(),
@@ -193,6 +199,7 @@ async fn supervise(
         systemd,
         sessions,
         watcher,
+        notifier,
     };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }

@@ -363,7 +363,7 @@ fn run_own(own: &Own, inherited: &[(OsString, OsString)]) -> Result<Started, Not
         program,
         seen: None,
         began,
-        secrets: Arc::from([]),
+        secrets: Arc::default(),
         cgroup: None,
         cgroup_trouble: None,
         allowances: Vec::new(),

@@ -10,6 +10,7 @@
 //! | [`error`] | what can go wrong, by `kind`? |
 //! | [`method`] | which methods are there, with which parameters and results? |
 //! | [`status`], [`crash`], [`event`], [`log`], [`plan`] | the documents |
+//! | [`notification`] | what is sent when something is wrong with a service? |
 //! | [`run`] | what is written down of each run? |
 //! | [`history`], [`stats`] | what is remembered of each service, and what is counted from it? |
 //! | [`why`] | why is a service as it is, what follows, what can be done? |
@@ -24,6 +25,7 @@ pub mod history;
 pub mod log;
 pub mod message;
 pub mod method;
+pub mod notification;
 pub mod plan;
 pub mod run;
 pub mod socket;

@@ -211,6 +211,19 @@ impl CrashStore {
         }
     }
 
+    /// Where the report of this service with this id is, if it is.
+    #[must_use]
+    pub fn path_of(&self, service: &str, id: &str) -> Option<PathBuf> {
+        Some(self.folder(service)?.join(format!("{id}{}", name::EXTENSION)))
+    }
+
+    /// A report of this service by its whole id, without a look at any other.
+    #[must_use]
+    pub fn report_of(&self, service: &str, id: &str) -> Option<CrashReport> {
+        let path = self.path_of(service, id).filter(|_| name::is_id(id))?;
+        self.read(&Entry { id: id.to_owned(), path }).ok()
+    }
+
     /// The service's last crash that can be read.
     #[must_use]
     pub fn newest(&self, service: &str) -> Option<CrashSummary> {

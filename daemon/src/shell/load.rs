@@ -102,8 +102,10 @@ fn is_prepared(spec: &ServiceSpec) -> bool {
 /// what makes one of the commands before another is no mistake.
 fn find_others(spec: &ServiceSpec) -> Vec<String> {
     let unfound = |(key, argv): (&str, &[String])| {
-        let why = find_program(spec, argv).err()?;
+        let found = if key == "crash.notify" { find_own(argv) } else { find_program(spec, argv) };
+        let why = found.err()?;
         Some(match key {
+            "crash.notify" => format!("nobody can be told by crash.notify as things are: {why}"),
             "health.exec" => format!("its health check cannot be carried out: {why}"),
             key => format!("{key} cannot be run as things are: {why}"),
         })
@@ -123,6 +125,13 @@ fn find_program(spec: &ServiceSpec, argv: &[String]) -> Result<PathBuf, String> 
     };
     mcpd_config::program::find(first, spec.working_directory.as_deref(), path.as_deref())
         .map_err(|error| error.to_string())
+}
+
+/// A program that mcpd runs as itself.
+fn find_own(argv: &[String]) -> Result<PathBuf, String> {
+    let Some(first) = argv.first() else { return Err("exec is empty".into()) };
+    let path = std::env::var_os("PATH");
+    mcpd_config::program::find(first, None, path.as_deref()).map_err(|error| error.to_string())
 }
 
 /// A check of a service, ready to be asked, when it is an HTTP one.

@@ -18,6 +18,7 @@ use super::load::Loaded;
 use crate::crash::lack::Lack;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
+use crate::notifier::{News, Owed};
 use crate::probe::Verdict;
 use crate::spawner::{Answer, Secrets};
 use crate::sys;
@@ -115,6 +116,10 @@ pub enum Message {
     Loaded(Box<Result<Loaded, String>>),
     /// Files changed, or cannot be watched.
     Watch(Sign),
+    /// The notifier wants something, or has something to say.
+    Notifier(News),
+    /// A program of the notifier's has ended so.
+    NotifierRan(Owed, Verdict),
     /// What an earlier life of the daemon left in the crash store.
     Recalled {
         /// Whose.

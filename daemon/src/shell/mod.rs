@@ -16,6 +16,7 @@
 //! | `probe` | how is a check carried out? |
 //! | `hooks`, `around` | how is a command carried out that runs beside a service, or around it? |
 //! | `notify` | who speaks for which service? |
+//! | `notices` | who is told when something is wrong with a service? |
 //! | `ready` | what has to be seen before a service counts as up? |
 //! | `watched` | which files are of interest, and what changed? |
 
@@ -30,6 +31,7 @@ mod hooks;
 mod limits;
 pub mod load;
 pub mod message;
+mod notices;
 mod notify;
 mod order;
 mod perform;
@@ -64,6 +66,7 @@ use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::history::History;
 use crate::log::Logs;
+use crate::notifier::Notifier;
 use crate::recorder::Recorder;
 use crate::register::Register;
 use crate::scribe::{Level, Scribe};
@@ -124,6 +127,8 @@ pub struct Shell {
     systemd: Systemd,
     sessions: Sessions,
     watcher: Watcher,
+    notifier: Notifier,
+    untold: notices::Untold,
 
     pending: HashMap<u64, Pending>,
     requests: HashMap<RequestId, (u64, usize)>,
@@ -142,6 +147,8 @@ pub struct Shell {
     config_files: Vec<(PathBuf, Option<String>)>,
     config_changes: Changes,
     finished: bool,
+    /// Nothing is left to be supervised.
+    all_down: bool,
     /// After a second request to end: the end, whatever is left.
     ends_by: Option<Mono>,
 }
@@ -182,6 +189,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Watches files.
     pub watcher: Watcher,
+    /// Tells others.
+    pub notifier: Notifier,
 }
 
 impl Shell {
@@ -191,8 +200,19 @@ impl Shell {
         let now = Mono(sys::monotonic_ns());
         let started_at = Timestamp::now();
         let Parts { inbox, outbox, children, spawner, logs, store, history, recorder, .. } = parts;
-        let Parts { life, register, earlier, cgroups, scribe, workers, systemd, sessions, watcher, .. } =
-            parts;
+        let Parts {
+            life,
+            register,
+            earlier,
+            cgroups,
+            scribe,
+            workers,
+            systemd,
+            sessions,
+            watcher,
+            notifier,
+            ..
+        } = parts;
         let mut shell = Self {
             core: Core::new(now.0 ^ u64::from(std::process::id()), NoteId(1)),
             source,
@@ -222,6 +242,8 @@ impl Shell {
             systemd,
             sessions,
             watcher,
+            notifier,
+            untold: notices::Untold::default(),
             pending: HashMap::new(),
             requests: HashMap::new(),
             next_batch: 0,
@@ -236,6 +258,7 @@ impl Shell {
             config_files: Vec::new(),
             config_changes: Changes::default(),
             finished: false,
+            all_down: false,
             ends_by: None,
         };
         shell.begin(loaded, &store, earlier);

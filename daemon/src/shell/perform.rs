@@ -96,6 +96,7 @@ impl Shell {
                 self.grown_stale(&note);
                 self.tell(&note);
                 self.remember_available(&note);
+                self.notify_of(&note);
                 self.consequences_told(&note);
                 self.systemd.changed();
             }
@@ -120,7 +121,7 @@ impl Shell {
                 self.systemd.ready(&summary);
             }
             Action::Reload => self.follow(),
-            Action::Finished => self.finished = true,
+            Action::Finished => self.all_down(),
         }
     }
 

@@ -22,7 +22,7 @@ use super::report::stamp;
 use super::take::run_id_of;
 use super::{Owner, Shell};
 use crate::probe::{self, HttpCheck, Verdict};
-use crate::spawner::{Job, NotStarted, Started};
+use crate::spawner::{Job, NotStarted, Own, Started};
 use crate::sys;
 
 /// The end of a probe program's output that is kept for its verdict.
@@ -44,11 +44,10 @@ const _: () = assert!(
     "the core stops waiting before the verdict comes"
 );
 
-/// A health probe's program, to the loop.
+/// A health probe's program, or another that runs beside a service or for mcpd itself, to the loop.
 pub(super) struct Helper {
-    /// Whose probe.
-    service: ServiceId,
-    generation: u64,
+    /// Of which run it is, unless it is mcpd's own.
+    of: Option<(ServiceId, u64)>,
     started: Option<oneshot::Sender<Result<Option<sys::LogPipe>, String>>>,
     ended: Option<oneshot::Sender<(Option<i32>, Option<i32>)>>,
 }
@@ -106,15 +105,7 @@ impl Shell {
         timeout: Duration,
         report: impl FnOnce(Verdict) -> Message + Send + 'static,
     ) -> sys::Key {
-        let outbox = self.outbox.clone();
-        let key = self.next_key;
-        self.next_key += 1;
-        let (started_tx, started) = oneshot::channel();
-        let (ended_tx, ended) = oneshot::channel();
-        let (started_tx, ended_tx) = (Some(started_tx), Some(ended_tx));
-        let helper = Helper { service, generation, started: started_tx, ended: ended_tx };
-        self.owners.insert(key, Owner::Helper(helper));
-        self.spawning += 1;
+        let key = self.helper(Some((service, generation)), timeout, report);
         let run_id = run_id_of(&self.boot, key);
         let spec = spec.clone();
         self.spawner.submit(Job {
@@ -127,6 +118,38 @@ impl Shell {
             part: None,
             speaks: false,
         });
+        key
+    }
+
+    /// Runs a program of mcpd's own, with `input` on its standard input, and tells how it ended.
+    pub(super) fn help_own(
+        &mut self,
+        argv: Vec<String>,
+        variables: Vec<(String, String)>,
+        input: Vec<u8>,
+        timeout: Duration,
+        report: impl FnOnce(Verdict) -> Message + Send + 'static,
+    ) {
+        let key = self.helper(None, timeout, report);
+        let run_id = run_id_of(&self.boot, key);
+        self.spawner.submit_own(Own { key, argv, run_id, variables, input });
+    }
+
+    /// A program that is about to be started, and whoever minds it.
+    fn helper(
+        &mut self,
+        of: Option<(ServiceId, u64)>,
+        timeout: Duration,
+        report: impl FnOnce(Verdict) -> Message + Send + 'static,
+    ) -> sys::Key {
+        let outbox = self.outbox.clone();
+        let key = self.next_key;
+        self.next_key += 1;
+        let (started_tx, started) = oneshot::channel();
+        let (ended_tx, ended) = oneshot::channel();
+        let (started_tx, ended_tx) = (Some(started_tx), Some(ended_tx));
+        self.owners.insert(key, Owner::Helper(Helper { of, started: started_tx, ended: ended_tx }));
+        self.spawning += 1;
         tokio::spawn(async move {
             let verdict = mind(key, timeout, started, ended, &outbox).await;
             let _ = outbox.send(report(verdict)).await;
@@ -203,7 +226,7 @@ impl Shell {
         let mut running = Vec::new();
         for (&key, owner) in &mut self.owners {
             match owner {
-                Owner::Helper(helper) if (helper.service, helper.generation) == (service, generation) => {
+                Owner::Helper(helper) if helper.of == Some((service, generation)) => {
                     if helper.started.take().is_none() {
                         running.push(key);
                     }

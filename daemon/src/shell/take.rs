@@ -30,6 +30,7 @@ impl Shell {
             Message::Examined { service, generation, lack } => self.examined(service, generation, lack),
             Message::CrashRecorded { service, generation, recorded } => {
                 self.recorded(service, generation, recorded);
+                self.tell_untold(service, true);
                 self.events.push_back(Event::CrashRecorded { service, generation });
             }
             Message::RunEnded { service, generation, number, verdict } => {
@@ -67,6 +68,8 @@ impl Shell {
             Message::Log(event) => self.log_event(event),
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Watch(sign) => self.watch_sign(sign),
+            Message::Notifier(news) => self.notifier_says(news),
+            Message::NotifierRan(owed, verdict) => owed.settle(&verdict),
             Message::Recalled { service, count, newest } => {
                 if let Some(entry) = self.entries.get_mut(&service) {
                     entry.crash_count += count;

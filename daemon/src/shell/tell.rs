@@ -1,6 +1,6 @@
 //! The core's notes, in words.
 
-use mcpd_core::action::{Command, Note, NoteKind, Then, UpBy};
+use mcpd_core::action::{Command, Note, NoteId, NoteKind, Then, UpBy};
 use mcpd_core::view::Effect;
 use mcpd_core::{Condition, Exit, Mono, WaitingFor};
 use mcpd_proto::SCHEMA;
@@ -299,11 +299,24 @@ impl Shell {
         message: String,
         data: Value,
     ) {
+        self.tell_caused(level, service, event, None, message, data);
+    }
+
+    /// The same of something that another note brought about.
+    pub(super) fn tell_caused(
+        &mut self,
+        level: Level,
+        service: Option<&str>,
+        event: &str,
+        cause: Option<NoteId>,
+        message: String,
+        data: Value,
+    ) {
         let id = self.core.claim_note();
         let event = Event {
             schema: SCHEMA,
             id: id.0,
-            cause: None,
+            cause: cause.map(|cause| cause.0),
             time: stamp(self.wall(Mono(crate::sys::monotonic_ns()))),
             service: service.map(str::to_owned),
             event: event.into(),

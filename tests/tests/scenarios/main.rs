@@ -18,6 +18,7 @@ mod identity;
 mod logs;
 mod many;
 mod mcpctl;
+mod notices;
 mod notify;
 mod numbers;
 mod oneshot;
