@@ -10,8 +10,9 @@
 //! | [`crash`], [`recorder`] | crash reports on disk |
 //! | [`notifier`] | who is told when something is wrong with a service |
 //! | [`register`], [`leftovers`] | what is to be known after a SIGKILL; what the life before left |
-//! | [`scribe`] | events: subscribers, journal, terminal |
 //! | [`history`] | what is remembered of each service: when it was up, what failed |
+//! | [`scribe`] | events: subscribers, terminal, systemd's journal |
+//! | [`journal`] | events on disk: written, and found again |
 //! | [`watch`] | files that services, and mcpd itself, want to know of |
 //! | [`control`] | clients on the control socket |
 //! | [`workers`] | what waits for a disk or a network where it stands |
@@ -27,6 +28,7 @@ pub mod crash;
 pub mod demo;
 pub mod history;
 pub mod instance;
+pub mod journal;
 pub mod leftovers;
 pub mod log;
 pub mod notifier;

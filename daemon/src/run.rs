@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mcpd_core::action::NoteId;
 use mcpd_proto::run::RunRecord;
 use tokio::sync::mpsc;
 
@@ -14,6 +15,7 @@ use crate::control::{self, Desk, Sessions};
 use crate::crash::CrashStore;
 use crate::history::History;
 use crate::instance::{self, LockError};
+use crate::journal::Journal;
 use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
 use crate::notifier::Notifier;
@@ -126,7 +128,13 @@ async fn supervise(
     };
     let signals = Signals::start().map_err(system("cannot receive signals"))?;
     let children = sys::Children::new(waker).map_err(system("cannot mind processes"))?;
-    let scribe = Scribe::start().map_err(system("cannot start a thread"))?;
+    let (journal, first_note) = {
+        let outbox = outbox.clone();
+        // Nobody is there any more while the daemon ends.
+        let tell = move |news| drop(outbox.blocking_send(Message::Journal(news)));
+        Journal::start(&daemon.state_dir, tell).map_err(system("cannot start a thread"))?
+    };
+    let scribe = Scribe::start(journal).map_err(system("cannot start a thread"))?;
     let logs = {
         let outbox = outbox.clone();
         let on_event = Arc::new(move |event| drop(outbox.try_send(Message::Log(event))));
@@ -176,6 +184,7 @@ async fn supervise(
         store: store.clone(),
         history: history.clone(),
         scribe: scribe.clone(),
+        journal: scribe.reader(),
         workers: workers.clone(),
         sessions: sessions.clone(),
     };
@@ -195,6 +204,7 @@ async fn supervise(
         earlier,
         cgroups,
         scribe,
+        first_note: NoteId(first_note),
         workers,
         systemd,
         sessions,

@@ -1,19 +1,21 @@
-//! Writes down what happens: remembers the newest events, hands them to subscribers, and tells the journal or the
-//! terminal through `tracing`, on a thread of its own, for a terminal or a journal that is stuck must not hold the
-//! loop up.
+//! Writes down what happens: remembers the newest events, hands them to subscribers and to mcpd's own journal, and tells
+//! systemd's journal or the terminal through `tracing`, on a thread of its own, for a terminal or a journal that is stuck
+//! must not hold the loop up.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use mcpd_proto::event::Event;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
-/// Events remembered for `event.subscribe`'s backlog.
-const REMEMBERED: usize = 1000;
-/// Events a subscriber may lag behind before it misses some.
+use crate::journal::{Journal, Reader};
+
+/// Events remembered, so that most who ask what was just now need no disk.
+const REMEMBERED: usize = 256;
+/// Events a subscriber may lag behind before it has to read them from the journal.
 const LAG: usize = 4096;
 /// Events the telling thread may lag behind before some are only counted.
 const QUEUE: usize = 4096;
@@ -38,6 +40,43 @@ enum Told {
     Mark(mpsc::Sender<()>),
 }
 
+/// The newest events, whatever becomes of the disk. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Past {
+    events: Arc<Mutex<VecDeque<Arc<Event>>>>,
+}
+
+impl Past {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Event>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest `most` that are `wanted`, newest first, and the id of the oldest that is remembered at all.
+    pub(crate) fn newest(
+        &self,
+        wanted: impl Fn(&Event) -> bool,
+        most: usize,
+    ) -> (Vec<Arc<Event>>, Option<u64>) {
+        let past = self.lock();
+        let found = past.iter().rev().filter(|event| wanted(event)).take(most).cloned().collect();
+        (found, past.front().map(|event| event.id))
+    }
+
+    /// All that are `wanted`, oldest first, and the id of the oldest that is remembered at all.
+    pub(crate) fn all(&self, wanted: impl Fn(&Event) -> bool) -> (Vec<Arc<Event>>, Option<u64>) {
+        let past = self.lock();
+        let found = past.iter().filter(|event| wanted(event)).cloned().collect();
+        (found, past.front().map(|event| event.id))
+    }
+
+    /// The one with this id.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Event>> {
+        let past = self.lock();
+        let place = past.binary_search_by_key(&id, |event| event.id).ok()?;
+        past.get(place).cloned()
+    }
+}
+
 /// Cheap to clone: all clones write to the same place.
 #[derive(Clone)]
 pub struct Scribe {
@@ -45,8 +84,9 @@ pub struct Scribe {
 }
 
 struct Inner {
-    past: Mutex<VecDeque<Arc<Event>>>,
+    past: Past,
     live: broadcast::Sender<Arc<Event>>,
+    journal: Journal,
     teller: mpsc::SyncSender<Told>,
     untold: AtomicU64,
 }
@@ -56,7 +96,7 @@ impl Scribe {
     ///
     /// # Errors
     /// When the system has no room for a thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(journal: Journal) -> std::io::Result<Self> {
         let (teller, queue) = mpsc::sync_channel::<Told>(QUEUE);
         std::thread::Builder::new().name("scribe".into()).stack_size(256 * 1024).spawn(move || {
             while let Ok(told) = queue.recv() {
@@ -67,29 +107,31 @@ impl Scribe {
                 }
             }
         })?;
-        let inner = Inner {
-            past: Mutex::new(VecDeque::new()),
-            live: broadcast::channel(LAG).0,
-            teller,
-            untold: AtomicU64::new(0),
-        };
+        let live = broadcast::channel(LAG).0;
+        let inner = Inner { past: Past::default(), live, journal, teller, untold: AtomicU64::new(0) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Writes an event down.
-    pub fn write(&self, level: Level, event: Event) {
-        let event = Arc::new(event);
+    /// Writes events down, in the order of their ids, which is after all before them.
+    pub fn write(&self, events: impl IntoIterator<Item = (Level, Event)>) {
+        let events: Vec<(Level, Arc<Event>)> =
+            events.into_iter().map(|(level, event)| (level, Arc::new(event))).collect();
         {
-            let mut past = self.inner.past.lock().unwrap_or_else(PoisonError::into_inner);
-            if past.len() == REMEMBERED {
-                past.pop_front();
+            let mut past = self.inner.past.lock();
+            for (_, event) in &events {
+                if past.len() == REMEMBERED {
+                    past.pop_front();
+                }
+                past.push_back(event.clone());
+                // Under the lock, so that a subscriber sees each event once: in what was or live.
+                let _ = self.inner.live.send(event.clone());
             }
-            past.push_back(event.clone());
-            // Under the lock, so that a subscriber sees each event once: in the backlog or live.
-            let _ = self.inner.live.send(event.clone());
         }
-        if self.inner.teller.try_send(Told::Event(level, event)).is_err() {
-            self.inner.untold.fetch_add(1, Ordering::Relaxed);
+        self.inner.journal.write(events.iter().map(|(_, event)| event.clone()));
+        for (level, event) in events {
+            if self.inner.teller.try_send(Told::Event(level, event)).is_err() {
+                self.inner.untold.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -99,21 +141,44 @@ impl Scribe {
         if self.inner.teller.try_send(Told::Mark(done)).is_ok() {
             let _ = told.recv_timeout(within);
         }
+        self.inner.journal.close(within);
     }
 
-    /// The last `backlog` events that are `wanted`, and everything after them.
+    /// Reads what was written down.
     #[must_use]
-    pub fn subscribe(
-        &self,
-        wanted: impl Fn(&Event) -> bool,
-        backlog: usize,
-    ) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
-        let past = self.inner.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<Arc<Event>> =
-            past.iter().rev().filter(|event| wanted(event)).take(backlog).cloned().collect();
-        found.reverse();
-        (found, self.inner.live.subscribe())
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.inner.journal.clone(), self.inner.past.clone())
     }
+
+    /// Tells up to which id everything has been written, counted or lost.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.inner.journal.done()
+    }
+
+    /// The events that are `wanted` and remembered, and everything from now on.
+    #[must_use]
+    pub fn subscribe(&self, wanted: impl Fn(&Event) -> bool) -> Subscription {
+        let past = self.inner.past.lock();
+        Subscription {
+            past: past.iter().filter(|event| wanted(event)).cloned().collect(),
+            oldest: past.front().map(|event| event.id),
+            newest: past.back().map(|event| event.id),
+            live: self.inner.live.subscribe(),
+        }
+    }
+}
+
+/// What a subscriber begins with: no event is missing between what was and what comes, and none is in both.
+pub struct Subscription {
+    /// Oldest first.
+    pub past: Vec<Arc<Event>>,
+    /// The id of the oldest that is remembered at all.
+    pub oldest: Option<u64>,
+    /// The id of the newest.
+    pub newest: Option<u64>,
+    /// All that come.
+    pub live: broadcast::Receiver<Arc<Event>>,
 }
 
 fn tell(level: Level, event: &Event) {

@@ -15,6 +15,7 @@
 //! | `crash.get` | [`IdParams`] | [`crate::crash::CrashReport`] |
 //! | `log.read` | [`LogReadParams`] | [`LogReadDone`] after `log.lines` notifications ([`crate::log::LogLines`]) |
 //! | `log.follow` | [`LogReadParams`] | `log.lines` notifications until the client closes or cancels; then [`LogReadDone`] |
+//! | `event.list` | [`EventListParams`] | [`EventList`] |
 //! | `event.subscribe` | [`SubscribeParams`] | `event` notifications ([`crate::event::Event`]) until the client closes or cancels |
 //! | `cancel` | [`CancelParams`] | none: a notification that ends a stream |
 
@@ -215,14 +216,48 @@ pub struct LogReadDone {
     pub lines: u64,
 }
 
+/// `event.list`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventListParams {
+    /// Only this service's events, or those that fit a pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only events with one of these names; none: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// Only events at or after this instant, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The newest so many. Default: 100, at most 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<usize>,
+}
+
+/// The answer to `event.list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventList {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// Oldest first.
+    pub events: Vec<crate::event::Event>,
+}
+
 /// `event.subscribe`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SubscribeParams {
     /// Only this service's events, or those that fit a pattern.
     pub name: Option<String>,
-    /// First the last so many events that the daemon remembers.
-    pub backlog: usize,
+    /// First the last so many events of the journal. Default: none; with `since` or `after` all of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<usize>,
+    /// First the events at or after this instant, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// First the events after the one with this id: a client goes on where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
     /// Go on with what happens (default); false: end after the backlog, with the result `{}`.
     #[serde(default = "yes")]
     pub follow: bool,

@@ -10,9 +10,6 @@ use mcpd_proto::event::Event;
 use mcpd_proto::message::FromDaemon;
 use serde_json::json;
 
-/// More events than any scenario makes.
-const BACKLOG: usize = 100_000;
-
 #[derive(Default)]
 struct Heard {
     events: Vec<Event>,
@@ -32,7 +29,10 @@ impl Watch {
     /// When the daemon cannot be reached.
     pub fn open(socket: &Path) -> Result<Self, CallError> {
         let mut client = Client::connect(socket)?;
-        client.send("event.subscribe", json!({ "backlog": BACKLOG }))?;
+        // What is in the journal before that is of earlier lives.
+        let began = client.call("event.list", json!({ "events": ["began"], "last": 1 }))?;
+        let began = began["events"][0]["id"].as_u64().unwrap_or(1);
+        client.send("event.subscribe", json!({ "after": began - 1 }))?;
         let watch = Self::default();
         let mine = watch.clone();
         // It ends when the daemon closes the connection, at the latest with the daemon.

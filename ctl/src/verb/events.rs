@@ -23,7 +23,13 @@ const FOLLOW: usize = 10;
 /// Shows them.
 pub(crate) fn run(events: &Events, context: &mut Context) -> Result<Exit, Failure> {
     let backlog = events.last.unwrap_or(if events.follow { FOLLOW } else { READ });
-    let params = SubscribeParams { name: events.name.clone(), backlog, follow: events.follow };
+    let params = SubscribeParams {
+        name: events.name.clone(),
+        backlog: Some(backlog),
+        since: None,
+        after: None,
+        follow: events.follow,
+    };
     let patience = if events.follow {
         until_interrupted()?;
         Patience::Endless

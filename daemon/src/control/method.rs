@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Out, Streams};
-use super::{Desk, numbers, order, stream};
+use super::{Desk, events, numbers, order, stream};
 use crate::crash::{GetError, redact};
 use crate::pattern::Named;
 use crate::shell::message::{About, Ask, Message, Reply};
@@ -38,6 +38,7 @@ const METHODS: &[&str] = &[
     "daemon.reload",
     "daemon.shutdown",
     "daemon.status",
+    "event.list",
     "event.subscribe",
     "log.follow",
     "log.read",
@@ -88,6 +89,7 @@ pub(super) async fn answer(
         "crash.get" => crash_get(desk, params).await,
         "crash.groups" => numbers::groups(desk, params).await,
         "crash.stats" => numbers::stats(desk, params).await,
+        "event.list" => events::list(desk, params).await,
         "log.read" | "log.follow" | "event.subscribe" => {
             let Some(id) = id.clone() else { return };
             let token = streams.open(&id, over);
@@ -107,7 +109,7 @@ pub(super) async fn answer(
                 _ => match parsed::<SubscribeParams>(params) {
                     Ok(params) => {
                         drop(place);
-                        stream::events(desk, out, &id, &params, &token).await
+                        events::follow(desk, out, &id, &params, &token).await
                     }
                     Err(error) => Err(error),
                 },

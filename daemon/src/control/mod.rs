@@ -4,6 +4,7 @@
 //! end, never reading) is felt by nobody else. Sessions decide nothing: they ask the loop, or read files that are not
 //! the loop's.
 
+mod events;
 mod listen;
 mod method;
 mod numbers;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::crash::CrashStore;
 use crate::history::History;
+use crate::journal::Reader;
 use crate::log::Logs;
 use crate::scribe::Scribe;
 use crate::shell::message::Message;
@@ -45,6 +47,8 @@ pub struct Desk {
     pub history: History,
     /// What happens.
     pub scribe: Scribe,
+    /// What happened.
+    pub journal: Reader,
     /// Run what waits for a disk.
     pub workers: Workers,
     /// The sessions, and when they are to end.

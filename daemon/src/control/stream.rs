@@ -1,23 +1,20 @@
-//! Streams: log lines and events, as notifications, until the client has enough.
+//! Streams: log lines, as notifications, until the client has enough.
 
 use jiff::Timestamp;
 use mcpd_config::spec::LogTarget;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
-use mcpd_proto::event::Event;
 use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Notification};
-use mcpd_proto::method::{LogReadDone, LogReadParams, SubscribeParams};
+use mcpd_proto::method::{LogReadDone, LogReadParams};
 use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::method::{Written, asked, blocking, nothing, value};
+use super::method::{Written, asked, blocking, value};
 use super::session::Out;
 use super::{Desk, LogReader};
 use crate::log::{Follow, read};
-use crate::pattern::Named;
 use crate::shell::message::{Ask, Found};
 
 /// Lines before the first live one when nothing is said.
@@ -124,49 +121,4 @@ pub(super) async fn log_follow(
         }
     }
     done(count)
-}
-
-pub(super) async fn events(
-    desk: &Desk,
-    out: &Out,
-    id: &Id,
-    params: &SubscribeParams,
-    token: &CancellationToken,
-) -> Result<Written, ErrorObject> {
-    let named = params.name.as_deref().map(Named::parse).transpose()?;
-    if let Some(name) = params.name.clone() {
-        asked(desk, |reply| Ask::Known(name, reply)).await?;
-    }
-    let wanted = |event: &Event| match &named {
-        None => true,
-        Some(named) => event.service.as_deref().is_some_and(|name| named.means(name)),
-    };
-    let (past, mut live) = desk.scribe.subscribe(wanted, params.backlog);
-    for event in past {
-        if !out.send(&Notification::new("event", id, json!(*event))).await {
-            return nothing();
-        }
-    }
-    if !params.follow {
-        return nothing();
-    }
-    loop {
-        let event = tokio::select! {
-            () = token.cancelled() => break,
-            event = live.recv() => event,
-        };
-        let sent = match event {
-            Ok(event) if wanted(&event) => out.send(&Notification::new("event", id, json!(*event))).await,
-            Ok(_) => true,
-            // This client was slow: it learns how many it missed.
-            Err(RecvError::Lagged(missed)) => {
-                out.send(&Notification::new("events_missed", id, json!({ "missed": missed }))).await
-            }
-            Err(RecvError::Closed) => false,
-        };
-        if !sent {
-            break;
-        }
-    }
-    nothing()
 }

@@ -135,6 +135,8 @@ pub enum Message {
     Register(PathBuf, String),
     /// What is remembered of services cannot be written down: where, and why.
     History(PathBuf, String),
+    /// The journal has something to say.
+    Journal(crate::journal::News),
     /// A client wants something.
     Ask(Ask),
 }

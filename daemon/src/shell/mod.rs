@@ -123,6 +123,9 @@ pub struct Shell {
     cgroups: Result<sys::Cgroups, String>,
     inherited: earlier::Inheritance,
     scribe: Scribe,
+    /// What is not written down yet, while actions are performed.
+    told: Vec<(Level, mcpd_proto::event::Event)>,
+    performing: bool,
     workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
@@ -181,6 +184,8 @@ pub struct Parts {
     pub cgroups: Result<sys::Cgroups, String>,
     /// Writes down what happens.
     pub scribe: Scribe,
+    /// The number of the first event of this life.
+    pub first_note: NoteId,
     /// Run what waits for a disk.
     pub workers: Workers,
     /// Tells systemd.
@@ -206,6 +211,7 @@ impl Shell {
             earlier,
             cgroups,
             scribe,
+            first_note,
             workers,
             systemd,
             sessions,
@@ -214,7 +220,7 @@ impl Shell {
             ..
         } = parts;
         let mut shell = Self {
-            core: Core::new(now.0 ^ u64::from(std::process::id()), NoteId(1)),
+            core: Core::new(now.0 ^ u64::from(std::process::id()), first_note),
             source,
             config: loaded.config.clone(),
             entries: HashMap::new(),
@@ -238,6 +244,8 @@ impl Shell {
             cgroups,
             inherited: earlier::Inheritance::default(),
             scribe,
+            told: Vec::new(),
+            performing: false,
             workers,
             systemd,
             sessions,
@@ -261,6 +269,14 @@ impl Shell {
             all_down: false,
             ends_by: None,
         };
+        let data = serde_json::json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION") });
+        shell.tell_own(
+            Level::Info,
+            None,
+            "began",
+            format!("mcpd {} has begun", env!("CARGO_PKG_VERSION")),
+            data,
+        );
         shell.begin(loaded, &store, earlier);
         shell
     }
@@ -373,9 +389,12 @@ impl Shell {
     }
 
     fn perform_all(&mut self, actions: &mut Vec<Action>) {
+        self.performing = true;
         for action in actions.drain(..) {
             self.perform(action);
         }
+        self.performing = false;
+        self.write_down();
     }
 
     fn obey(&mut self, wish: Wish) {

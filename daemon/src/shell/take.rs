@@ -14,6 +14,7 @@ use super::message::{About, Ask, Found, Message, Recorded};
 use super::reload::Wanted;
 use super::report::stamp;
 use super::{Owner, Shell};
+use crate::journal;
 use crate::log::LogEvent;
 use crate::scribe::Level;
 use crate::spawner::{Answer, NotStarted, Started};
@@ -93,7 +94,31 @@ impl Shell {
                 );
                 self.tell_own(Level::Error, None, "history_failing", message, json!({ "path": path }));
             }
+            Message::Journal(news) => self.journal_news(news),
             Message::Ask(ask) => self.ask(ask),
+        }
+    }
+
+    fn journal_news(&mut self, news: journal::News) {
+        match news {
+            journal::News::Failing { path, error } => {
+                let message = format!(
+                    "events cannot be written to {}: {error}; they are kept or counted until they can",
+                    path.display()
+                );
+                self.tell_own(Level::Error, None, "journal_failing", message, json!({ "path": path }));
+            }
+            journal::News::Recovered { lost } => {
+                let message = match lost {
+                    0 => "events are written again, none is lost".to_owned(),
+                    lost => format!("events are written again; {lost} are not in the journal"),
+                };
+                self.tell_own(Level::Warn, None, "journal_recovered", message, json!({ "lost": lost }));
+            }
+            journal::News::Coalesced(coalesced) => {
+                let (message, data) = (journal::words(&coalesced), journal::data(&coalesced));
+                self.tell_own(Level::Warn, coalesced.service.as_deref(), "coalesced", message, data);
+            }
         }
     }
 

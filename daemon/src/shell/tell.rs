@@ -16,7 +16,12 @@ use crate::words;
 
 impl Shell {
     /// Writes a note down.
-    pub(super) fn tell(&self, note: &Note) {
+    pub(super) fn tell(&mut self, note: &Note) {
+        let (level, event) = self.in_words(note);
+        self.tell_event(level, event);
+    }
+
+    fn in_words(&self, note: &Note) -> (Level, Event) {
         let entry = note.service.and_then(|id| self.entries.get(&id)).map(|entry| &**entry);
         let whose =
             entry.map(|entry| &entry.name).or_else(|| note.service.and_then(|id| self.ghost_name(id)));
@@ -276,7 +281,7 @@ impl Shell {
             message,
             data: Value::Object(data),
         };
-        self.scribe.write(level, event);
+        (level, event)
     }
 
     /// Nothing is left of a run, and this had to be done for it.
@@ -298,8 +303,8 @@ impl Shell {
         event: &str,
         message: String,
         data: Value,
-    ) {
-        self.tell_caused(level, service, event, None, message, data);
+    ) -> NoteId {
+        self.tell_caused(level, service, event, None, message, data)
     }
 
     /// The same of something that another note brought about.
@@ -311,7 +316,7 @@ impl Shell {
         cause: Option<NoteId>,
         message: String,
         data: Value,
-    ) {
+    ) -> NoteId {
         let id = self.core.claim_note();
         let event = Event {
             schema: SCHEMA,
@@ -323,7 +328,24 @@ impl Shell {
             message,
             data,
         };
-        self.scribe.write(level, event);
+        self.tell_event(level, event);
+        id
+    }
+
+    /// While actions are performed the shell has its own say between the core's notes, which have their numbers already:
+    /// then all are written down together, by number.
+    fn tell_event(&mut self, level: Level, event: Event) {
+        self.told.push((level, event));
+        if !self.performing {
+            self.write_down();
+        }
+    }
+
+    pub(super) fn write_down(&mut self) {
+        if !self.told.is_empty() {
+            self.told.sort_by_key(|(_, event)| event.id);
+            self.scribe.write(self.told.drain(..));
+        }
     }
 }
 

@@ -141,7 +141,9 @@ impl Shell {
                 }
             }
             Sign::Watching { topic, directories } => self.watching(topic, directories),
-            Sign::Trouble(what) => self.tell_own(Level::Warn, None, "watch_trouble", what, json!({})),
+            Sign::Trouble(what) => {
+                self.tell_own(Level::Warn, None, "watch_trouble", what, json!({}));
+            }
         }
     }
 

@@ -135,6 +135,7 @@ fn hello_status_and_shutdown() {
         "crash.get",
         "log.read",
         "log.follow",
+        "event.list",
         "event.subscribe",
     ] {
         assert!(methods.contains(&method), "{method} in {methods:?}");
