@@ -10,6 +10,20 @@ use mcpd_proto::crash::CrashKind;
 use mcpd_proto::log::{LogLine, Stream};
 use proptest::prelude::*;
 
+/// Of a program that nobody knows.
+fn ended(
+    kind: CrashKind,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    core_dumped: bool,
+    uptime: Duration,
+    stderr: &[LogLine],
+    stdout: &[LogLine],
+) -> reason::Reason {
+    let end = reason::End { kind, command: &[], exit_code, signal, core_dumped, uptime };
+    reason::exit(&end, stderr, stdout)
+}
+
 fn lines(text: &str) -> Vec<LogLine> {
     let line = |text: &str| LogLine {
         time: None,
@@ -23,8 +37,7 @@ fn lines(text: &str) -> Vec<LogLine> {
 
 /// Of a run that ended with code 1 and these last words.
 fn print(stderr: &str) -> String {
-    let reason =
-        reason::exit(CrashKind::Exit, Some(1), None, false, Duration::from_secs(1), &lines(stderr), &[]);
+    let reason = ended(CrashKind::Exit, Some(1), None, false, Duration::from_secs(1), &lines(stderr), &[]);
     of(&Death {
         service: "web",
         kind: CrashKind::Exit,

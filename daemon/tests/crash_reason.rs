@@ -10,6 +10,20 @@ use mcpd::sys::Shortage;
 use mcpd_proto::crash::{CrashKind, HealthVerdict};
 use mcpd_proto::log::{LogLine, Stream};
 
+/// Of a program that nobody knows.
+fn ended(
+    kind: CrashKind,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    core_dumped: bool,
+    uptime: Duration,
+    stderr: &[LogLine],
+    stdout: &[LogLine],
+) -> reason::Reason {
+    let end = reason::End { kind, command: &[], exit_code, signal, core_dumped, uptime };
+    reason::exit(&end, stderr, stdout)
+}
+
 fn lines(stream: Stream, text: &str) -> Vec<LogLine> {
     let line = |text: &str| LogLine {
         time: None,
@@ -23,12 +37,12 @@ fn lines(stream: Stream, text: &str) -> Vec<LogLine> {
 
 fn exited(code: i32, stderr: &str) -> String {
     let stderr = lines(Stream::Err, stderr);
-    reason::exit(CrashKind::Exit, Some(code), None, false, Duration::from_millis(300), &stderr, &[]).text
+    ended(CrashKind::Exit, Some(code), None, false, Duration::from_millis(300), &stderr, &[]).text
 }
 
 fn killed(signal: i32, core: bool, stderr: &str) -> String {
     let stderr = lines(Stream::Err, stderr);
-    reason::exit(CrashKind::Signal, None, Some(signal), core, Duration::from_secs(7200), &stderr, &[]).text
+    ended(CrashKind::Signal, None, Some(signal), core, Duration::from_secs(7200), &stderr, &[]).text
 }
 
 /// The cause that follows `exited with code 1 after 0.3 s: `.
@@ -60,13 +74,13 @@ fn statuses_are_decoded() {
     assert_eq!(killed(11, true, ""), "killed by SIGSEGV (11) after 2 h, core dumped");
     assert_eq!(killed(34, false, ""), "killed by SIGRTMIN+0 (34) after 2 h");
     assert_eq!(killed(99, false, ""), "killed by signal 99 after 2 h");
-    let unknown = reason::exit(CrashKind::Exit, None, None, false, Duration::from_secs(1), &[], &[]).text;
+    let unknown = ended(CrashKind::Exit, None, None, false, Duration::from_secs(1), &[], &[]).text;
     assert_eq!(unknown, "ended after 1 s, nobody knows how");
 }
 
 #[test]
 fn other_kinds_are_named() {
-    let of = |kind| reason::exit(kind, None, Some(9), false, Duration::from_secs(5), &[], &[]).text;
+    let of = |kind| ended(kind, None, Some(9), false, Duration::from_secs(5), &[], &[]).text;
     assert_eq!(of(CrashKind::Oom), "out of memory: killed by SIGKILL (9) after 5 s");
     assert_eq!(of(CrashKind::Watchdog), "watchdog not fed in time: killed by SIGKILL (9) after 5 s");
     let limit = Duration::from_secs(90);
@@ -276,18 +290,18 @@ fn stacks_of_at_lines_say_it_first() {
         (
             "deno",
             "error: Uncaught (in promise) TypeError: nope\n    at file:///app/main.ts:1:7\n",
-            "TypeError: nope",
+            "TypeError: nope (main.ts:1)",
         ),
         (
             "java",
             "Exception in thread \"main\" java.lang.IllegalStateException: cannot start\n\tat app.Main.main(Main.java:5)\n\
              Caused by: java.net.BindException: Address already in use\n\tat sun.nio.ch.Net.bind0(Native Method)\n\t... 3 more\n",
-            "java.lang.IllegalStateException: cannot start, caused by java.net.BindException: Address already in use",
+            "java.lang.IllegalStateException: cannot start (Main.java:5), caused by java.net.BindException: Address already in use",
         ),
         (
             ".NET",
             "Unhandled exception. System.InvalidOperationException: no route\n   at Program.Main() in /app/Program.cs:line 3\n",
-            "System.InvalidOperationException: no route",
+            "System.InvalidOperationException: no route (Program.cs:3)",
         ),
     ] {
         assert_eq!(cause(stderr), expected, "{name}");
@@ -412,7 +426,7 @@ fn what_was_caught_long_ago_is_no_cause() {
         "Traceback (most recent call last):\n  File \"x\", line 1, in f\nValueError: caught\nlicence expired\n",
     );
     let exit = |stderr: &[LogLine]| {
-        reason::exit(CrashKind::Exit, Some(3), None, false, Duration::from_secs(3700), stderr, &[]).text
+        ended(CrashKind::Exit, Some(3), None, false, Duration::from_secs(3700), stderr, &[]).text
     };
     for line in &mut stderr[..3] {
         line.time = Some("2026-11-22T10:00:00.000000Z".to_owned());
@@ -427,13 +441,13 @@ fn what_was_caught_long_ago_is_no_cause() {
 fn stdout_is_asked_when_stderr_is_silent() {
     let of = |stderr: &str, stdout: &str| {
         let (stderr, stdout) = (lines(Stream::Err, stderr), lines(Stream::Out, stdout));
-        reason::exit(CrashKind::Exit, Some(1), None, false, Duration::from_secs(3), &stderr, &stdout).text
+        ended(CrashKind::Exit, Some(1), None, false, Duration::from_secs(3), &stderr, &stdout).text
     };
     assert_eq!(of("", "GET / 200\n"), "exited with code 1 after 3 s");
     assert_eq!(of("", "Error: no API key\nbye\n"), "exited with code 1 after 3 s: Error: no API key");
     assert_eq!(
         of("npm ERR! code 1\n", "TypeError: x\n    at a.js:1:1\n"),
-        "exited with code 1 after 3 s: TypeError: x"
+        "exited with code 1 after 3 s: TypeError: x (a.js:1)"
     );
 }
 

@@ -137,8 +137,10 @@ fn the_crashing_one_leaves_a_traceback_that_a_report_understands() {
     };
     let lines: Vec<LogLine> = ended.stderr.lines().map(line).collect();
     assert!(ended.stderr.contains("\nTraceback (most recent call last):\n"), "{}", ended.stderr);
-    let reason =
-        reason::exit(CrashKind::Exit, Some(1), None, false, Duration::from_secs(8), &lines, &[]).text;
+    let (kind, uptime) = (CrashKind::Exit, Duration::from_secs(8));
+    let end =
+        reason::End { kind, command: &[], exit_code: Some(1), signal: None, core_dumped: false, uptime };
+    let reason = reason::exit(&end, &lines, &[]).text;
     assert!(reason.starts_with("exited with code 1 after 8 s: KeyError: '"), "{reason}");
 }
 

@@ -7,19 +7,25 @@
 //! |---|---|
 //! | [`CrashStore`] | where are reports kept, and how are they found again? |
 //! | [`reason`] | what is the one sentence for a person at 3 a.m.? |
+//! | [`meaning`] | what does that exit code stand for? |
 //! | [`lack`] | does it lack something that no restart brings? |
 //! | `evidence` | which line of the output names the cause? |
 //! | [`fingerprint`] | which crashes are the same one again? |
+//! | [`changed`] | what is different since it last ran well? |
+//! | [`core_file`] | where is its core? |
 //! | [`redact`] | what must not be in a report? |
 //! | [`clean`] | what is text, once escapes and control characters are gone? |
 //! | `name` | how are files and folders called? |
 //! | `durable` | how does a file come to be on disk as a whole or not at all? |
 
+pub mod changed;
 pub mod clean;
+pub mod core_file;
 mod durable;
 mod evidence;
 pub mod fingerprint;
 pub mod lack;
+pub mod meaning;
 mod name;
 pub mod reason;
 pub mod redact;

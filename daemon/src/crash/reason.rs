@@ -10,8 +10,8 @@ use mcpd_config::spec::Signal;
 use mcpd_proto::crash::{CrashKind, HealthVerdict};
 use mcpd_proto::log::LogLine;
 
-use super::clean;
 use super::evidence::{self, Evidence, Search};
+use super::{clean, meaning};
 use crate::probe::words;
 use crate::sys::Shortage;
 use crate::words::bytes;
@@ -30,40 +30,56 @@ pub struct Reason {
     pub frames: Vec<String>,
 }
 
-/// The reason for an end of the process: its decoded status, and the cause that its last output names.
-///
-/// `signal` is the number that ended it, `exit_code` the code (on Windows the bits of an NTSTATUS may be in it);
-/// `uptime` is from the start to the end. Lines are oldest first.
+/// How a process ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'e> {
+    /// What kind of failure that is.
+    pub kind: CrashKind,
+    /// Program and arguments: a code means what its giver says.
+    pub command: &'e [String],
+    /// The code; on Windows the bits of an NTSTATUS may be in it.
+    pub exit_code: Option<i32>,
+    /// The number of the signal that ended it.
+    pub signal: Option<i32>,
+    /// The kernel wrote a core.
+    pub core_dumped: bool,
+    /// From its start to its end.
+    pub uptime: Duration,
+}
+
+/// The reason for an end of the process: its decoded status, and the cause that its last output names. Lines are oldest
+/// first.
 #[must_use]
-pub fn exit(
-    kind: CrashKind,
-    exit_code: Option<i32>,
-    signal: Option<i32>,
-    core_dumped: bool,
-    uptime: Duration,
-    stderr: &[LogLine],
-    stdout: &[LogLine],
-) -> Reason {
+pub fn exit(end: &End<'_>, stderr: &[LogLine], stdout: &[LogLine]) -> Reason {
+    let End { kind, command, exit_code, signal, core_dumped, uptime } = *end;
     let after = words::uptime(uptime);
     let core = if core_dumped { ", core dumped" } else { "" };
-    let (end, mut search) = match (exit_code, signal) {
-        (_, Some(number)) => {
-            (format!("killed by {} after {after}{core}", signal_words(number)), of_signal(number))
+    let mut search = match (exit_code, signal) {
+        (_, Some(number)) => of_signal(number),
+        (Some(code), None) => of_code(code),
+        (None, None) => Search::Anything,
+    };
+    if kind == CrashKind::Oom {
+        search = Search::Nothing;
+    }
+    let evidence = evidence::cause(stderr, stdout, search);
+    let end = match (exit_code, signal) {
+        (_, Some(number)) => format!("killed by {} after {after}{core}", signal_words(number)),
+        // That it panicked is what it says itself.
+        (Some(101), None) if evidence.as_ref().is_some_and(|found| found.text.starts_with("panic")) => {
+            format!("exited with code 101 after {after}")
         }
-        (Some(code), None) => (format!("exited with {} after {after}", code_words(code)), of_code(code)),
-        (None, None) => (format!("ended after {after}, nobody knows how"), Search::Anything),
+        (Some(code), None) => format!("exited with {} after {after}", code_words(command, code)),
+        (None, None) => format!("ended after {after}, nobody knows how"),
     };
     let end = match kind {
         CrashKind::Exit | CrashKind::Signal | CrashKind::Spawn | CrashKind::StopTimeout => end,
-        CrashKind::Oom => {
-            search = Search::Nothing;
-            format!("out of memory: {end}")
-        }
+        CrashKind::Oom => format!("out of memory: {end}"),
         CrashKind::Health => format!("health check failed: {end}"),
         CrashKind::Watchdog => format!("watchdog not fed in time: {end}"),
         CrashKind::StartTimeout => format!("not up in time: {end}"),
     };
-    told(&end, evidence::cause(stderr, stdout, search))
+    told(&end, evidence)
 }
 
 /// The reason for a run that the kernel killed for want of memory: `killed by the kernel for exceeding memory_max = 64M
@@ -162,8 +178,8 @@ pub fn with(reason: Reason, more: &str) -> Reason {
 
 /// What was found in the output.
 fn told(end: &str, evidence: Option<Evidence>) -> Reason {
-    let Evidence { text, frames } = evidence.unwrap_or_default();
-    Reason { frames, ..sentence(end, Some(&text)) }
+    let evidence = evidence.unwrap_or_default();
+    Reason { frames: evidence.frames.clone(), ..sentence(end, Some(&evidence.words())) }
 }
 
 /// Both parts on one bounded line.
@@ -205,13 +221,12 @@ pub(super) fn of_code(code: i32) -> Search {
 }
 
 /// `code 1`, `code 127 (command not found)`, `code 137 (128+9: SIGKILL)`, `0xC0000005 (access violation)`.
-fn code_words(code: i32) -> String {
+fn code_words(command: &[String], code: i32) -> String {
     match code {
-        126 => "code 126 (command cannot be executed)".to_owned(),
-        127 => "code 127 (command not found)".to_owned(),
-        0..=255 => match shells_signal(code) {
-            Some(signal) => format!("code {code} (128+{}: {signal})", signal.number()),
-            None => format!("code {code}"),
+        0..=255 => match (shells_signal(code), meaning::of(command, code)) {
+            (Some(signal), _) => format!("code {code} (128+{}: {signal})", signal.number()),
+            (None, Some(meaning)) => format!("code {code} ({meaning})"),
+            (None, None) => format!("code {code}"),
         },
         _ => {
             let status = code.cast_unsigned();
@@ -226,7 +241,7 @@ fn code_words(code: i32) -> String {
 
 /// The signal behind 128+n, by which a shell, a container's init or a runtime passes a signal on. Only signals that
 /// commonly end programs: other numbers above 128 are more likely codes of the program's own.
-fn shells_signal(code: i32) -> Option<Signal> {
+pub(super) fn shells_signal(code: i32) -> Option<Signal> {
     const COMMON: &[i32] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 24];
     let number = code.checked_sub(128).filter(|number| COMMON.contains(number))?;
     Signal::from_number(number)

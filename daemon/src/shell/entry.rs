@@ -4,18 +4,22 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_core::action::{Command, DownReason, Probing};
 use mcpd_core::verdict::ParkReason;
 use mcpd_core::{Mono, ServiceId};
-use mcpd_proto::crash::{CrashSummary, HealthVerdict};
+use mcpd_proto::crash::{Ancestor, CrashSummary, HealthVerdict};
 use mcpd_proto::history::Is;
 use mcpd_proto::log::LogLine;
 
 use super::around::{Around, Ran};
 use super::hooks::Beside;
+use super::report::wall;
 use super::tree::Tree;
+use crate::crash::changed::Good;
 use crate::crash::lack::Lack;
 use crate::crash::redact::Redactor;
 use crate::log::Tails;
@@ -26,6 +30,9 @@ use crate::{sys, words};
 
 /// Verdicts kept for a report.
 const VERDICTS: usize = 5;
+
+/// Earlier crashes of the same row that a report names.
+const ANCESTORS: usize = 10;
 
 /// One service.
 pub(super) struct Entry {
@@ -65,6 +72,10 @@ pub(super) struct Entry {
     pub(super) program: Option<PathBuf>,
     pub(super) last_crash: Option<CrashSummary>,
     pub(super) crash_count: u64,
+    /// The crashes since the last stable run, newest first. Without one it takes no memory.
+    pub(super) lineage: VecDeque<Ancestor>,
+    /// The last run that was good.
+    pub(super) good: Option<Box<Good>>,
     /// What must not be seen of the last run's output.
     pub(super) secrets: Option<Secrets>,
     /// The same of what its definition says, once somebody has asked for it.
@@ -104,6 +115,10 @@ pub(super) struct Run {
     /// It said WATCHDOG=trigger.
     pub(super) triggered: bool,
     pub(super) exit: Option<sys::Exit>,
+    /// It has failed: there is a report of it.
+    pub(super) failed: bool,
+    /// What it held at the last look, and when that was.
+    pub(super) sample: Option<(sys::Sample, Mono)>,
     /// What its processes may use together, as it was written last.
     pub(super) allowances: Vec<sys::Allowance>,
     /// Somebody is writing that.
@@ -138,6 +153,8 @@ impl Run {
             told_main_pid: false,
             triggered: false,
             exit: None,
+            failed: false,
+            sample: None,
             allowances: Vec::new(),
             limiting: false,
             tails: None,
@@ -146,6 +163,16 @@ impl Run {
             tree: Tree::default(),
             left: Vec::new(),
             killed: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at what the main process holds, unless that was seen less than `every` ago.
+    pub(super) fn look(&mut self, now: Mono, every: Duration) {
+        if self.sample.is_some_and(|(_, at)| now.since(at) < every) {
+            return;
+        }
+        if let Some(sample) = self.main_pid().and_then(sys::sample) {
+            self.sample = Some((sample, now));
         }
     }
 
@@ -193,6 +220,8 @@ impl Entry {
             program: None,
             last_crash: None,
             crash_count: 0,
+            lineage: VecDeque::new(),
+            good: None,
             secrets: None,
             configured: OnceCell::new(),
             last_lines: Vec::new(),
@@ -201,6 +230,22 @@ impl Entry {
             program_changes: Changes::default(),
             stale: None,
         }
+    }
+
+    /// Its run, if there is one, is good.
+    pub(super) fn good_run(&mut self, now: (Mono, Timestamp)) {
+        if let Some(run) = self.run.as_ref().filter(|run| run.main) {
+            self.good = Some(Box::new(Good { spec: self.spec.clone(), since: wall(now, run.began) }));
+        }
+    }
+
+    /// One more crash in a row.
+    pub(super) fn descend(&mut self, crash: &CrashSummary) {
+        if self.lineage.len() == ANCESTORS {
+            self.lineage.pop_back();
+        }
+        let CrashSummary { id, time, kind, reason, .. } = crash.clone();
+        self.lineage.push_front(Ancestor { id, time, kind, reason });
     }
 
     pub(super) fn run(&mut self, generation: u64) -> Option<&mut Run> {

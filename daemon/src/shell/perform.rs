@@ -1,5 +1,6 @@
 //! What does an action come to on this machine?
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,9 +13,10 @@ use serde_json::json;
 
 use super::around::{Place, Ran};
 use super::message::{Message, Recorded};
-use super::report::{Case, report};
+use super::report::{Case, report, wall};
 use super::take::{last_lines, run_id_of};
 use super::{Owner, Shell};
+use crate::crash::changed::Good;
 use crate::log::Tails;
 use crate::scribe::Level;
 use crate::spawner::Job;
@@ -49,10 +51,15 @@ impl Shell {
             Action::RecordCrash(crash) => self.record(*crash),
             Action::Forget { service, generation: 0 } => self.inherited_gone(service),
             Action::Forget { service, generation } => {
+                let now = self.now();
                 if let Some(entry) = self.entries.get_mut(&service)
                     && let Some(run) = entry.run.take_if(|run| run.generation == generation)
                 {
                     entry.secrets = Some(run.secrets.clone());
+                    if run.main && !run.failed {
+                        let since = wall(now, run.began);
+                        entry.good = Some(Box::new(Good { spec: entry.spec.clone(), since }));
+                    }
                     let cgroup = self.children.forget(run.key);
                     self.owners.remove(&run.key);
                     self.register.ended(run_id_of(&self.boot, run.key), cgroup);
@@ -92,6 +99,9 @@ impl Shell {
                 }
                 if note.kind == NoteKind::ProbeLost {
                     self.probe_lost(note.service);
+                }
+                if note.kind == NoteKind::CountersReset {
+                    self.stable(note.service);
                 }
                 self.grown_stale(&note);
                 self.tell(&note);
@@ -213,10 +223,22 @@ impl Shell {
         self.collect();
     }
 
+    /// It has run for so long that earlier crashes count no more.
+    fn stable(&mut self, service: Option<ServiceId>) {
+        let now = self.now();
+        let Some(entry) = service.and_then(|service| self.entries.get_mut(&service)) else { return };
+        entry.lineage = VecDeque::new();
+        entry.good_run(now);
+    }
+
     fn record(&mut self, crash: Crash) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&crash.service) else { return };
         let (service, generation, keep) = (crash.service, crash.generation, entry.spec.crash.keep);
+        // Until it crashed it was as good as a run can be.
+        if crash.ended.since(crash.started) >= entry.spec.restart.reset_after && crash.pid.is_some() {
+            entry.good_run(now);
+        }
         let verdicts = entry.verdicts.iter().cloned().collect();
         let ready_verdicts = entry.ready_verdicts.iter().cloned().collect();
         let command = entry.command_of(crash.command);
@@ -225,9 +247,11 @@ impl Shell {
             names.map(|(pid, name)| ProcessName { pid, name: name.to_owned() }).collect()
         };
         let trees = run.as_ref().map(|run| (names(&mut run.left_names()), names(&mut run.killed_names())));
+        let sample = run.as_ref().and_then(|run| run.sample);
         let triggered = run.as_ref().is_some_and(|run| run.triggered);
         let cgroup = run.as_ref().and_then(|run| self.children.cgroup(run.key)).cloned();
         let (tails, exit, secrets) = run.map_or((None, None, None), |run| {
+            run.failed = true;
             (run.tails.take(), run.exit.clone(), Some(run.secrets.clone()))
         });
         let mut tails = tails.map(Arc::unwrap_or_clone).unwrap_or_default();
@@ -255,6 +279,10 @@ impl Shell {
             spawn_error,
             lack: entry.lack.clone(),
             previous: entry.last_crash.as_ref().map(|crash| crash.id.clone()),
+            lineage: entry.lineage.iter().cloned().collect(),
+            good: entry.good.as_deref().cloned(),
+            program: entry.program.clone(),
+            sample,
             secrets,
             trees: trees.unwrap_or_default(),
             cgroup,

@@ -1,6 +1,8 @@
 //! Makes the report of a crash from what the core decided and what the shell knows: the loop gathers the facts, the
 //! recorder's thread words them.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,9 +12,13 @@ use mcpd_core::action::{Command, Crash};
 use mcpd_core::verdict::{Failure, What};
 use mcpd_core::{Exit, Mono};
 use mcpd_proto::SCHEMA;
-use mcpd_proto::crash::{CrashReport, HealthVerdict, Host, ProcessName, Resources, RestartDecision};
+use mcpd_proto::crash::{
+    Ancestor, CoreFile, CrashReport, HealthVerdict, Host, Pressure, ProcessName, Resources, RestartDecision,
+};
 
 use super::ready::awaited;
+use crate::crash::changed::{self, Good};
+use crate::crash::core_file::{self, Dump};
 use crate::crash::fingerprint::{self, Death};
 use crate::crash::lack::Lack;
 use crate::crash::{CrashStore, reason, redact};
@@ -36,6 +42,14 @@ pub(super) struct Case {
     pub(super) spawn_error: Option<String>,
     pub(super) lack: Option<Lack>,
     pub(super) previous: Option<String>,
+    /// The crashes since the last stable run, newest first.
+    pub(super) lineage: Vec<Ancestor>,
+    /// The last run that was good.
+    pub(super) good: Option<Good>,
+    /// What was executed.
+    pub(super) program: Option<PathBuf>,
+    /// What it held at the last look.
+    pub(super) sample: Option<(sys::Sample, Mono)>,
     pub(super) secrets: Option<Secrets>,
     /// What outlived the main process, and what of the run had to be killed so far.
     pub(super) trees: (Vec<ProcessName>, Vec<ProcessName>),
@@ -70,6 +84,10 @@ pub(super) fn report(case: Case) -> CrashReport {
         spawn_error,
         lack,
         previous,
+        lineage,
+        good,
+        program,
+        sample,
         secrets,
         trees: (left_behind, killed),
         cgroup,
@@ -98,7 +116,9 @@ pub(super) fn report(case: Case) -> CrashReport {
                 Some(Exit::Signal { signal, .. }) => Some(signal),
                 Some(Exit::Code(_)) | None => None,
             };
-            reason::exit(kind, exit_code, number, core_dumped, took, &tails.stderr, &tails.stdout)
+            let end =
+                reason::End { kind, command: &command, exit_code, signal: number, core_dumped, uptime: took };
+            reason::exit(&end, &tails.stderr, &tails.stdout)
         }
         Failure::Oom => {
             let limit = spec.resources.cgroup.get(&CgroupLimit::MemoryMax);
@@ -161,6 +181,9 @@ pub(super) fn report(case: Case) -> CrashReport {
         What::Restart(delay) => Some(delay),
         What::Park(_) | What::StayDown | What::AsAsked | What::GoOn => None,
     };
+    let effort = exit.as_ref().and_then(|exit| exit.effort);
+    let changed = good.map(|good| changed::since(&good, &spec, program.as_deref())).unwrap_or_default();
+    let core = crash.pid.filter(|_| core_dumped).and_then(|pid| core(pid, &spec, program.as_deref()));
     let mut report = CrashReport {
         schema: SCHEMA,
         id: CrashStore::new_id(at(crash.ended)),
@@ -171,7 +194,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         exit_code,
         signal,
         core_dumped,
-        core: None,
+        core,
         reason: reason.text,
         cause: reason.cause.map(|cause| shortened(&cause, reason::MAX_REASON)),
         pid: crash.pid,
@@ -199,16 +222,22 @@ pub(super) fn report(case: Case) -> CrashReport {
             cpu_seconds: usage.cpu.or(exit.as_ref().and_then(|exit| exit.cpu)).map(|cpu| cpu.as_secs_f64()),
             memory_peak: usage.memory_peak,
             oom_kills: usage.oom_kills,
-            ..Resources::default()
+            minor_faults: effort.map(|effort| effort.minor_faults),
+            major_faults: effort.map(|effort| effort.major_faults),
+            voluntary_switches: effort.map(|effort| effort.voluntary_switches),
+            involuntary_switches: effort.map(|effort| effort.involuntary_switches),
+            fds: sample.and_then(|(sample, _)| sample.fds).map(u64::from),
+            threads: sample.and_then(|(sample, _)| sample.threads).map(u64::from),
+            sampled_at: sample.map(|(_, at)| wall(at)),
         },
         left_behind,
         killed,
-        changed: Vec::new(),
+        changed,
         previous,
-        lineage: Vec::new(),
+        lineage,
         fingerprint: Some(fingerprint),
         coalesced: 0,
-        host: (*host).clone(),
+        host: as_it_is(&host),
     };
     redact::report(&redactor, &mut report);
     report
@@ -229,6 +258,28 @@ pub(super) fn wall(now: (Mono, Timestamp), at: Mono) -> Timestamp {
     };
     // Past the end of jiff's calendar nobody asks.
     moved.ok().and_then(Result::ok).unwrap_or(time)
+}
+
+fn core(pid: u32, spec: &ServiceSpec, program: Option<&Path>) -> Option<CoreFile> {
+    let pattern = sys::core_pattern()?;
+    let program = program.and_then(Path::file_name).and_then(OsStr::to_str).unwrap_or_default();
+    let own = std::env::current_dir().unwrap_or_default();
+    let directory = spec.working_directory.as_deref().unwrap_or(&own);
+    core_file::find(&Dump { pattern: &pattern, pid, program, directory })
+}
+
+/// The machine in this moment.
+fn as_it_is(host: &Host) -> Host {
+    let machine = sys::machine();
+    let (cpu, memory, io) = (machine.cpu_pressure, machine.memory_pressure, machine.io_pressure);
+    let pressure = Pressure { cpu, memory, io };
+    Host {
+        pressure: Some(pressure).filter(|pressure| *pressure != Pressure::default()),
+        memory_available_bytes: machine.memory_available,
+        memory_total_bytes: machine.memory_total,
+        load: machine.load,
+        ..host.clone()
+    }
 }
 
 /// The machine, found out once.

@@ -1,6 +1,7 @@
 //! Which event is a message to the core?
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_core::action::Command;
@@ -22,6 +23,9 @@ use crate::sys;
 
 /// Lines kept of a failed run for whoever waits for a start.
 const LAST_LINES: usize = 12;
+
+/// How often what a healthy process holds is looked at, at most.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 
 impl Shell {
     pub(super) fn take(&mut self, message: Message) {
@@ -57,6 +61,10 @@ impl Shell {
                         unknown: finding == Finding::Unknown,
                         detail,
                     };
+                    let every = if finding == Finding::Good { SAMPLE_EVERY } else { Duration::ZERO };
+                    if let Some(run) = entry.run(generation) {
+                        run.look(Mono(sys::monotonic_ns()), every);
+                    }
                     entry.remember(of, verdict);
                 }
                 self.events.push_back(Event::Probed { service, generation, probe, finding });
@@ -129,6 +137,7 @@ impl Shell {
         let reason = summary.reason.clone();
         self.history.crashed(&summary);
         if let Some(entry) = self.entries.get_mut(&service) {
+            entry.descend(&summary);
             entry.last_crash = Some(summary);
             entry.crash_count += 1;
             entry.last_lines = last_lines;
@@ -147,6 +156,10 @@ impl Shell {
             Ask::Status(names, reply) => drop(reply.send(self.status_document(&names))),
             Ask::Known(name, reply) => drop(reply.send(self.select(&[name]).map(drop))),
             Ask::ServiceStatus(name, reply) => {
+                let run = self.names.get(&name).and_then(|id| self.entries.get_mut(id)?.run.as_mut());
+                if let Some(run) = run {
+                    run.look(Mono(sys::monotonic_ns()), Duration::ZERO);
+                }
                 let found = self.names.get(&name).and_then(|id| {
                     let mut status = self.status_of(*id)?;
                     status.relations.required_by = self.required_by(&name);

@@ -35,10 +35,10 @@ pub use allowance::{Allowance, Amount, Controller, Disallowed, Resource, Shortag
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
-    TREE, async_pipe, boot_id, ctrl_c_helper, exec_step, give_back_memory, host_name, in_memory, is_pipe,
-    is_root, is_shortage, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release,
-    port_holder, private, raise_open_files_limit, remove_stale_socket, set_socket_mode, spawn, start_ticks,
-    stderr_is_the_journal, unknown_account,
+    TREE, async_pipe, boot_id, changed_at, core_pattern, ctrl_c_helper, exec_step, give_back_memory,
+    host_name, in_memory, is_pipe, is_root, is_shortage, machine, make_private_dir, make_runtime_dir,
+    monotonic_ns, open_lock, os_release, port_holder, private, raise_open_files_limit, remove_stale_socket,
+    sample, set_socket_mode, spawn, start_ticks, stderr_is_the_journal, unknown_account,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
@@ -252,6 +252,47 @@ pub struct Exit {
     pub max_rss_bytes: Option<u64>,
     /// The processor time, user and system, of it and the descendants that it waited for (Windows: of its whole tree).
     pub cpu: Option<Duration>,
+    /// What it took the kernel; `None` when the system does not tell.
+    pub effort: Option<Effort>,
+}
+
+/// What a process and the descendants that it waited for took of the kernel: `getrusage(2)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Page faults without a disk.
+    pub minor_faults: u64,
+    /// Page faults that read from a disk.
+    pub major_faults: u64,
+    /// How often it gave the processor up.
+    pub voluntary_switches: u64,
+    /// How often the processor was taken from it.
+    pub involuntary_switches: u64,
+}
+
+/// What a living process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Open descriptors.
+    pub fds: Option<u32>,
+    /// Threads.
+    pub threads: Option<u32>,
+}
+
+/// How the machine is; each `None` where the system does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Machine {
+    /// The share of the last 10 s, in percent, in which some task waited for a processor.
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure: Option<f64>,
+    /// The same for disks.
+    pub io_pressure: Option<f64>,
+    /// Memory to be had without swapping, in bytes.
+    pub memory_available: Option<u64>,
+    /// All memory, in bytes.
+    pub memory_total: Option<u64>,
+    /// Load average of the last minute.
+    pub load: Option<f64>,
 }
 
 /// A process that listens on a TCP port.

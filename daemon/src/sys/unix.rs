@@ -5,7 +5,7 @@
 //! finds what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`.
 //! `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it,
 //! `cgroup_watch.rs` hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes
-//! limits, `usage.rs` reads counters.
+//! limits, `usage.rs` reads counters, `machine.rs` how the machine and a process are doing.
 
 mod allowance;
 mod census;
@@ -20,6 +20,7 @@ mod explain;
 mod files;
 mod launch;
 mod limits;
+mod machine;
 mod notify;
 mod proc_files;
 mod remains;
@@ -37,6 +38,7 @@ pub use files::{
     remove_stale_socket, set_socket_mode, stderr_is_the_journal,
 };
 pub use limits::{give_back_memory, is_shortage, raise_open_files_limit};
+pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};
 pub use sockets::port_holder;

@@ -84,6 +84,27 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     None
 }
 
+/// Not asked here.
+pub fn sample(pid: u32) -> Option<crate::sys::Sample> {
+    let _ = pid;
+    None
+}
+
+/// Not asked here.
+pub fn machine() -> crate::sys::Machine {
+    crate::sys::Machine::default()
+}
+
+/// There are no core files.
+pub fn core_pattern() -> Option<String> {
+    None
+}
+
+/// When a file was last written to.
+pub fn changed_at(found: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+    found.modified().ok()
+}
+
 /// The machine's host name; empty when the system does not tell.
 pub fn host_name() -> String {
     // A DNS label has at most 63 characters; the system never needs more than 256.

@@ -432,3 +432,51 @@ fn no_secret_is_told_to_anybody() {
     let whole = daemon.ctl(&["config", "show", sandbox.config().to_str().unwrap(), "--secrets"]).expect(0);
     assert!(whole.stdout.contains("own-0123456789"), "{whole:?}");
 }
+
+/// "What changed since the last good run", what came before, and what the process held.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_says_what_changed_and_what_came_before() {
+    let services = |more: &str| {
+        format!(
+            r#"
+        [service.a]
+        exec = ["sh", "@dir/main.sh"]
+        working_directory = "@dir"
+        restart = {{ delay = "10ms", jitter = 0, max_restarts = 2, reset_after = "300ms" }}
+        {more}
+        health = {{ exec = ["true"], interval = "50ms" }}
+        "#
+        )
+    };
+    let sandbox = Sandbox::new(&services(""));
+    let waits = "while [ ! -e @dir/go ]; do sleep 0.02; done; exit 1";
+    sandbox.write("main.sh", &sandbox.fill(waits));
+    let daemon = sandbox.start();
+    let lived = |status: &mcpd_proto::status::ServiceStatus| status.uptime_seconds.is_some_and(|up| up > 0.5);
+    daemon.wait_status("a", "a good run", lived);
+    sandbox.write("main.sh", "exit 7");
+    sandbox.write("uv.lock", "");
+    sandbox.configure(&services("environment = { MODE = \"new\" }"));
+    let _ = daemon.ctl(&["daemon", "reload"]).expect(0);
+    sandbox.touch("go");
+    let crashes = daemon.wait_crashes("a", 2);
+    let report = |code: i32| crashes.iter().find(|crash| crash.exit_code == Some(code)).unwrap();
+    let (first, second) = (report(1), report(7));
+    let at = |name: &str| sandbox.path(name).display().to_string();
+    let files = [format!("argument: {}", at("main.sh")), format!("packages: {}", at("uv.lock"))];
+    assert_eq!(first.changed, files);
+    assert_eq!(second.changed, [&["configuration: environment.MODE".to_owned()][..], &files[..]].concat());
+    assert!(first.lineage.is_empty());
+    let before: Vec<&str> = second.lineage.iter().map(|ancestor| ancestor.id.as_str()).collect();
+    assert_eq!((before, second.previous.as_deref()), (vec![first.id.as_str()], Some(first.id.as_str())));
+    assert_ne!(first.fingerprint, second.fingerprint);
+    let held = &first.resources;
+    assert!(held.fds.is_some_and(|count| count >= 3) && held.threads == Some(1), "{held:?}");
+    assert!(held.sampled_at.is_some() && held.minor_faults.is_some_and(|count| count > 0), "{held:?}");
+    assert!(held.voluntary_switches.is_some() && held.involuntary_switches.is_some(), "{held:?}");
+    let host = &first.host;
+    assert!(host.memory_total_bytes > host.memory_available_bytes && host.load.is_some(), "{host:?}");
+    let shown = daemon.ctl(&["crashes", "show", &second.id]).expect(0).stdout;
+    assert!(shown.contains("1 crash before it since the last stable run"), "{shown}");
+}

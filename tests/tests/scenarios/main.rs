@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 mod around;
+mod causes;
 mod config;
 mod control;
 mod crashes;

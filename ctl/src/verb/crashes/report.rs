@@ -1,6 +1,6 @@
 //! One crash, told to somebody who has to do something about it.
 
-use mcpd_proto::crash::{CrashReport, HealthVerdict, Resources, RestartDecision};
+use mcpd_proto::crash::{CoreFile, CrashReport, HealthVerdict, Host, Pressure, Resources, RestartDecision};
 use mcpd_proto::log::LogLine;
 
 use super::what;
@@ -86,6 +86,8 @@ fn facts(report: &CrashReport, look: &Look) -> Vec<Fact> {
     facts.extend(report.status_text.as_ref().map(|text| Fact::new("said", text)));
     facts.extend(report.working_directory.as_ref().map(|path| Fact::new("ran in", path)));
     facts.extend(used(&report.resources).map(|used| Fact::new("used", used)));
+    facts.extend(held(&report.resources, look).map(|held| Fact::new("held", held)));
+    facts.extend(report.core.as_ref().and_then(core_file).map(|core| Fact::new("core", core)));
     for (name, processes) in [("left", &report.left_behind), ("killed", &report.killed)] {
         if !processes.is_empty() {
             let names: Vec<String> =
@@ -96,11 +98,66 @@ fn facts(report: &CrashReport, look: &Look) -> Vec<Fact> {
     if !report.changed.is_empty() {
         facts.push(Fact::new("changed", report.changed.join(", ")));
     }
+    if report.coalesced > 0 {
+        let alike = human::count(usize::try_from(report.coalesced).unwrap_or(usize::MAX), "crash", "crashes");
+        facts.push(Fact::new(
+            "alike",
+            format!("{alike} before it had no report of their own: too many at once"),
+        ));
+    }
+    if let Some(oldest) = report.lineage.last() {
+        facts.push(Fact::new("row", row(report.lineage.len(), &oldest.time, look)));
+    }
     facts.extend(report.previous.as_ref().map(|id| Fact::new("before", format!("mcpctl crashes show {id}"))));
     facts.push(Fact::new("more", format!("mcpctl logs {} --since {}", report.service, since(report))));
     let host = [&report.host.name, &report.host.os].map(|text| text.as_str()).join(", ");
     facts.push(Fact::new("host", format!("{host}, mcpd {}", report.host.mcpd)));
+    facts.extend(machine(&report.host).map(|machine| Fact::new("machine", machine)));
     facts
+}
+
+/// `the 4th in a row, the first one 12m ago`
+fn row(before: usize, oldest: &str, look: &Look) -> String {
+    let crashes = human::count(before, "crash", "crashes");
+    // A report names so many and no more.
+    let least = if before >= 10 { "at least " } else { "" };
+    format!("{least}{crashes} before it since the last stable run, from {} on", look.clock.ago(oldest))
+}
+
+/// `12 descriptors, 4 threads at 11:29:58`
+fn held(resources: &Resources, look: &Look) -> Option<String> {
+    let Resources { fds, threads, sampled_at, .. } = resources;
+    let count = |count: u64, one, many| human::count(usize::try_from(count).unwrap_or(usize::MAX), one, many);
+    let parts: Vec<String> = [
+        fds.map(|fds| count(fds, "descriptor", "descriptors")),
+        threads.map(|threads| count(threads, "thread", "threads")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let at = sampled_at.as_ref().map(|at| format!(" at {}", look.clock.short(at))).unwrap_or_default();
+    (!parts.is_empty()).then(|| parts.join(", ") + &at)
+}
+
+fn core_file(core: &CoreFile) -> Option<String> {
+    core.path.clone().or_else(|| core.coredumpctl.clone())
+}
+
+/// `1.2 GiB of 7.7 GiB memory free, load 0.4, waiting for cpu 1 %, memory 0 %, disk 3 %`
+fn machine(host: &Host) -> Option<String> {
+    let Host { name: _, os: _, mcpd: _, pressure, memory_available_bytes, memory_total_bytes, load } = host;
+    let memory = memory_available_bytes.zip(*memory_total_bytes);
+    let memory =
+        memory.map(|(free, all)| format!("{} of {} memory free", human::bytes(free), human::bytes(all)));
+    let load = load.map(|load| format!("load {load}"));
+    let waits = pressure.as_ref().map(|Pressure { cpu, memory, io }| {
+        let waits = [("cpu", cpu), ("memory", memory), ("disk", io)];
+        let waits =
+            waits.into_iter().filter_map(|(what, share)| share.map(|share| format!("{what} {share:.0} %")));
+        format!("waiting for {}", waits.collect::<Vec<_>>().join(", "))
+    });
+    let parts: Vec<String> = [memory, load, waits].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Where to look for all that the run wrote.
@@ -137,13 +194,15 @@ fn decision(restart: &RestartDecision, look: &Look) -> String {
 }
 
 fn used(resources: &Resources) -> Option<String> {
-    let Resources { max_rss_bytes, cpu_seconds, memory_peak, oom_kills, fds, threads, .. } = resources;
+    let Resources { max_rss_bytes, cpu_seconds, memory_peak, oom_kills, major_faults, .. } = resources;
+    let Resources { voluntary_switches, involuntary_switches, .. } = resources;
+    let switches = voluntary_switches.zip(*involuntary_switches);
     let parts: Vec<String> = [
         max_rss_bytes.map(|bytes| format!("{} resident at most", human::bytes(bytes))),
         memory_peak.map(|bytes| format!("{} memory at most", human::bytes(bytes))),
         cpu_seconds.map(|seconds| format!("{} of CPU", human::seconds(seconds))),
-        fds.map(|count| format!("{count} descriptors")),
-        threads.map(|count| format!("{count} threads")),
+        major_faults.filter(|&count| count > 0).map(|count| format!("{count} page faults from disk")),
+        switches.map(|(own, other)| format!("{own} waits, {other} preemptions")),
         oom_kills.filter(|&count| count > 0).map(|count| format!("{count} killed for memory")),
     ]
     .into_iter()
@@ -154,7 +213,7 @@ fn used(resources: &Resources) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use mcpd_proto::crash::{CrashKind, HealthVerdict, Host, ProcessName};
+    use mcpd_proto::crash::{Ancestor, CrashKind, ProcessName};
     use mcpd_proto::log::Stream;
 
     use super::*;
@@ -203,20 +262,34 @@ mod tests {
                 max_rss_bytes: Some(47_395_635),
                 cpu_seconds: Some(1.2),
                 oom_kills: Some(0),
+                major_faults: Some(12),
+                voluntary_switches: Some(340),
+                involuntary_switches: Some(5),
+                fds: Some(9),
+                threads: Some(1),
+                sampled_at: Some("2026-11-22T11:26:59Z".into()),
                 ..Resources::default()
             },
             left_behind: vec![ProcessName { pid: 4701, name: "node".into() }],
             killed: Vec::new(),
-            changed: Vec::new(),
+            changed: vec!["configuration: exec".into(), "packages: /opt/web/uv.lock".into()],
             previous: Some("20261122T110000Z-0001".into()),
-            lineage: Vec::new(),
+            lineage: vec![Ancestor {
+                id: "20261122T110000Z-0001".into(),
+                time: "2026-11-22T11:00:00Z".into(),
+                kind: CrashKind::Exit,
+                reason: "exited with code 1".into(),
+            }],
             fingerprint: None,
-            coalesced: 0,
+            coalesced: 7,
             host: Host {
                 name: "box".into(),
                 os: "Linux 6.1".into(),
                 mcpd: "0.1.0".into(),
-                ..Host::default()
+                pressure: Some(Pressure { cpu: Some(1.53), memory: Some(0.0), io: Some(12.0) }),
+                memory_available_bytes: Some(1_288_490_189),
+                memory_total_bytes: Some(8_232_226_816),
+                load: Some(0.42),
             },
         }
     }
@@ -235,11 +308,18 @@ after 5 s
   then:    restart 2 of 10 after 1.5 s, at 11:27:02; restart.when = \"on-failure\"
   command: python3 -c 'while 1: pass'
   ran in:  /opt/web
-  used:    45.1 MiB resident at most, 1.2 s of CPU
+  used:    45.1 MiB resident at most, 1.2 s of CPU, 12 page faults from disk,
+           340 waits, 5 preemptions
+  held:    9 descriptors, 1 thread at 11:26:59
   left:    node (4701)
+  changed: configuration: exec, packages: /opt/web/uv.lock
+  alike:   7 crashes before it had no report of their own: too many at once
+  row:     1 crash before it since the last stable run, from 30m ago on
   before:  mcpctl crashes show 20261122T110000Z-0001
   more:    mcpctl logs web --since 2026-11-22T11:20:00Z
   host:    box, Linux 6.1, mcpd 0.1.0
+  machine: 1.2 GiB of 7.6 GiB memory free, load 0.42, waiting for cpu 2 %,
+           memory 0 %, disk 12 %
 
 Health checks, the last one at the end:
   11:26:59.000 failed 503 after 4 ms: expected 200, and the body said something

@@ -20,6 +20,12 @@ static HEAD: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the pattern is a constant")
 });
 
+/// `(/app/server.js:12:5)`, `file:///app/main.ts:1:7`, `(Main.java:5)`, `in /app/Program.cs:line 3`; not `[eval]:1:16`.
+static PLACE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?:^at |[ (/\\])(?P<file>[^\s()\[\]/\\:]+\.[A-Za-z]+):(?:line )?(?P<line>\d+)(?::\d+)?\)?$")
+        .expect("the pattern is a constant")
+});
+
 /// The reason inside `[UnhandledPromiseRejection: ...]`.
 static REJECTION: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"^\[?UnhandledPromiseRejection\w*\b.*rejected with the reason "(?P<reason>.*)"\."#)
@@ -57,14 +63,21 @@ fn exception(lines: &[String], at: usize) -> Option<Found> {
     let frames = after.iter().take_while(|line| is_frame(line) || is_nested(line));
     // What an engine does around the program's own code changes with its version.
     let frames = frames.filter(|line| is_frame(line) && !line.contains("node:")).map(|line| line.trim());
-    let frames = frames.take(MAX_FRAMES).map(str::to_owned).collect();
-    Some(Found { line: at, text, frames })
+    let frames: Vec<String> = frames.take(MAX_FRAMES).map(str::to_owned).collect();
+    let place = frames.first().and_then(|frame| place(frame));
+    Some(Found { line: at, text, place, frames })
+}
+
+/// `server.js:12` of a frame.
+fn place(frame: &str) -> Option<String> {
+    let found = PLACE.captures(frame)?;
+    Some(format!("{}:{}", &found["file"], &found["line"]))
 }
 
 fn rejection(lines: &[String], at: usize) -> Option<Found> {
     let found = REJECTION.captures(&lines[at])?;
     let text = format!("unhandled promise rejection: {}", &found["reason"]);
-    Some(Found { line: at, text, frames: Vec::new() })
+    Some(Found { line: at, text, place: None, frames: Vec::new() })
 }
 
 fn is_frame(line: &str) -> bool {

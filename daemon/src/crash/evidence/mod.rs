@@ -22,6 +22,15 @@ const FRESH: Duration = Duration::from_secs(10);
 /// Frames of a stack that are taken along, to tell one failure from another: further out they are the same for all.
 pub(crate) const MAX_FRAMES: usize = 5;
 
+impl Evidence {
+    /// The words with the place behind what was thrown: `Error: boom (server.js:12), caused by ...`.
+    pub(crate) fn words(&self) -> String {
+        let Some(place) = &self.place else { return self.text.clone() };
+        let (thrown, cause) = self.text.split_at(self.text.find(", caused by ").unwrap_or(self.text.len()));
+        format!("{thrown} ({place}){cause}")
+    }
+}
+
 /// Words found in an output, and where they start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -29,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) line: usize,
     /// The cause, one line.
     pub(crate) text: String,
+    /// The file and line that threw it, where the words do not say so themselves.
+    pub(crate) place: Option<String>,
     /// Where it came from, the innermost frame first, [`MAX_FRAMES`] at most; none where there is no stack.
     pub(crate) frames: Vec<String>,
 }
@@ -38,6 +49,8 @@ pub(crate) struct Found {
 pub(crate) struct Evidence {
     /// One line.
     pub(crate) text: String,
+    /// See [`Found::place`].
+    pub(crate) place: Option<String>,
     /// See [`Found::frames`].
     pub(crate) frames: Vec<String>,
 }
@@ -65,7 +78,7 @@ pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> O
     let found = |lines: &[String], times: &[LogLine], find: fn(&[String]) -> Option<Found>| {
         find(lines)
             .filter(|found| is_fresh(times, found.line, last))
-            .map(|Found { text, frames, .. }| Evidence { text, frames })
+            .map(|Found { line: _, text, place, frames }| Evidence { text, place, frames })
     };
     let shell = || match search {
         Search::Shell => found(&err, stderr, plain::shell),
@@ -78,7 +91,7 @@ pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> O
             .or_else(|| found(&out, stdout, plain::address_in_use))
             .or_else(|| found(&err, stderr, plain::last_worth_telling))
             .or_else(|| found(&out, stdout, plain::last_complaint))
-            .or_else(|| plain::last(&err).map(|last| Evidence { text: last.text, frames: Vec::new() })),
+            .or_else(|| plain::last(&err).map(|last| Evidence { text: last.text, ..Evidence::default() })),
     };
     shell().or_else(last_words).or_else(anything)
 }

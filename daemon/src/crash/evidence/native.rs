@@ -33,7 +33,7 @@ pub(crate) fn find(lines: &[String]) -> Option<Found> {
         } else {
             Vec::new()
         };
-        Some(Found { line: at, text, frames })
+        Some(Found { line: at, text, place: None, frames })
     })
 }
 
@@ -104,6 +104,9 @@ fn cpp(lines: &[String], at: usize) -> Option<String> {
 /// V8 out of memory, an assertion of the C library: one line, over a stack that nobody reads.
 fn fatal(lines: &[String], at: usize) -> Option<String> {
     let line = &lines[at];
+    if let Some(fatal) = line.strip_prefix("Fatal Python error: ") {
+        return Some(format!("Fatal Python error: {}", fatal.trim_end_matches(':')));
+    }
     if let Some((_, fatal)) = line.split_once("FATAL ERROR: ") {
         return Some(fatal.to_owned());
     }

@@ -55,7 +55,7 @@ pub(crate) fn last(lines: &[String]) -> Option<Found> {
 
 fn find(lines: &[String], is: impl Fn(&str) -> bool) -> Option<Found> {
     let line = lines.iter().rposition(|line| is(line))?;
-    Some(Found { line, text: message(&lines[line]), frames: Vec::new() })
+    Some(Found { line, text: message(&lines[line]), place: None, frames: Vec::new() })
 }
 
 fn is_information(line: &str) -> bool {

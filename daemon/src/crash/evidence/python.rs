@@ -56,7 +56,7 @@ fn traceback(lines: &[String], anchor: usize) -> Option<Found> {
         let nearest = cause.text.split(", caused by ").next().unwrap_or_default();
         text = format!("{text}, caused by {nearest}");
     }
-    Some(Found { line: at, text, frames: frames(lines[header..at].iter().map(String::as_str)) })
+    Some(Found { line: at, text, place: None, frames: frames(lines[header..at].iter().map(String::as_str)) })
 }
 
 /// The frames in a part of a traceback.
@@ -111,5 +111,5 @@ fn exception_group(lines: &[String], header: usize) -> Option<Found> {
     let text = leaf.map_or_else(|| title.to_owned(), |(_, leaf)| format!("{title}: {leaf}"));
     let block = &lines[header..leaf.map_or(line, |(at, _)| at)];
     let frames = frames(block.iter().filter_map(|line| in_group(line)));
-    Some(Found { line, text, frames })
+    Some(Found { line, text, place: None, frames })
 }

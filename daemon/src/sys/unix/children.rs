@@ -20,7 +20,7 @@ use super::cgroup_watch::CgroupWatch;
 use super::descendants::{self, Estate, Look, Member};
 use super::limits;
 use super::proc_files::{self, Family};
-use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
+use crate::sys::{Collected, Effort, Exit, Key, Named, Waker, Whom};
 
 /// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
 /// network disk) takes longer, and no one can end that.
@@ -425,8 +425,19 @@ impl Reaped {
             max_rss_bytes: (max_rss_bytes > rss_floor_bytes.saturating_add(RSS_SLACK_BYTES))
                 .then_some(max_rss_bytes),
             cpu: Some(duration(self.usage.ru_utime) + duration(self.usage.ru_stime)),
+            effort: Some(Effort {
+                minor_faults: counted(self.usage.ru_minflt),
+                major_faults: counted(self.usage.ru_majflt),
+                voluntary_switches: counted(self.usage.ru_nvcsw),
+                involuntary_switches: counted(self.usage.ru_nivcsw),
+            }),
         }
     }
+}
+
+/// The kernel's counters of `getrusage(2)` are never negative.
+fn counted(count: libc::c_long) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 fn duration(time: libc::timeval) -> Duration {

@@ -275,6 +275,7 @@ impl Run {
             core_dumped: false,
             max_rss_bytes: peak_memory(&self.process.handle),
             cpu: self.process.job.cpu().max(own_cpu(&self.process.handle)),
+            effort: None,
         })
     }
 }
