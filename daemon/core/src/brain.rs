@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::action::{Action, Command, Note, NoteId, NoteKind, Outcome};
+use crate::action::{Action, Command, Note, NoteId, NoteKind, Outcome, StopCause};
 use crate::event::{CONFIG_SETTLES, Change, Event, MOST_DEBOUNCES, Redefinition, ServiceId};
 use crate::graph::Graph;
 use crate::health::Health;
@@ -33,6 +33,8 @@ pub struct Core {
     boot: Boot,
     /// A configuration is being told of.
     pub(crate) held: bool,
+    /// The note that the last one came with.
+    configured: Option<NoteId>,
     /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
     unsettled: Index,
     /// The first and the last change of the configuration's files since it was read.
@@ -68,6 +70,7 @@ impl Core {
             busy: 0,
             boot: Boot::Defining,
             held: true,
+            configured: None,
             unsettled: Index::default(),
             config_changed: None,
         }
@@ -81,7 +84,7 @@ impl Core {
             }
             Event::Redefine { service, to } => self.redefine(now, service, *to, out),
             Event::Remove { service } => self.with(now, service, out, Service::remove),
-            Event::Reloading => self.held = true,
+            Event::Reloading { by } => (self.held, self.configured) = (true, by),
             Event::FilesChanged { service } => self.with(now, service, out, Service::files_changed),
             Event::ProgramChanged { service } => self.with(now, service, out, Service::program_changed),
             Event::ConfigChanged => {
@@ -253,6 +256,7 @@ impl Core {
             notes: &mut self.notes,
             shutting_down: self.shutting_down,
             hurry: self.hurry,
+            configured: self.configured,
         };
         let was = Face::of(service);
         step(service, &mut cx);
@@ -369,7 +373,7 @@ impl Core {
             if again {
                 self.with(now, service, out, Service::hurry);
             } else {
-                self.with(now, service, out, |s, cx| s.shut_down(cx, id));
+                self.with(now, service, out, |s, cx| s.want_down(cx, StopCause::Shutdown, Some(id)));
             }
         }
         if again {
@@ -430,7 +434,7 @@ fn view(service: &Service) -> View {
         stale: service.stale(),
         reloading: child.is_some_and(Child::is_reloading),
         flapping: service.flapping(),
-        last_note: service.cause,
+        last_note: service.last_note(),
         next: service.next(),
     }
 }

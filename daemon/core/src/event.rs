@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::action::NoteId;
 use crate::policy::Policy;
 use crate::time::Mono;
 
@@ -112,8 +113,12 @@ pub enum Event {
         /// Which one.
         service: ServiceId,
     },
-    /// A reload begins: what it defines, redefines and removes follows, and then [`Event::Begun`].
-    Reloading,
+    /// A configuration is read, the first one or another: what it defines, redefines and removes follows, and then
+    /// [`Event::Begun`].
+    Reloading {
+        /// The note that it comes with: what follows from it leads back to that.
+        by: Option<NoteId>,
+    },
     /// Files that the service's `[watch]` names changed.
     FilesChanged {
         /// Which one's.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::action::NoteId;
 use crate::event::{Finding, PROBE_GRACE};
 use crate::policy::HealthPolicy;
 use crate::time::Mono;
@@ -31,6 +32,8 @@ pub(crate) struct Health {
     early: u32,
     /// The newest probe said nothing.
     unknown: bool,
+    /// The last note of the failures in a row that go on.
+    note: Option<NoteId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,11 +77,20 @@ impl Health {
             seen_healthy: false,
             early: 0,
             unknown: false,
+            note: None,
         }
     }
 
     pub(crate) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    pub(crate) fn note(&self) -> Option<NoteId> {
+        self.note
+    }
+
+    pub(crate) fn set_note(&mut self, note: Option<NoteId>) {
+        self.note = note;
     }
 
     pub(crate) fn seen_healthy(&self) -> bool {

@@ -113,7 +113,7 @@ impl Core {
         } else if service.stays()
             && let Some(other) = self.lost(id)
         {
-            let note = self.services.get(&other).and_then(|other| other.cause);
+            let note = self.services.get(&other).and_then(|other| other.last_word());
             self.step(now, id, out, |s, cx| s.lose(cx, other, note));
             self.agenda.looks.insert(id);
         }

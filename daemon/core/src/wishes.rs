@@ -55,7 +55,7 @@ impl Core {
         if wanted && was_wanted {
             // As if it had always been so. What somebody stopped although it was wanted before stays down.
             let new = self.wanted_by(id).into_iter().filter(|other| !before.contains(other));
-            let new = new.map(|other| (id, other)).collect();
+            let new = new.map(|other| (id, other, None)).collect();
             self.pull_in(now, id, new, false, out);
         } else if wanted {
             self.bring_up(now, id, false, out);
@@ -85,7 +85,7 @@ impl Core {
     pub(crate) fn wanted_by_whom(&self, id: ServiceId) -> Option<(ServiceId, Option<NoteId>)> {
         let others = self.graph.links(id).filter(|(_, link)| link.flipped().pulls_in());
         let mut others = others.filter_map(|(other, _)| self.services.get(&other));
-        others.find(|other| other.want == Want::Up).map(|other| (other.id, other.cause))
+        others.find(|other| other.want == Want::Up).map(|other| (other.id, other.last_word()))
     }
 
     /// What a start of this one starts.
@@ -95,7 +95,7 @@ impl Core {
 
     /// A service is wanted up from now on: so is what it requires or wants, and what that does.
     pub(crate) fn bring_up(&mut self, now: Mono, id: ServiceId, asked: bool, out: &mut Vec<Action>) {
-        let first = self.wanted_by(id).into_iter().map(|other| (id, other)).collect();
+        let first = self.wanted_by(id).into_iter().map(|other| (id, other, None)).collect();
         self.pull_in(now, id, first, asked, out);
     }
 
@@ -103,12 +103,12 @@ impl Core {
         &mut self,
         now: Mono,
         id: ServiceId,
-        mut queue: VecDeque<(ServiceId, ServiceId)>,
+        mut queue: VecDeque<(ServiceId, ServiceId, Option<NoteId>)>,
         asked: bool,
         out: &mut Vec<Action>,
     ) {
         let mut started = BTreeSet::from([id]);
-        while let Some((by, other)) = queue.pop_front() {
+        while let Some((by, other, because)) = queue.pop_front() {
             let Some(service) = self.services.get(&other) else {
                 if self.held {
                     self.expected.insert(other);
@@ -127,10 +127,11 @@ impl Core {
                 continue;
             }
             started.insert(other);
-            let note = self.last_note(by);
+            // Who was on its way already has nothing to say of what it is wanted for now.
+            let note = self.last_word(by).max(because);
             self.with(now, other, out, |s, cx| s.pull_in(cx, by, note, asked));
             if self.services.get(&other).is_some_and(|service| service.want == Want::Up) {
-                queue.extend(self.wanted_by(other).into_iter().map(|next| (other, next)));
+                queue.extend(self.wanted_by(other).into_iter().map(|next| (other, next, note)));
             }
         }
         for service in started.clone() {
@@ -138,8 +139,8 @@ impl Core {
         }
     }
 
-    fn last_note(&self, id: ServiceId) -> Option<NoteId> {
-        self.services.get(&id).and_then(|service| service.cause)
+    fn last_word(&self, id: ServiceId) -> Option<NoteId> {
+        self.services.get(&id).and_then(|service| service.last_word())
     }
 
     fn conflicts_with_one_of(&self, id: ServiceId, these: &BTreeSet<ServiceId>) -> bool {
@@ -154,7 +155,7 @@ impl Core {
             if !wanted {
                 continue;
             }
-            let note = self.last_note(id);
+            let note = self.last_word(id);
             self.with(now, other, out, |s, cx| {
                 s.stop_along(cx, StopCause::Conflict(id), note);
             });
@@ -179,7 +180,7 @@ impl Core {
                 if but.contains(&other) || !seen.insert(other) {
                     continue;
                 }
-                let note = self.last_note(by);
+                let note = self.last_word(by);
                 let mut further = false;
                 self.with(now, other, out, |s, cx| {
                     further = match how {

@@ -148,7 +148,12 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::RepliesTwice, &["one_reply_per_request"]);
     noticed(Flaw::SpawnsTwice, &["no_spawn_while_an_answer_is_owed"]);
     noticed(Flaw::SkipsGeneration, &["generations_grow_by_one"]);
-    let stop = ["done_means_done", "down_means_no_spawn", "a_stop_takes_along_what_goes_with_it"];
+    let stop = [
+        "done_means_done",
+        "down_means_no_spawn",
+        "a_stop_takes_along_what_goes_with_it",
+        "what_is_down_is_not_failing",
+    ];
     noticed(Flaw::IgnoresStop, &stop);
     noticed(Flaw::ForgetsCrash, &["crash_is_reported_before_the_next_spawn"]);
     noticed(Flaw::ReportsTwice, &["a_crash_is_reported_once"]);
@@ -161,7 +166,7 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::NeverWakes, &["deadlines_fit_the_states", "early_wakes_do_nothing"]);
     noticed(Flaw::ReadyTwice, &["ready_is_said_once"]);
     noticed(Flaw::FinishesEarly, &["finished_is_said_once_and_last"]);
-    noticed(Flaw::DropsNote, &["notes_are_numbered"]);
+    noticed(Flaw::DropsNote, &["notes_are_numbered", "the_last_note_is_that_of_the_state"]);
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
     noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
@@ -207,6 +212,8 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::ConfusesConditions, &["a_condition_opens_for_its_reason"]);
     noticed(Flaw::ForgivesAll, &["a_condition_does_not_close_early"]);
     noticed(Flaw::NeverForgives, &["a_condition_ends_in_time"]);
+    noticed(Flaw::ForgetsCauses, &["notes_have_causes"]);
+    noticed(Flaw::MixesCauses, &["notes_have_causes"]);
     noticed(Flaw::HidesFlapping, &["flapping_is_seen"]);
 }
 

@@ -68,7 +68,7 @@ impl Shell {
     /// What a reload would tell the core.
     fn events_of(&self, loaded: &Loaded, works: &[Work], ids: &BTreeMap<&str, ServiceId>) -> Vec<Event> {
         let parallel_starts = loaded.config.daemon.max_parallel_starts;
-        let mut events = vec![Event::Limit { parallel_starts }, Event::Reloading];
+        let mut events = vec![Event::Limit { parallel_starts }, Event::Reloading { by: None }];
         let id = |name: &str| ids.get(name).copied();
         for work in works {
             match work {

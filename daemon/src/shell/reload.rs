@@ -230,7 +230,7 @@ impl Shell {
         self.number(loaded.config.services.keys());
         let parallel_starts = loaded.config.daemon.max_parallel_starts;
         self.events.push_back(Event::Limit { parallel_starts });
-        self.events.push_back(Event::Reloading);
+        self.events.push_back(Event::Reloading { by: None });
         for work in works {
             match work {
                 Work::Remove(service) => self.events.push_back(Event::Remove { service }),

@@ -94,7 +94,7 @@ impl Service {
         if !any || cx.hurry {
             return false;
         }
-        self.note(cx, NoteKind::Stopping { why: cause });
+        self.note_stopping(cx, cause);
         let ending = Ending {
             exit: None,
             failure: None,
@@ -151,8 +151,8 @@ impl Service {
         }
     }
 
-    /// The last of these commands has ended: what have they left?
-    pub(super) fn ran_after(&mut self, cx: &mut Cx<'_>, blame: Option<Blame>) {
+    /// The last of these commands has ended: what have they left? `failed`: the note that it has failed.
+    pub(super) fn ran_after(&mut self, cx: &mut Cx<'_>, blame: Option<Blame>, failed: Option<NoteId>) {
         self.look_after(cx);
         let Some(blame) = blame else { return };
         let (down, attempt) = (self.want == Want::Down, self.attempt);
@@ -184,7 +184,7 @@ impl Service {
             Report::Later { .. } | Report::Writing(_) => false,
             Report::Settled => true,
         };
-        self.note(cx, NoteKind::Crashed { failure: blame.failure });
+        self.note_next(cx, failed, NoteKind::Crashed { failure: blame.failure });
         if !asked {
             self.has_failed(cx);
         }

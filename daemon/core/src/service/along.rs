@@ -32,16 +32,22 @@ impl Service {
             | Actual::Stopping(_)
             | Actual::Ending(_) => {}
         }
-        self.cause = note.or(self.cause);
-        self.note(cx, NoteKind::Wanted { by });
+        let wanted = self.note_by(cx, note, NoteKind::Wanted { by });
+        // Where it is only not to go after all, nothing follows.
+        self.decide(None);
         match &mut self.actual {
             Actual::Down(_) | Actual::Parked(_) if asked => {
+                self.decide(Some(wanted));
                 self.wanted_anew();
                 self.start(cx);
             }
-            Actual::Down(_) if self.program_missing => self.park(cx, ParkReason::ProgramMissing),
+            Actual::Down(_) if self.program_missing => {
+                self.decide(Some(wanted));
+                self.park(cx, ParkReason::ProgramMissing);
+            }
             // Its failures still count: it is started, not forgiven.
             Actual::Down(_) | Actual::Parked(_) | Actual::Backoff { .. } => {
+                self.decide(Some(wanted));
                 self.want = Want::Up;
                 self.start(cx);
             }
@@ -54,6 +60,7 @@ impl Service {
             Actual::Stopping(stopping) => {
                 stopping.start_now = true;
                 self.want = Want::Up;
+                self.decide(Some(wanted));
             }
             Actual::Ending(ending) => {
                 // Between two of its commands the start just goes on.
@@ -62,6 +69,8 @@ impl Service {
                 self.want = Want::Up;
                 if goes_on {
                     self.supersede_stops(cx, Verb::Start);
+                } else {
+                    self.decide(Some(wanted));
                 }
             }
             Actual::Waiting(_) => {}
@@ -94,8 +103,7 @@ impl Service {
         if self.want == Want::Down {
             return false;
         }
-        self.cause = note.or(self.cause);
-        self.want_down(cx, cause);
+        self.want_down(cx, cause, note);
         true
     }
 
@@ -105,7 +113,7 @@ impl Service {
         if !self.stays() {
             return false;
         }
-        self.cause = note.or(self.cause);
+        self.decide(note);
         self.postpone_starts();
         self.leave_and_return(cx, StopCause::RestartedWith(by));
         true
@@ -125,7 +133,8 @@ impl Service {
 
     /// One that it is bound to is up no more: it goes, and comes back with it.
     pub(crate) fn lose(&mut self, cx: &mut Cx<'_>, other: ServiceId, note: Option<NoteId>) {
-        self.cause = note.or(self.cause);
+        // It may be only now that it is bound to that one.
+        self.decide(note.or(self.heard()));
         self.leave_and_return(cx, StopCause::Unbound(other));
     }
 }

@@ -44,18 +44,21 @@ impl Service {
         if self.want == Want::Down {
             // The stop that waited for others to go first has not begun.
             self.leave = None;
+            if !matches!(self.actual, Actual::Down(_) | Actual::Parked(_)) {
+                self.decide(None);
+            }
         }
+        let asked = self.note_word(cx, None, NoteKind::Asked(Verb::Start));
         if self.counts_as_up() {
             self.want = Want::Up;
             self.supersede_stops(cx, Verb::Start);
             self.reply(cx, request, Outcome::Already);
             return;
         }
-        self.note_asked(cx, NoteKind::Asked(Verb::Start));
         self.wanted_anew();
         // A start between two of its commands is one that is on its way.
         let goes_on = matches!(&self.actual, Actual::Ending(ending) if ending.goes_on());
-        if goes_on || !self.started_anew(cx, request) {
+        if goes_on || !self.started_anew(cx, request, asked) {
             self.supersede_stops(cx, Verb::Start);
             let next = u64::from(self.was_to_restart());
             self.wait_for_up(request, self.generation + next);
@@ -64,7 +67,20 @@ impl Service {
 
     /// Where nothing runs, or what runs is on its way down, a start and a restart are the same: a new process as soon as
     /// may be. False, and nothing done, where a process is there or on its way.
-    fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId) -> bool {
+    fn started_anew(&mut self, cx: &mut Cx<'_>, request: RequestId, asked: NoteId) -> bool {
+        match &self.actual {
+            Actual::Down(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_)
+            | Actual::Stopping(_)
+            | Actual::Ending(_) => self.decide(Some(asked)),
+            // It starts already, for what it starts for.
+            Actual::Waiting(_)
+            | Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Exited => {}
+        }
         match &mut self.actual {
             Actual::Down(_) | Actual::Backoff { .. } | Actual::Parked(_) => {
                 self.start(cx);
@@ -92,17 +108,19 @@ impl Service {
         if self.refuses_start(cx, request) {
             return;
         }
-        self.note_asked(cx, NoteKind::Asked(Verb::Restart));
+        let asked = self.note_word(cx, None, NoteKind::Asked(Verb::Restart));
         self.wanted_anew();
-        if self.started_anew(cx, request) {
+        if self.started_anew(cx, request, asked) {
             return;
         }
         if self.running().is_some() || matches!(self.actual, Actual::Exited) {
+            self.decide(Some(asked));
             self.leave(StopCause::Restart);
             self.postpone_starts();
             self.wait_for_up(request, self.generation + 1);
         } else {
             // The process that is on its way is as new as one that would be asked for now.
+            self.decide(None);
             self.supersede_stops(cx, Verb::Restart);
             let next = u64::from(self.was_to_restart());
             self.wait_for_up(request, self.generation + next);
@@ -119,11 +137,12 @@ impl Service {
     }
 
     pub(super) fn asked_to_stop(&mut self, cx: &mut Cx<'_>, request: RequestId) {
-        self.note_asked(cx, NoteKind::Asked(Verb::Stop));
+        let asked = self.note_word(cx, None, NoteKind::Asked(Verb::Stop));
         if let Actual::Down(why) = self.actual {
             self.want = Want::Down;
-            self.forget_failures(cx);
+            self.forget_failures(cx, Some(asked));
             if why == DownReason::Completed {
+                self.decide(Some(asked));
                 // It is not to do its work again by itself.
                 self.go_down(cx, DownReason::Stopped);
             }
@@ -131,14 +150,28 @@ impl Service {
             return;
         }
         self.waiters.push(Waiter { request, goal: Goal::Down });
-        self.want_down(cx, StopCause::Asked);
+        self.want_down(cx, StopCause::Asked, Some(asked));
     }
 
-    /// Down is wanted from now on, whatever was.
-    pub(crate) fn want_down(&mut self, cx: &mut Cx<'_>, cause: StopCause) {
+    /// Down is wanted from now on, whatever was. `by`: the note of that.
+    pub(crate) fn want_down(&mut self, cx: &mut Cx<'_>, cause: StopCause, by: Option<NoteId>) {
+        self.forget_failures(cx, by);
+        match &self.actual {
+            Actual::Down(_) => {}
+            // It is on its way down for another reason.
+            Actual::Stopping(_) | Actual::Ending(_) if self.want == Want::Down => {}
+            Actual::Waiting(_)
+            | Actual::Spawning(_)
+            | Actual::Starting(_)
+            | Actual::Up(_)
+            | Actual::Exited
+            | Actual::Stopping(_)
+            | Actual::Ending(_)
+            | Actual::Backoff { .. }
+            | Actual::Parked(_) => self.decide(by),
+        }
         self.want = Want::Down;
         self.why_down = cause;
-        self.forget_failures(cx);
         self.supersede_starts(cx, Verb::Stop);
         match &mut self.actual {
             Actual::Down(_) => {
@@ -176,12 +209,15 @@ impl Service {
     }
 
     pub(super) fn asked_to_reset(&mut self, cx: &mut Cx<'_>, request: RequestId) {
-        self.note_asked(cx, NoteKind::Asked(Verb::Reset));
-        self.forget_failures(cx);
+        let asked = self.note_by(cx, None, NoteKind::Asked(Verb::Reset));
+        self.forget_failures(cx, Some(asked));
         self.attempt = 0;
         self.watched.lift();
         match &mut self.actual {
-            Actual::Parked(_) => self.go_down(cx, DownReason::Reset),
+            Actual::Parked(_) => {
+                self.decide(Some(asked));
+                self.go_down(cx, DownReason::Reset);
+            }
             // It was decided with the failures that are now forgotten; what time does not mend is none of them.
             Actual::Ending(ending)
                 if !matches!(
@@ -211,7 +247,8 @@ impl Service {
             self.reply(cx, request, Outcome::NotRunning);
             return;
         }
-        self.note_asked(cx, NoteKind::Asked(Verb::Signal(signal, whom)));
+        let asked = self.note_by(cx, None, NoteKind::Asked(Verb::Signal(signal, whom)));
+        self.nudged_by(cx.now, asked);
         cx.out.push(Action::Signal { service: self.id, generation: self.generation, signal, whom });
         self.reply(cx, request, Outcome::Done);
     }

@@ -110,7 +110,7 @@ impl Service {
         self.attempt = 0;
         if self.policy.commands.oneshot.as_ref().is_some_and(|oneshot| oneshot.remain) {
             self.note(cx, NoteKind::Up { after: cx.now.since(self.begun), by: UpBy::Completion });
-            self.forget_failures(cx);
+            self.forget_failures(cx, None);
             self.enter(cx, Actual::Exited);
             self.answer_up(cx);
         } else {

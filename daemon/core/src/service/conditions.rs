@@ -55,17 +55,18 @@ impl Service {
             trouble.flaps = u32::try_from(trouble.kept.min(FLAPPING - 1)).unwrap_or_default();
         }
         let flapping = trouble.fails(cx.now);
-        self.open(cx, Condition::Failing);
+        self.open(cx, None, Condition::Failing);
         if flapping {
-            self.open(cx, Condition::Flapping);
+            self.open(cx, None, Condition::Flapping);
         }
     }
 
-    /// Its work is done, or somebody has seen to it: what was before does not count.
-    pub(super) fn forget_failures(&mut self, cx: &mut Cx<'_>) {
+    /// Its work is done, or somebody has seen to it: what was before does not count. `by`: the note of that, when it
+    /// is not the last one.
+    pub(super) fn forget_failures(&mut self, cx: &mut Cx<'_>, by: Option<NoteId>) {
         if self.trouble.is_some() {
-            self.close(cx, Condition::Flapping);
-            self.close(cx, Condition::Failing);
+            self.close(cx, by, Condition::Flapping);
+            self.close(cx, by, Condition::Failing);
         }
         if let Some(trouble) = &mut self.trouble {
             trouble.kept = 0;
@@ -92,23 +93,26 @@ impl Service {
         if self.recovers_at(child).is_none_or(|at| at > cx.now) {
             return;
         }
-        self.close(cx, Condition::Failing);
+        self.close(cx, None, Condition::Failing);
         if self.flapping().is_some() && cx.now >= self.since + STEADY {
-            self.forget_failures(cx);
+            self.forget_failures(cx, None);
         }
     }
 
     /// It is another state now, or the health check said something: the conditions that are no more than that.
     pub(super) fn mind_conditions(&mut self, cx: &mut Cx<'_>) {
-        for (condition, is) in [
-            (Condition::Parked, matches!(self.actual, Actual::Parked(_))),
-            (Condition::Unhealthy, self.is_left_unhealthy()),
+        // What ends a state that somebody wants to end has not been said yet.
+        let decided = self.decided();
+        let verdict = self.child().and_then(|child| child.health.as_ref()).and_then(Health::note);
+        for (condition, is, opened_by, closed_by) in [
+            (Condition::Parked, matches!(self.actual, Actual::Parked(_)), None, decided),
+            (Condition::Unhealthy, self.is_left_unhealthy(), verdict, verdict),
         ] {
             if is {
                 self.trouble.get_or_insert_default();
-                self.open(cx, condition);
+                self.open(cx, opened_by, condition);
             } else if self.trouble.is_some() {
-                self.close(cx, condition);
+                self.close(cx, closed_by, condition);
                 self.forget_trouble();
             }
         }
@@ -138,21 +142,21 @@ impl Service {
     }
 
     /// Nothing, when it is open already.
-    fn open(&mut self, cx: &mut Cx<'_>, condition: Condition) {
+    fn open(&mut self, cx: &mut Cx<'_>, by: Option<NoteId>, condition: Condition) {
         let Some(trouble) = &mut self.trouble else { return };
         let since = &mut trouble.open[condition as usize];
         if since.is_none() {
             *since = Some(cx.now);
-            self.note_beside(cx, NoteKind::Opened(condition));
+            self.note_by(cx, by.or(self.last_link()), NoteKind::Opened(condition));
         }
     }
 
     /// Nothing, when it is not open.
-    fn close(&mut self, cx: &mut Cx<'_>, condition: Condition) {
+    fn close(&mut self, cx: &mut Cx<'_>, by: Option<NoteId>, condition: Condition) {
         let since = self.trouble.as_mut().and_then(|trouble| trouble.open[condition as usize].take());
         if let Some(since) = since {
             let after = cx.now.since(since);
-            self.note_beside(cx, NoteKind::Closed { condition, after });
+            self.note_by(cx, by.or(self.last_link()), NoteKind::Closed { condition, after });
         }
     }
 

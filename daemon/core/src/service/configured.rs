@@ -6,6 +6,7 @@ use crate::view::Effect;
 
 impl Service {
     pub(crate) fn begin(&mut self, cx: &mut Cx<'_>, program_missing: bool) {
+        self.decide(cx.configured);
         if program_missing {
             self.park(cx, ParkReason::ProgramMissing);
         } else {
@@ -55,7 +56,7 @@ impl Service {
         let watchdog_changed = now.watchdog != self.policy.watchdog;
         self.next_policy = next.filter(|next| *next != now).map(Box::new);
         self.policy = now;
-        self.note_asked(cx, NoteKind::Redefined { effect });
+        let redefined = self.note_word(cx, cx.configured, NoteKind::Redefined { effect });
         if ready_changed {
             self.rearm_readiness(cx);
         }
@@ -70,11 +71,13 @@ impl Service {
         }
         self.attempt = 0;
         self.program_missing = false;
+        self.decide_redefined(change, redefined);
         match &mut self.actual {
             Actual::Spawning(spawning) => {
                 spawning.outdated = true;
                 if change == Change::Replace {
                     spawning.replace = Some(StopCause::Changed);
+                    spawning.replaced_by = Some(redefined);
                 }
             }
             Actual::Starting(_) | Actual::Up(_) => {
@@ -108,6 +111,22 @@ impl Service {
         }
     }
 
+    /// Something follows from a new definition, at once or when what goes on now is over.
+    fn decide_redefined(&mut self, change: Change, note: NoteId) {
+        let up = self.want == Want::Up;
+        let follows = match &self.actual {
+            Actual::Spawning(spawning) => up && (change == Change::Replace || spawning.replace.is_none()),
+            Actual::Starting(_) | Actual::Up(_) | Actual::Exited => up && change == Change::Replace,
+            Actual::Ending(ending) => up && !(change == Change::Definition && ending.goes_on()),
+            Actual::Stopping(_) => up,
+            Actual::Backoff { .. } | Actual::Parked(_) => true,
+            Actual::Down(_) | Actual::Waiting(_) => false,
+        };
+        if follows {
+            self.decide(Some(note));
+        }
+    }
+
     pub(super) fn rearm_health(&mut self, cx: &mut Cx<'_>) {
         let policy = self.policy.health.clone();
         let Some((child, starting)) = self.running() else { return };
@@ -125,13 +144,7 @@ impl Service {
 
     pub(crate) fn remove(&mut self, cx: &mut Cx<'_>) {
         self.removing = true;
-        self.note_asked(cx, NoteKind::Removed);
-        self.want_down(cx, StopCause::Removed);
-    }
-
-    /// The daemon is on its way down, as that note says.
-    pub(crate) fn shut_down(&mut self, cx: &mut Cx<'_>, note: NoteId) {
-        self.cause = Some(note);
-        self.want_down(cx, StopCause::Shutdown);
+        let removed = self.note_word(cx, cx.configured, NoteKind::Removed);
+        self.want_down(cx, StopCause::Removed, Some(removed));
     }
 }

@@ -18,7 +18,7 @@ impl Service {
             Actual::Down(_) | Actual::Waiting(_) | Actual::Exited | Actual::Parked(_) => {}
             Actual::Spawning(spawning) => {
                 spawning.slow = true;
-                self.note(cx, NoteKind::SpawnSlow);
+                self.note_aside(cx, NoteKind::SpawnSlow);
                 self.answer_late(cx);
             }
             Actual::Starting(_) => self.starting_due(cx),
@@ -33,7 +33,11 @@ impl Service {
                 stopping.step = Step::Ladder(rung.next(cx.now));
                 // The note comes after the signal: by then it is known whom it went to.
                 cx.out.push(Action::Signal { service, generation, signal: SIGKILL, whom: Whom::Group });
-                self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
+                if first {
+                    self.note(cx, NoteKind::Killing);
+                } else {
+                    self.note_aside(cx, NoteKind::StillAlive);
+                }
             }
             Actual::Ending(_) => self.ending_due(cx),
             Actual::Backoff { .. } => self.start(cx),
@@ -78,7 +82,7 @@ impl Service {
         let Actual::Up(child) = &self.actual else { return };
         if self.counts_until(child).is_some_and(|at| at <= cx.now) {
             self.attempt = 0;
-            self.note(cx, NoteKind::CountersReset);
+            self.note_aside(cx, NoteKind::CountersReset);
         }
         self.recovers_if_stable(cx);
     }
@@ -91,7 +95,7 @@ impl Service {
         let Some(health) = child.health.as_mut() else { return };
         if health.lost(cx.now) {
             let probe = health.number();
-            self.note(cx, NoteKind::ProbeLost);
+            self.note_aside(cx, NoteKind::ProbeLost);
             self.probed(cx, probe, Finding::Unknown);
         } else if let Some(probe) = health.ask(&policy, cx.now) {
             child.probes = probe;
@@ -106,17 +110,18 @@ impl Service {
             let first = matches!(ending.rung, Rung::Asked(_));
             ending.rung = ending.rung.next(cx.now);
             cx.out.push(Action::SignalTree { service, generation, signal: SIGKILL });
-            self.note(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
+            // Of what is left: what follows from the run's end does not follow from this.
+            self.note_aside(cx, if first { NoteKind::Killing } else { NoteKind::StillAlive });
         }
         let Actual::Ending(ending) = &mut self.actual else { return };
         match ending.report {
             Report::Draining { until, .. } if until <= cx.now => {
-                self.note(cx, NoteKind::DrainSlow);
+                self.note_aside(cx, NoteKind::DrainSlow);
                 self.drained(cx);
             }
             Report::Writing(until) if until <= cx.now => {
                 ending.report = Report::Settled;
-                self.note(cx, NoteKind::RecordSlow);
+                self.note_aside(cx, NoteKind::RecordSlow);
                 self.finish(cx);
             }
             Report::Later { .. } | Report::Draining { .. } | Report::Writing(_) | Report::Settled => {}

@@ -13,7 +13,7 @@ impl Service {
         if start_now {
             self.postpone_starts();
         }
-        self.leave = None;
+        self.forget_leave();
         let (command, ignored) = (self.command, self.passed(None, false, None));
         self.note(cx, NoteKind::SpawnFailed { command, ignored });
         self.end_run(
@@ -64,12 +64,13 @@ impl Service {
             | Actual::Backoff { .. }
             | Actual::Parked(_) => return,
         };
-        self.leave = None;
+        self.forget_leave();
         let expected = end.cause.is_some_and(|cause| cause != StopCause::Announced);
         self.reset_if_stable(cx);
         let command = self.command;
         let ignored = self.passed(Some(exit), oom, end.cause) && (oom || !self.policy.success.holds(exit));
-        self.note(cx, NoteKind::Exited { command, ignored, exit, expected });
+        let nudge = if expected { None } else { self.nudge(cx.now) };
+        self.note_next(cx, nudge, NoteKind::Exited { command, ignored, exit, expected });
         self.end_run(cx, end);
     }
 
@@ -249,7 +250,7 @@ impl Service {
             Rung::Killed(_) | Rung::Deaf(_) => SIGKILL,
         };
         if first_look {
-            self.note(cx, NoteKind::Leftovers { left });
+            self.note_aside(cx, NoteKind::Leftovers { left });
         }
         self.signal_tree(cx, signal);
     }
@@ -299,6 +300,8 @@ impl Service {
 
     /// Carries out what was decided when the run ended.
     pub(super) fn follow(&mut self, cx: &mut Cx<'_>, ending: &Ending) {
+        // Whatever somebody else wanted of this run, it ended by itself before that.
+        self.decide(None);
         match ending.decision.what {
             What::Restart(delay) => {
                 self.attempt = ending.decision.attempt;

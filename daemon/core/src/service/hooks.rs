@@ -126,8 +126,13 @@ impl Service {
         };
         self.runs += 1;
         let number = self.runs;
-        if !matches!(command, Command::Reload(_)) {
-            self.note(cx, NoteKind::Runs(command));
+        match command {
+            Command::Reload(_) => {}
+            // What follows from the end before it does not follow from this.
+            Command::StopPost(_) => self.note_aside(cx, NoteKind::Runs(command)),
+            Command::StartPre(_) | Command::Exec(_) | Command::StartPost(_) | Command::Stop(_) => {
+                self.note(cx, NoteKind::Runs(command));
+            }
         }
         cx.out.push(Action::Run { service, generation, number, command, timeout, so_far });
         let until = cx.now + timeout + grace;
@@ -162,8 +167,12 @@ impl Service {
         let Some(beside) = self.beside().filter(|beside| beside.number == number) else { return };
         let blame = beside.blame(cx.now, end);
         let next = self.policy.commands.after(beside.command).filter(|_| blame.is_none());
-        if let (Some(blame), false) = (blame, matches!(beside.command, Command::Reload(_))) {
-            self.note(cx, NoteKind::RunFailed(blame.command));
+        let reloads = matches!(beside.command, Command::Reload(_));
+        let failed = blame
+            .filter(|_| !reloads)
+            .map(|blame| self.note_by(cx, self.last_link(), NoteKind::RunFailed(blame.command)));
+        if let (Some(failed), false) = (failed, matches!(beside.command, Command::StopPost(_))) {
+            self.go_on_from(failed);
         }
         if let Some(next) = next {
             let next = self.run_beside(cx, next);
@@ -190,7 +199,7 @@ impl Service {
                 stopping.blame = stopping.blame.or(blame);
                 self.ask_to_end(cx);
             }
-            Actual::Ending(_) => self.ran_after(cx, blame),
+            Actual::Ending(_) => self.ran_after(cx, blame, failed),
             Actual::Down(_)
             | Actual::Waiting(_)
             | Actual::Spawning(_)
@@ -264,7 +273,8 @@ impl Service {
         };
         // What has changed since the one that runs began is for the next one.
         let next = child.beside.is_some();
-        self.note_asked(cx, NoteKind::Asked(Verb::Reload));
+        let asked = self.note_by(cx, None, NoteKind::Asked(Verb::Reload));
+        self.nudged_by(cx.now, asked);
         self.waiters.push(Waiter { request, goal: Goal::Reloaded { next } });
         if !next {
             self.reload(cx);
@@ -277,16 +287,17 @@ impl Service {
                 *next = false;
             }
         }
-        self.note(cx, NoteKind::Reloading);
+        self.note_reloading(cx);
         let beside = self.run_beside(cx, Command::Reload(0));
         self.set_beside(beside);
     }
 
     fn has_reloaded(&mut self, cx: &mut Cx<'_>, well: bool) {
-        self.note(cx, if well { NoteKind::Reloaded } else { NoteKind::ReloadFailed });
+        self.note_reloaded(cx, if well { NoteKind::Reloaded } else { NoteKind::ReloadFailed });
         let by_files = self.policy.watch.is_some_and(|watch| watch.action == WatchAction::Reload);
         if !well && by_files {
-            self.grow_stale(cx, Stale::Files);
+            let failed = self.nudge(cx.now);
+            self.grow_stale(cx, Stale::Files, failed);
         }
         let outcome = if well { Outcome::Done } else { Outcome::ReloadFailed };
         self.answer(cx, |goal| (goal == Goal::Reloaded { next: false }).then(|| outcome.clone()));

@@ -11,7 +11,7 @@ impl Service {
     pub(crate) fn inherit(&mut self, cx: &mut Cx<'_>, start: bool, program_missing: bool, left: u32) {
         self.want = if start { Want::Up } else { Want::Down };
         self.program_missing = program_missing;
-        self.note(cx, NoteKind::Inherited { left });
+        self.note_next(cx, cx.configured, NoteKind::Inherited { left });
         let patience = if cx.hurry { Duration::ZERO } else { self.policy.stop_timeout };
         let ending = Ending {
             exit: None,

@@ -5,7 +5,7 @@ use super::*;
 impl Service {
     pub(crate) fn spawned(&mut self, cx: &mut Cx<'_>, pid: u32, at: Mono) {
         let Actual::Spawning(spawning) = &self.actual else { return };
-        let (replace, nature) = (spawning.replace, spawning.nature);
+        let (replace, replaced_by, nature) = (spawning.replace, spawning.replaced_by, spawning.nature);
         let started = at.min(cx.now);
         self.renewed.forget_change();
         self.note(cx, NoteKind::Started { pid });
@@ -21,22 +21,43 @@ impl Service {
             reloading: None,
             beside: None,
             up_by: None,
+            nudged: None,
         };
         // A stop begins when those that stop before it are gone; who looks at it next sees whether they are.
         if self.want == Want::Down {
-            let cause = if self.removing {
-                StopCause::Removed
-            } else if cx.shutting_down {
-                StopCause::Shutdown
-            } else {
-                self.why_down
-            };
-            self.leave(cause);
+            self.leave(self.why_down);
         } else if let Some(cause) = replace {
             self.postpone_starts();
+            self.decide(replaced_by);
             self.leave(cause);
         }
+        // What was decided besides would have been for another start, had nothing come of this one.
+        self.decide(None);
         self.await_up(cx, child, started);
+    }
+
+    /// What the health check says, after what it said before in the same row.
+    fn note_verdict(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
+        let before = self.verdict().or(self.last_link());
+        let id = self.note_by(cx, before, kind);
+        self.set_verdict(Some(id));
+    }
+
+    /// It is to end because of that.
+    fn note_verdict_counts(&mut self) {
+        if let Some(id) = self.verdict() {
+            self.go_on_from(id);
+        }
+    }
+
+    fn verdict(&self) -> Option<NoteId> {
+        self.child()?.health.as_ref()?.note()
+    }
+
+    fn set_verdict(&mut self, note: Option<NoteId>) {
+        if let Some((Child { health: Some(health), .. }, _)) = self.running() {
+            health.set_note(note);
+        }
     }
 
     pub(crate) fn probed(&mut self, cx: &mut Cx<'_>, probe: u64, finding: Finding) {
@@ -55,27 +76,31 @@ impl Service {
         let failures = health.failures();
         let child = child.clone();
         match sight {
-            Some(Sight::Lost) => self.note(cx, NoteKind::ProbeUnknown),
-            Some(Sight::Regained) => self.note(cx, NoteKind::ProbeKnown),
+            Some(Sight::Lost) => self.note_aside(cx, NoteKind::ProbeUnknown),
+            Some(Sight::Regained) => self.note_aside(cx, NoteKind::ProbeKnown),
             None => {}
         }
         match meaning {
             Meaning::Same => {}
             Meaning::Recovered => {
                 if !starting {
-                    self.note(cx, NoteKind::Healthy);
+                    self.note_verdict(cx, NoteKind::Healthy);
                 }
             }
-            Meaning::Faltered => self.note(cx, NoteKind::ProbeFailed),
+            Meaning::Faltered => self.note_verdict(cx, NoteKind::ProbeFailed),
             Meaning::Unhealthy => {
-                self.note(cx, NoteKind::Unhealthy { failures });
+                self.note_verdict(cx, NoteKind::Unhealthy { failures });
                 if policy.restart {
+                    self.note_verdict_counts();
                     self.stop_child(cx, child, StopCause::Failure(Failure::Health));
                     return;
                 }
             }
         }
         self.mind_conditions(cx);
+        if meaning == Meaning::Recovered {
+            self.set_verdict(None);
+        }
         if finding == Finding::Good {
             if starting {
                 self.become_up(cx, UpBy::Health);

@@ -23,6 +23,7 @@
 //! | `due` | what does time bring? |
 //! | `renewed` | its program changed: is the process old, may a parked one start? |
 //! | `watched` | files changed: what follows? |
+//! | `words` | what is said of it, and what brought that about? |
 
 mod after;
 mod along;
@@ -42,6 +43,7 @@ mod ready;
 mod renewed;
 mod waiting;
 mod watched;
+mod words;
 
 use std::time::Duration;
 
@@ -81,6 +83,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) shutting_down: bool,
     /// The shutdown was asked for twice: nobody gets time to end.
     pub(crate) hurry: bool,
+    /// The note that the last configuration came with.
+    pub(crate) configured: Option<NoteId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +123,8 @@ pub(crate) struct Spawning {
     outdated: bool,
     /// What comes of it is replaced, for this reason, as soon as it is there.
     replace: Option<StopCause>,
+    /// The note of that.
+    replaced_by: Option<NoteId>,
     /// Said that the answer takes long.
     slow: bool,
 }
@@ -145,6 +151,8 @@ pub(crate) struct Child {
     beside: Option<Beside>,
     /// What says that it is up, while `exec_start_post` runs.
     up_by: Option<UpBy>,
+    /// When it was last signalled or told to reload, and the note of that.
+    nudged: Option<(Mono, NoteId)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -263,8 +271,7 @@ pub(crate) struct Service {
     /// Why down is wanted, while it is.
     why_down: StopCause,
     waiters: Vec<Waiter>,
-    /// The note that brought the present state about.
-    pub(crate) cause: Option<NoteId>,
+    words: words::Words,
     /// The deadline that the index holds for it.
     pub(crate) indexed: Option<Mono>,
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
@@ -326,7 +333,7 @@ impl Service {
             leave: None,
             why_down: StopCause::Asked,
             waiters: Vec::new(),
-            cause: None,
+            words: words::Words::default(),
             indexed: None,
             settles_by: None,
             watched: watched::Watched::default(),
@@ -398,32 +405,6 @@ impl Service {
 
     // ---- small steps
 
-    fn note(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
-        self.cause = Some(self.note_beside(cx, kind));
-    }
-
-    /// What follows from the last note, and has no say in what comes next.
-    fn note_beside(&self, cx: &mut Cx<'_>, kind: NoteKind) -> NoteId {
-        let id = NoteId(*cx.notes);
-        *cx.notes += 1;
-        let note = Note {
-            id,
-            cause: self.cause,
-            at: cx.now,
-            service: Some(self.id),
-            generation: self.generation,
-            kind,
-        };
-        cx.out.push(Action::Note(note));
-        id
-    }
-
-    /// A person's word is its own cause.
-    fn note_asked(&mut self, cx: &mut Cx<'_>, kind: NoteKind) {
-        self.cause = None;
-        self.note(cx, kind);
-    }
-
     fn enter(&mut self, cx: &mut Cx<'_>, mut actual: Actual) {
         self.leave_beside(cx, &mut actual);
         self.since = cx.now;
@@ -449,17 +430,28 @@ impl Service {
             self.watched.begun(cx.now);
         }
         self.renewed.begun();
-        self.note(cx, NoteKind::Spawning);
+        if first {
+            self.note_effect(cx, NoteKind::Spawning);
+        } else {
+            self.note(cx, NoteKind::Spawning);
+        }
         cx.out.push(Action::Spawn { service: self.id, generation: self.generation, command, first });
         let nature = self.policy.commands.nature(command);
-        let spawning = Spawning { asked: cx.now, nature, outdated: false, replace: None, slow: false };
+        let spawning = Spawning {
+            asked: cx.now,
+            nature,
+            outdated: false,
+            replace: None,
+            replaced_by: None,
+            slow: false,
+        };
         self.enter(cx, Actual::Spawning(spawning));
     }
 
     fn stop_child(&mut self, cx: &mut Cx<'_>, child: Child, cause: StopCause) {
-        self.note(cx, NoteKind::Stopping { why: cause });
+        self.note_stopping(cx, cause);
         let start_now = self.is_lost_to_a_restart(cause);
-        self.leave = None;
+        self.forget_leave();
         if self.stops_by_commands(cx, cause) {
             self.begin_exec_stop(cx, child, cause, start_now);
         } else {
@@ -471,9 +463,9 @@ impl Service {
     /// A command of `exec_start_post` has failed.
     fn stop_blamed(&mut self, cx: &mut Cx<'_>, child: Child, blame: Blame) {
         let cause = StopCause::Failure(blame.failure);
-        self.note(cx, NoteKind::Stopping { why: cause });
+        self.note_stopping(cx, cause);
         let start_now = self.is_lost_to_a_restart(cause);
-        self.leave = None;
+        self.forget_leave();
         let step = self.first_rung(cx, cause);
         self.enter(cx, Actual::Stopping(Stopping { child, cause, step, blame: Some(blame), start_now }));
     }
@@ -538,9 +530,9 @@ impl Service {
     fn go_down(&mut self, cx: &mut Cx<'_>, why: DownReason) {
         self.watched.forget_changes();
         self.renewed.forget_change();
-        self.note(cx, NoteKind::Down(why));
+        self.note_effect(cx, NoteKind::Down(why));
         if let DownReason::Finished(_) | DownReason::Completed = why {
-            self.forget_failures(cx);
+            self.forget_failures(cx, None);
         }
         self.enter(cx, Actual::Down(why));
         self.answer_down(cx);
@@ -548,7 +540,7 @@ impl Service {
 
     fn park(&mut self, cx: &mut Cx<'_>, why: ParkReason) {
         self.want = Want::Down;
-        self.note(cx, NoteKind::Parked(why));
+        self.note_effect(cx, NoteKind::Parked(why));
         self.enter(cx, Actual::Parked(why));
         self.answer_down(cx);
     }

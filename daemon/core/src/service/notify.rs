@@ -51,14 +51,14 @@ impl Service {
         let until = cx.now + self.policy.start_timeout;
         let Actual::Up(child) = &mut self.actual else { return };
         if child.reloading.replace(until).is_none() {
-            self.note(cx, NoteKind::Reloading);
+            self.note_reloading(cx);
         }
     }
 
     pub(super) fn reloaded(&mut self, cx: &mut Cx<'_>, note: NoteKind) {
         let Actual::Up(child) = &mut self.actual else { return };
         if child.reloading.take().is_some() {
-            self.note(cx, note);
+            self.note_reloaded(cx, note);
         }
     }
 
@@ -74,7 +74,7 @@ impl Service {
             self.postpone_starts();
         }
         let step = Step::Ladder(Rung::Asked(cx.now + self.policy.stop_timeout));
-        self.leave = None;
+        self.forget_leave();
         self.enter(cx, Actual::Stopping(Stopping { child, cause, step, blame: None, start_now: false }));
     }
 

@@ -177,7 +177,7 @@ impl Service {
             }
             Phase::Asked { until, .. } if until <= cx.now => {
                 readiness.failed(cx.now);
-                self.note(cx, NoteKind::ProbeLost);
+                self.note_aside(cx, NoteKind::ProbeLost);
             }
             Phase::Due(_) | Phase::Asked { .. } | Phase::Told | Phase::Notified => {}
         }

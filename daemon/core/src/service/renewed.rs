@@ -30,7 +30,7 @@ impl Service {
     /// the new one; whoever watches compares then.
     pub(crate) fn program_changed(&mut self, cx: &mut Cx<'_>) {
         match &self.actual {
-            Actual::Starting(_) | Actual::Up(_) => self.grow_stale(cx, Stale::Program),
+            Actual::Starting(_) | Actual::Up(_) => self.grow_stale(cx, Stale::Program, None),
             Actual::Spawning(_) | Actual::Ending(_) | Actual::Parked(_) => {
                 if !cx.shutting_down && !self.removing {
                     self.renewed.changed = Some(cx.now);
@@ -44,11 +44,11 @@ impl Service {
         }
     }
 
-    /// Something on disk is newer than the process: said once.
-    pub(super) fn grow_stale(&mut self, cx: &mut Cx<'_>, what: Stale) {
+    /// Something on disk is newer than the process: said once. `by`: the note of that.
+    pub(super) fn grow_stale(&mut self, cx: &mut Cx<'_>, what: Stale, by: Option<NoteId>) {
         if self.renewed.stale.is_none() && self.running().is_some() {
             self.renewed.stale = Some((what, cx.now));
-            self.note_asked(cx, NoteKind::Stale { what });
+            self.note_by(cx, by, NoteKind::Stale { what });
         }
     }
 
@@ -72,7 +72,7 @@ impl Service {
 
     /// The program has been quiet for long enough.
     pub(super) fn renewal_due(&mut self, cx: &mut Cx<'_>) {
-        self.note_asked(cx, NoteKind::ProgramChanged);
+        self.note_decision(cx, NoteKind::ProgramChanged);
         self.want = Want::Up;
         self.attempt = 0;
         self.program_missing = false;

@@ -40,6 +40,8 @@ pub(crate) struct Leave {
     pub(crate) cause: StopCause,
     /// Who is in the way.
     pub(crate) first: Option<ServiceId>,
+    /// The note of what was decided.
+    pub(super) by: Option<NoteId>,
 }
 
 /// What a service is to those that have to do with it.
@@ -208,7 +210,7 @@ impl Service {
         let worth = waiting.told.is_none() || obstacle.hope != Hope::Soon;
         if worth && waiting.told != Some(obstacle) {
             waiting.told = Some(obstacle);
-            self.note(cx, NoteKind::Waiting { on: obstacle.on });
+            self.note_effect(cx, NoteKind::Waiting { on: obstacle.on });
         }
         if let (Some(on), Hope::Later | Hope::Never) = (obstacle.on.service(), obstacle.hope) {
             self.answer(cx, |goal| matches!(goal, Goal::Up { .. }).then_some(Outcome::Blocked { on }));
@@ -225,16 +227,17 @@ impl Service {
 
     // ---- before a stop
 
-    /// Its process is to be stopped as soon as those that stop before it are gone.
+    /// Its process is to be stopped as soon as those that stop before it are gone: what was decided.
     pub(super) fn leave(&mut self, cause: StopCause) {
-        self.leave = Some(Leave { cause, first: None });
+        let by = self.take_decided();
+        self.leave = Some(Leave { cause, first: None, by });
     }
 
     /// Nobody is in the way any more.
     pub(crate) fn leave_now(&mut self, cx: &mut Cx<'_>) {
         let Some(leave) = self.leave else { return };
         if let Actual::Exited = self.actual {
-            self.leave = None;
+            self.forget_leave();
             if self.want == Want::Up {
                 self.postpone_starts();
             }
@@ -248,6 +251,13 @@ impl Service {
                 self.postpone_starts();
             }
             self.stop_child(cx, child, leave.cause);
+        }
+    }
+
+    /// It goes, or has gone, otherwise. What was decided may still have its effect after that.
+    pub(super) fn forget_leave(&mut self) {
+        if let Some(Leave { by: by @ Some(_), .. }) = self.leave.take() {
+            self.decide(by);
         }
     }
 

@@ -64,7 +64,7 @@ impl Service {
             return;
         }
         if self.watched.suspended {
-            self.grow_stale(cx, Stale::Files);
+            self.grow_stale(cx, Stale::Files, None);
             return;
         }
         let (now, own) = (cx.now, self.may_be_its_own(cx.now));
@@ -120,8 +120,8 @@ impl Service {
             self.watched.own = 0;
         } else if self.watched.own == OWN_WRITES {
             self.watched.suspended = true;
-            self.note_asked(cx, NoteKind::WatchSuspended { times: OWN_WRITES });
-            self.grow_stale(cx, Stale::Files);
+            let id = self.note_by(cx, None, NoteKind::WatchSuspended { times: OWN_WRITES });
+            self.grow_stale(cx, Stale::Files, Some(id));
             return None;
         } else {
             self.watched.own += 1;
@@ -134,32 +134,38 @@ impl Service {
             ) => None,
             (Actual::Spawning(spawning), WatchAction::Restart) => {
                 spawning.replace.get_or_insert(StopCause::Watch);
-                self.note_asked(cx, NoteKind::FilesChanged { then: Then::Restart });
+                self.note_decision(cx, NoteKind::FilesChanged { then: Then::Restart });
+                let decided = self.decided();
+                if let Actual::Spawning(spawning) = &mut self.actual {
+                    spawning.replaced_by = decided;
+                }
                 Some(Then::Restart)
             }
             (Actual::Starting(_) | Actual::Up(_) | Actual::Exited, WatchAction::Restart) => {
-                self.note_asked(cx, NoteKind::FilesChanged { then: Then::Restart });
+                self.note_decision(cx, NoteKind::FilesChanged { then: Then::Restart });
                 self.leave(StopCause::Watch);
                 Some(Then::Restart)
             }
             (Actual::Up(_), WatchAction::Signal(signal)) => {
                 self.watched.began = Some(cx.now);
-                self.note_asked(cx, NoteKind::FilesChanged { then: Then::Signal(signal) });
+                let id = self.note_by(cx, None, NoteKind::FilesChanged { then: Then::Signal(signal) });
+                self.nudged_by(cx.now, id);
                 let (service, generation) = (self.id, self.generation);
                 cx.out.push(Action::Signal { service, generation, signal, whom: Whom::Main });
                 // What it makes of the signal is its own business.
-                self.grow_stale(cx, Stale::Files);
+                self.grow_stale(cx, Stale::Files, Some(id));
                 Some(Then::Signal(signal))
             }
             (Actual::Up(_), WatchAction::Reload) => {
                 self.watched.began = Some(cx.now);
-                self.note_asked(cx, NoteKind::FilesChanged { then: Then::Reload });
+                let id = self.note_by(cx, None, NoteKind::FilesChanged { then: Then::Reload });
+                self.nudged_by(cx.now, id);
                 self.reload(cx);
                 Some(Then::Reload)
             }
             // Whoever changed the files wants to see what that did, whatever was before.
             (Actual::Down(_), WatchAction::Restart) | (Actual::Backoff { .. } | Actual::Parked(_), _) => {
-                self.note_asked(cx, NoteKind::FilesChanged { then: Then::Start });
+                self.note_decision(cx, NoteKind::FilesChanged { then: Then::Start });
                 self.want = Want::Up;
                 self.attempt = 0;
                 self.program_missing = false;

@@ -14,6 +14,7 @@ use super::around::{
     up_means_that_start_post_ended_well, what_ends_is_cleaned_up_after, what_runs_around_comes_in_order,
     what_runs_around_has_its_time,
 };
+use super::causes;
 use super::conditions;
 use super::ledger::{Check, Ledger};
 use super::life::Life;
@@ -53,7 +54,7 @@ pub(crate) fn judge(
 ) -> Check {
     if let Action::Note(note) = action {
         notes_are_numbered(ledger, note)?;
-        notes_have_causes(ledger, note)?;
+        causes::judge(ledger, note)?;
     }
     super::order::judge(ledger, action, &truth)?;
     match action {
@@ -718,36 +719,6 @@ fn notes_are_numbered(ledger: &Ledger, note: &Note) -> Check {
     } else {
         broken!("notes_are_numbered", "{:?} after {}", note.id, ledger.notes)
     }
-}
-
-/// Every note names the one before it in its service's life, or a word from outside.
-fn notes_have_causes(ledger: &Ledger, note: &Note) -> Check {
-    let Some(life) = note.service.and_then(|service| ledger.lives.get(&service)) else { return Ok(()) };
-    let own_word = matches!(
-        note.kind,
-        NoteKind::Asked(_)
-            | NoteKind::Redefined { .. }
-            | NoteKind::Removed
-            | NoteKind::ShuttingDown
-            | NoteKind::FilesChanged { .. }
-            | NoteKind::WatchSuspended { .. }
-            | NoteKind::Stale { .. }
-            | NoteKind::ProgramChanged
-    );
-    let fits = match note.cause {
-        None => own_word || life.last_note.is_none(),
-        Some(cause) => {
-            let by_shutdown =
-                matches!(note.kind, NoteKind::Stopping { why: StopCause::Shutdown } | NoteKind::Down(_));
-            // A word to another service that reached this one, by way of others perhaps.
-            let of_another = ledger.related && ledger.notes_of.contains_key(&cause);
-            !own_word
-                && cause < note.id
-                && (life.last_note == Some(cause) || ledger.shutdown_note == Some(cause) || of_another)
-                && (!by_shutdown || ledger.shutdowns == 0 || cause >= ledger.shutdown_note.unwrap_or(cause))
-        }
-    };
-    if fits { Ok(()) } else { broken!("notes_have_causes", "{note:?}, last {:?}", life.last_note) }
 }
 
 // ---- time

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mcpd_core::action::{Command, Probing, Stale, Then};
 use mcpd_core::event::Change;
-use mcpd_core::policy::{ReadyPolicy, Relations};
+use mcpd_core::policy::ReadyPolicy;
 use mcpd_core::verdict::What;
 use mcpd_core::{Action, Event, Finding, Mono, NoteId, NoteKind, RequestId, ServiceId, Verb};
 
@@ -36,16 +36,13 @@ pub(crate) struct Ledger {
     pub(crate) lives: BTreeMap<ServiceId, Life>,
     pub(crate) pending: BTreeMap<RequestId, Pending>,
     pub(crate) notes: u64,
-    pub(crate) shutdown_note: Option<NoteId>,
     pub(crate) shutdowns: u32,
     pub(crate) ready: u32,
     pub(crate) finished: u32,
     /// How many may start at the same time; 0: any number.
     pub(crate) most_starting: usize,
-    /// Whose notes those were.
-    pub(crate) notes_of: BTreeMap<NoteId, ServiceId>,
-    /// Some service has had to do with another.
-    pub(crate) related: bool,
+    /// Whose notes those were, and what they said.
+    pub(crate) told: BTreeMap<NoteId, (Option<ServiceId>, NoteKind)>,
     /// A person asks.
     pub(crate) person: bool,
     /// The first and the last change of the configuration that no reload has followed.
@@ -60,11 +57,6 @@ impl Ledger {
             life.broken_off = false;
         }
         self.person = matches!(event, Event::Command { .. });
-        self.related |= match event {
-            Event::Define { policy, .. } => policy.relations != Relations::default(),
-            Event::Redefine { to, .. } => to.policy.relations != Relations::default(),
-            _ => false,
-        };
         match event {
             Event::Define { service, policy, start, program_missing, left } => {
                 let fresh = !self.lives.contains_key(service);
@@ -148,7 +140,7 @@ impl Ledger {
                 let (first, _) = self.config.unwrap_or((now, now));
                 self.config = (self.shutdowns == 0).then_some((first, now));
             }
-            Event::Begun | Event::Reloading => {}
+            Event::Begun | Event::Reloading { .. } => {}
             Event::Command { request, service, verb } => self.asked(now, *request, *service, *verb),
             Event::Shutdown => {
                 self.shutdowns += 1;
@@ -268,15 +260,13 @@ impl Ledger {
                 life.stop_is_taken_back();
                 life.want_up();
                 let up = (life.alive && life.stop.is_none() && life.up.is_some()) || life.remains;
+                // One that is up is left alone, counters and all.
                 if !up || !stays {
                     life.lift();
+                    life.counters_reset();
                 }
                 let ends = life.stop.is_some() || !stays;
                 life.asked |= ends || (!life.alive && !life.owed) || life.outdated;
-                // One that is up is left alone, counters and all.
-                if !life.alive || life.stop.is_some() {
-                    life.counters_reset();
-                }
             }
             Verb::Restart => {
                 life.want_up();
@@ -421,18 +411,13 @@ impl Ledger {
             Action::Finished => self.finished += 1,
             Action::Note(note) => {
                 self.notes = note.id.0;
-                let Some(service) = note.service else {
-                    if note.kind == NoteKind::ShuttingDown {
-                        self.shutdown_note = Some(note.id);
-                    }
-                    return;
-                };
+                self.told.insert(note.id, (note.service, note.kind.clone()));
+                let Some(service) = note.service else { return };
                 let Some(life) = self.lives.get_mut(&service) else { return };
                 super::conditions::noted(life, now, &note.kind);
                 if !matches!(note.kind, NoteKind::Opened(_) | NoteKind::Closed { .. }) {
                     life.last_note = Some(note.id);
                 }
-                self.notes_of.insert(note.id, service);
                 let along = match note.kind {
                     NoteKind::FilesChanged { then: Then::Restart } => self.running_with(service),
                     _ => Vec::new(),

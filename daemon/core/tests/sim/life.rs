@@ -8,7 +8,7 @@ use mcpd_core::event::{Change, SOON};
 use mcpd_core::policy::{ReadyPolicy, WatchAction, When};
 use mcpd_core::verdict::is_crash_signal;
 use mcpd_core::view::Effect;
-use mcpd_core::{Exit, Finding, Mono, NoteId, NoteKind, Policy, Said, Verb};
+use mcpd_core::{Exit, Finding, Mono, NoteId, NoteKind, Policy, Said};
 
 use super::around::Around;
 use super::conditions::Conditions;
@@ -601,7 +601,7 @@ impl Life {
                     self.failed_after();
                 }
             }
-            NoteKind::CountersReset | NoteKind::Asked(Verb::Start) => self.counters_reset(),
+            NoteKind::CountersReset => self.counters_reset(),
             NoteKind::Backoff { delay, attempt } => {
                 let Some(end) = &self.end else { return };
                 self.attempts = *attempt;

@@ -7,10 +7,11 @@
 //! | `run` | one seed from the first step to the last |
 //! | `ledger`, `life` | what has been said and done so far, in all and to one service? |
 //! | `order` | what must hold between services? |
-//! | `invariants`, `starting`, `around`, `conditions` | what must hold after every step? |
+//! | `invariants`, `starting`, `around`, `conditions`, `causes` | what must hold after every step? |
 //! | `subject` | the core, or a broken one to show that this notices |
 
 pub(crate) mod around;
+pub(crate) mod causes;
 pub(crate) mod conditions;
 pub(crate) mod dice;
 pub(crate) mod invariants;

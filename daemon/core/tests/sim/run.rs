@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mcpd_core::{Action, Event, Mono, NoteId, NoteKind};
 
+use super::causes;
 use super::conditions;
 use super::invariants::{self, DOWN_LIMIT, broken};
 use super::ledger::{Broken, Check, Ledger};
@@ -237,7 +238,7 @@ impl Run {
         self.say(|| format!("> {event:?}"));
         match event {
             Event::Begun => self.held = false,
-            Event::Reloading => self.held = true,
+            Event::Reloading { .. } => self.held = true,
             _ => {}
         }
         self.ledger.told(now, &event);
@@ -318,6 +319,7 @@ impl Run {
         if !self.held {
             order::take_down_losses(&mut self.ledger, &views);
             order::judge_views(&self.ledger, &views)?;
+            causes::the_last_note_is_that_of_the_state(&self.ledger, &views)?;
         }
         let deadline = self.subject.next_deadline(now);
         conditions::judge_after(&mut self.ledger, now, deadline, &views)?;

@@ -114,6 +114,10 @@ pub(crate) enum Flaw {
     NeverForgives,
     /// Does not say that something fails again and again.
     HidesFlapping,
+    /// Does not say why it starts again.
+    ForgetsCauses,
+    /// Takes whatever was said last for the cause.
+    MixesCauses,
 }
 
 /// The core or a broken one.
@@ -351,6 +355,10 @@ impl Subject {
                         *delay /= 3;
                     }
                 }
+                (Action::Note(note), Flaw::ForgetsCauses) if matches!(note.kind, NoteKind::Spawning) => {
+                    note.cause = None;
+                }
+                (Action::Note(note), Flaw::MixesCauses) => note.cause = Some(NoteId(note.id.0 - 1)),
                 (Action::Note(note), Flaw::ConfusesConditions) => {
                     if let NoteKind::Opened(condition) = &mut note.kind {
                         *condition = Condition::Failing;

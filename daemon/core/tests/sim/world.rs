@@ -8,6 +8,7 @@ use mcpd_core::event::{Change, PROBE_GRACE, RECORD_LIMIT, RUN_GRACE, Redefinitio
 use mcpd_core::policy::{Commands, ReadyPolicy, Relations};
 use mcpd_core::{Action, Event, Exit, Finding, Mono, Policy, RequestId, Said, ServiceId, Verb, Whom};
 
+use super::causes::CONFIGURED;
 use super::dice::Dice;
 use super::invariants::Truth;
 
@@ -165,7 +166,8 @@ impl World {
     /// The first configuration.
     pub(crate) fn begin(&mut self) -> Vec<Event> {
         let services = 1 + if self.related { self.dice.below(6) } else { self.dice.below(3) };
-        let mut events: Vec<Event> = (0..services).map(|_| self.define_new()).collect();
+        let mut events = vec![Event::Reloading { by: Some(CONFIGURED) }];
+        events.extend((0..services).map(|_| self.define_new()));
         if self.related && self.dice.percent(40) {
             events.push(self.limit());
         }
@@ -666,7 +668,7 @@ impl World {
         }
         self.past.clear();
         self.shutdowns = 0;
-        let mut events = Vec::new();
+        let mut events = vec![Event::Reloading { by: Some(CONFIGURED) }];
         for id in self.services.keys().copied().collect::<Vec<_>>() {
             let left = self.orphan(id);
             let Some(known) = self.services.get_mut(&id) else { continue };
@@ -774,7 +776,7 @@ impl World {
 
     /// Several things at once, as a real reload does it.
     fn reload(&mut self) -> Next {
-        let mut events = vec![Event::Reloading];
+        let mut events = vec![Event::Reloading { by: Some(CONFIGURED) }];
         let there: Vec<ServiceId> =
             self.services.iter().filter(|(_, s)| !s.removed).map(|(id, _)| *id).collect();
         for id in there {
