@@ -146,7 +146,9 @@ fn style(status: &ServiceStatus) -> Style {
 fn flaps(status: &ServiceStatus) -> bool {
     let comes_and_goes = match status.state {
         State::Spawning | State::Starting | State::Up | State::Backoff => true,
-        State::Down | State::Waiting | State::Stopping | State::Parked => false,
+        // What is left of a run that has ended: nobody has asked it to.
+        State::Stopping => status.wanted && status.pid.is_none(),
+        State::Down | State::Waiting | State::Parked => false,
     };
     comes_and_goes && status.flapping.is_some()
 }
