@@ -18,11 +18,12 @@ Exit codes:
 Examples:
   mcpctl status                    what runs, what does not
   mcpctl status web                everything about one, with its last log lines
+  mcpctl why web                   why it is so, and what to do
   mcpctl restart web               waits until it is up, or says why it is not
   mcpctl crashes --last 5          the newest crashes of all services
   mcpctl logs web -f               follow its output";
 
-/// Client of mcpd: status, start, stop, restart, logs, crashes.
+/// Client of mcpd: status, why, start, stop, restart, logs, crashes.
 #[derive(Debug, Parser)]
 #[command(name = "mcpctl", version, propagate_version = true, after_help = EXIT_CODES)]
 #[command(infer_long_args = true, max_term_width = 100)]
@@ -154,6 +155,17 @@ Examples:
   mcpctl crashes show 20261122"
     )]
     Crashes(Crashes),
+    /// Why a service is as it is, what led there, what follows, what you can do
+    #[command(after_help = "\
+The state, the chain of causes that led there, what mcpd does next and when, and what you can do, with the command for it.
+
+Examples:
+  mcpctl why web
+  mcpctl why web --json | jq -r '.advice[].command'")]
+    Why {
+        /// The service
+        name: String,
+    },
     /// A service's output
     #[command(after_help = "\
 Times are local on a terminal and UTC when piped. --since understands 2026-11-22T11:30:00Z, \"2026-11-22 11:30\", 11:30,

@@ -15,6 +15,7 @@
 //! | [`journal`] | events on disk: written, and found again |
 //! | [`watch`] | files that services, and mcpd itself, want to know of |
 //! | [`control`] | clients on the control socket |
+//! | [`why`] | why a service is as it is, in words for people |
 //! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
@@ -47,5 +48,6 @@ pub mod sys;
 pub mod systemd;
 pub mod voice;
 pub mod watch;
+pub mod why;
 pub mod words;
 pub mod workers;

@@ -10,6 +10,7 @@ mod many;
 mod plan;
 mod signal;
 mod status;
+mod why;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -74,6 +75,7 @@ pub(crate) fn run(verb: Verb, context: &mut Context) -> Result<Exit, Failure> {
         Verb::Reset(names) => act::run(act::RESET, names, context),
         Verb::Signal { words, signal, all } => signal::run(words, signal, all, context),
         Verb::Crashes(crashes) => crashes::run(crashes, context),
+        Verb::Why { name } => why::run(name, context),
         Verb::Logs(logs) => logs::run(&logs, context),
         Verb::Events(events) => events::run(&events, context),
         Verb::Config { what } => config::run(what, context),

@@ -173,7 +173,7 @@ fn restarts(status: &ServiceStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use mcpd_proto::crash::{CrashKind, CrashSummary};
     use mcpd_proto::status::{Relations, Tree};
 
@@ -243,7 +243,7 @@ mod tests {
     }
 
     /// It ended with code 1, three minutes before the tests' now.
-    pub(super) fn crash(service: &str) -> CrashSummary {
+    pub(crate) fn crash(service: &str) -> CrashSummary {
         CrashSummary {
             id: "20261122T112700Z-3f9a".into(),
             service: service.into(),

@@ -50,6 +50,7 @@ const METHODS: &[&str] = &[
     "service.start",
     "service.status",
     "service.stop",
+    "service.why",
 ];
 
 /// Lines of output in the answer to `service.status`.
@@ -85,6 +86,7 @@ pub(super) async fn answer(
         "service.reset" => order::command(desk, out, id.as_ref(), Verb::Reset, params).await,
         "service.reload" => order::command(desk, out, id.as_ref(), Verb::Reload, params).await,
         "service.signal" => order::signal(desk, params).await,
+        "service.why" => numbers::why(desk, params).await,
         "crash.list" => crash_list(desk, params).await,
         "crash.get" => crash_get(desk, params).await,
         "crash.groups" => numbers::groups(desk, params).await,

@@ -1,9 +1,10 @@
-//! Methods that count: groups of crashes, statistics.
+//! Methods that look back: groups of crashes, statistics, why.
 
 use jiff::Timestamp;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::{ErrorObject, Kind};
+use mcpd_proto::method::NameParams;
 use mcpd_proto::stats::{CrashGroups, CrashStats, GroupsParams, ServiceStats, StatsParams};
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ use crate::history::groups::Groups;
 use crate::history::tally;
 use crate::pattern::Named;
 use crate::shell::message::Ask;
+use crate::shell::why::Known;
+use crate::why::{self, Facts};
 
 fn now() -> i64 {
     Timestamp::now().as_microsecond()
@@ -69,6 +72,28 @@ pub(super) async fn stats(desk: &Desk, params: Value) -> Result<Written, ErrorOb
         asked(desk, |reply| Ask::Known(name, reply)).await?;
     }
     value(&CrashStats { schema: SCHEMA, services })
+}
+
+/// So many steps back are looked at.
+const STEPS: usize = 40;
+
+pub(super) async fn why(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
+    let NameParams { name } = parsed(params)?;
+    let known = asked(desk, |reply| Ask::Why(name, reply)).await?;
+    let (journal, history) = (desk.journal.clone(), desk.history.clone());
+    let answer = blocking(desk, move || {
+        let Known { status, event, waits_for, port, health_restarts } = *known;
+        // Without what was written down there is still what is.
+        let chain = event.and_then(|event| journal.chain(event, STEPS).ok()).unwrap_or_default();
+        let group = status.last_crash.as_ref().and_then(|crash| {
+            let mut groups = Groups::new(now());
+            history.read(Some(&status.name), &mut |record| groups.add(record)).ok()?;
+            let fingerprint = crash.fingerprint.as_deref()?;
+            groups.finish().into_iter().find(|group| group.fingerprint == fingerprint)
+        });
+        why::why(Facts { status, waits_for, chain, group, port, health_restarts })
+    });
+    value(&answer.await?)
 }
 
 /// What is on record of one service; `None` where nothing is, or it cannot be read. Blocks.

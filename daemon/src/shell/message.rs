@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::around::Place;
 use super::limits::Limited;
 use super::load::Loaded;
+use super::why::Known;
 use crate::crash::lack::Lack;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
@@ -162,6 +163,8 @@ pub enum Ask {
     Status(Vec<String>, Reply<StatusDocument>),
     /// One service as it is, and what else there is to be looked at.
     ServiceStatus(String, Reply<About>),
+    /// Why a service is as it is, as far as the loop knows.
+    Why(String, Reply<Box<Known>>),
     /// Whether there is such a service, or one that fits the pattern.
     Known(String, Reply<()>),
     /// Where a service's log is.

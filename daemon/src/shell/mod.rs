@@ -18,6 +18,7 @@
 //! | `notify` | who speaks for which service? |
 //! | `notices` | who is told when something is wrong with a service? |
 //! | `ready` | what has to be seen before a service counts as up? |
+//! | `why` | what is known of why a service is as it is? |
 //! | `watched` | which files are of interest, and what changed? |
 
 mod around;
@@ -46,6 +47,7 @@ mod take;
 mod tell;
 mod tree;
 mod watched;
+pub mod why;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;

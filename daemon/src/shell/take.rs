@@ -154,6 +154,7 @@ impl Shell {
         match ask {
             Ask::DaemonStatus(reply) => drop(reply.send(Ok(self.daemon_status()))),
             Ask::Status(names, reply) => drop(reply.send(self.status_document(&names))),
+            Ask::Why(name, reply) => drop(reply.send(self.known_of(&name).map(Box::new))),
             Ask::Known(name, reply) => drop(reply.send(self.select(&[name]).map(drop))),
             Ask::ServiceStatus(name, reply) => {
                 let run = self.names.get(&name).and_then(|id| self.entries.get_mut(id)?.run.as_mut());
