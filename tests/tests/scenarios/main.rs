@@ -33,3 +33,4 @@ mod templates;
 #[cfg(target_os = "linux")]
 mod trees;
 mod watch;
+mod why;
