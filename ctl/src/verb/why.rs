@@ -127,23 +127,29 @@ mod tests {
             summary: format!("web is parked, mcpd has given it up: {reason}"),
             since: "2026-11-22T11:27:01Z".into(),
             chain: vec![
-                Link {
-                    service: Some("db".into()),
-                    ..link(7, "2026-11-22T11:26:48Z", "down", "stopped")
-                },
+                Link { service: Some("db".into()), ..link(7, "2026-11-22T11:26:48Z", "down", "stopped") },
                 link(8, "2026-11-22T11:26:48Z", "started", "started, pid 4711"),
-                link(9, "2026-11-22T11:27:00Z", "exited", &format!("exited with code 1 {}", "and so on ".repeat(9).trim_end())),
+                link(
+                    9,
+                    "2026-11-22T11:27:00Z",
+                    "exited",
+                    &format!("exited with code 1 {}", "and so on ".repeat(9).trim_end()),
+                ),
                 link(11, "2026-11-22T11:27:01Z", "parked", &format!("parked: {reason}")),
             ],
             waits_for: Vec::new(),
-            then: "Nothing, until somebody starts or resets it, or its configuration or its program changes.".into(),
+            then: "Nothing, until somebody starts or resets it, or its configuration or its program changes."
+                .into(),
             next: None,
             advice: vec![
                 Advice {
                     text: "Read why it failed the last time, with its last output".into(),
                     command: Some("mcpctl crashes show 20261122T112700Z-3f9a".into()),
                 },
-                Advice { text: "Once that is mended, start it".into(), command: Some("mcpctl start web".into()) },
+                Advice {
+                    text: "Once that is mended, start it".into(),
+                    command: Some("mcpctl start web".into()),
+                },
             ],
             crash: Some(crash("web")),
             group: Some(CrashGroup {

@@ -1,5 +1,6 @@
 //! What the loop knows of why a service is as it is.
 
+use mcpd_config::spec::HealthAction;
 use mcpd_core::view::StateView;
 use mcpd_core::{ServiceId, WaitingFor};
 use mcpd_proto::error::ErrorObject;
@@ -39,7 +40,11 @@ impl Shell {
                 event: view.last_note.map(|note| note.0),
                 waits_for: self.obstacles(*id),
                 port,
-                health_restarts: entry.spec.health.as_ref().is_none_or(|health| health.restart),
+                health_restarts: entry
+                    .spec
+                    .health
+                    .as_ref()
+                    .is_none_or(|health| health.action == HealthAction::Restart),
             })
         });
         known.ok_or_else(|| self.no_such_service(name))

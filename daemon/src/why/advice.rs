@@ -10,7 +10,8 @@ pub(super) fn advice(condition: Condition, facts: &Facts) -> Vec<Advice> {
     let status = &facts.status;
     let name = &status.name;
     let mut all = Vec::new();
-    let mut say = |text: &str, command: String| all.push(Advice { text: text.into(), command: Some(command) });
+    let mut say =
+        |text: &str, command: String| all.push(Advice { text: text.into(), command: Some(command) });
     let start = || format!("mcpctl start {name}");
     let restart = || format!("mcpctl restart {name}");
     let logs = || format!("mcpctl logs {name} -n 50");
@@ -27,11 +28,16 @@ pub(super) fn advice(condition: Condition, facts: &Facts) -> Vec<Advice> {
                     },
                 );
             }
-            if let Some(show) = last_crash.filter(|_| status.reason_code.as_deref() != Some("program_missing")) {
+            if let Some(show) =
+                last_crash.filter(|_| status.reason_code.as_deref() != Some("program_missing"))
+            {
                 say("Read why it failed the last time, with its last output", show);
             }
             if status.reason_code.as_deref() == Some("program_missing") {
-                say("Where it was looked for, and every other problem of the file", "mcpctl config check".into());
+                say(
+                    "Where it was looked for, and every other problem of the file",
+                    "mcpctl config check".into(),
+                );
             }
             say("Once that is mended, start it", start());
         }
@@ -102,8 +108,7 @@ fn waiting(waits_for: &[Obstacle], status: &ServiceStatus) -> Vec<Advice> {
     let give_up =
         Advice { text: "Do without it".into(), command: Some(format!("mcpctl stop {}", status.name)) };
     if matches!(last.state, State::Parked | State::Down) {
-        let start =
-            Advice { text: format!("Start {other}"), command: Some(format!("mcpctl start {other}")) };
+        let start = Advice { text: format!("Start {other}"), command: Some(format!("mcpctl start {other}")) };
         return vec![why, start, give_up];
     }
     vec![why, give_up]

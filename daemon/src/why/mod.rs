@@ -132,7 +132,10 @@ fn summary(condition: Condition, status: &ServiceStatus) -> String {
         Condition::Unhealthy => format!("{name} is up, and is not well{because}"),
         Condition::Flapping => {
             let flapping = status.flapping.as_ref().map_or("it fails again and again", |it| &it.reason);
-            format!("{name} is flapping: {flapping}{}", reason.map_or_else(String::new, |it| format!("; now: {it}")))
+            format!(
+                "{name} is flapping: {flapping}{}",
+                reason.map_or_else(String::new, |it| format!("; now: {it}"))
+            )
         }
         Condition::Failing => format!("{name} has failed and will be started again{because}"),
         Condition::Parked => format!("{name} is parked, mcpd has given it up{because}"),
@@ -228,7 +231,8 @@ const LINKS: usize = 12;
 /// What led there, oldest first. Steps that every start and every end has say nothing.
 fn links(service: &str, chain: &[Arc<Event>]) -> Vec<Link> {
     let telling = |event: &&Arc<Event>| !matches!(event.event.as_str(), "spawning" | "failed" | "command");
-    let mut links: Vec<Link> = chain.iter().filter(telling).take(LINKS).map(|event| link(service, event)).collect();
+    let mut links: Vec<Link> =
+        chain.iter().filter(telling).take(LINKS).map(|event| link(service, event)).collect();
     links.reverse();
     links
 }

@@ -114,7 +114,10 @@ fn parked(code: &str, reason: &str) -> ServiceStatus {
 #[test]
 fn all_is_well() {
     let up = ServiceStatus { health: Health::Healthy, next: next("probe", 12.0), ..status(State::Up) };
-    expect(facts(up), "Well: web is up, and its health check succeeds\nthen: Its health is asked for in 12 s.\n");
+    expect(
+        facts(up),
+        "Well: web is up, and its health check succeeds\nthen: Its health is asked for in 12 s.\n",
+    );
     expect(facts(status(State::Up)), "Well: web is up\nthen: Nothing: it is watched.\n");
 }
 
@@ -257,11 +260,11 @@ fn parked_for_each_reason() {
          - Once that is mended, start it: mcpctl start web\n",
     );
     let lacking = parked("lacking", "port 80 is held by nginx (pid 812)");
-    let told = told(Facts {
-        port: Some((80, Holder { pid: 812, name: "nginx".into() })),
-        ..facts(lacking)
-    });
-    assert!(told.contains("- See who holds port 80; end that, or give this service another port: "), "{told}");
+    let told = told(Facts { port: Some((80, Holder { pid: 812, name: "nginx".into() })), ..facts(lacking) });
+    assert!(
+        told.contains("- See who holds port 80; end that, or give this service another port: "),
+        "{told}"
+    );
     assert!(told.contains("812\n") || told.contains("812\"\n"), "{told}");
     assert!(told.contains("then: It is tried again when a file that it needs changes"), "{told}");
 }
@@ -293,8 +296,14 @@ fn down_for_each_reason() {
     let start = "- Start it: mcpctl start web\n";
     for (status, summary) in [
         (down("stopped", "stopped"), "Stopped: web is down because it was stopped: stopped\n"),
-        (down("conflict", "stopped because it conflicts with b"), "Stopped: web is down because it was stopped: stopped because it conflicts with b\n"),
-        (down("finished", "it exited with code 0 by itself"), "Finished: web has ended, and is not to be restarted: it exited with code 0 by itself\n"),
+        (
+            down("conflict", "stopped because it conflicts with b"),
+            "Stopped: web is down because it was stopped: stopped because it conflicts with b\n",
+        ),
+        (
+            down("finished", "it exited with code 0 by itself"),
+            "Finished: web has ended, and is not to be restarted: it exited with code 0 by itself\n",
+        ),
         (down("never_started", "not started yet"), "NeverStarted: web has not been started yet\n"),
     ] {
         expect(facts(status), &format!("{summary}{nothing}{start}"));
@@ -357,11 +366,14 @@ fn event(id: u64, service: Option<&str>, name: &str) -> Arc<Event> {
 
 #[test]
 fn what_led_there_is_told_from_its_beginning_and_is_short() {
-    let mut chain =
-        vec![event(9, Some("web"), "parked"), event(8, Some("web"), "failed"), event(7, Some("db"), "exited")];
-    let why = why(Facts { chain: chain.clone(), ..facts(status(State::Parked)) });
+    let mut chain = vec![
+        event(9, Some("web"), "parked"),
+        event(8, Some("web"), "failed"),
+        event(7, Some("db"), "exited"),
+    ];
+    let answer = why(Facts { chain: chain.clone(), ..facts(status(State::Parked)) });
     let brief: Vec<_> =
-        why.chain.iter().map(|link| (link.id, link.event.as_str(), link.service.as_deref())).collect();
+        answer.chain.iter().map(|link| (link.id, link.event.as_str(), link.service.as_deref())).collect();
     assert_eq!(brief, [(7, "exited", Some("db")), (9, "parked", None)]);
     chain.extend((10..100).map(|id| event(id, Some("web"), "exited")));
     assert_eq!(why(Facts { chain, ..facts(status(State::Parked)) }).chain.len(), LINKS);

@@ -110,8 +110,12 @@ fn every_state_has_its_words() {
     is(&daemon, "missing", "parked");
     daemon.wait_state("waits", State::Waiting);
     let waits = is(&daemon, "waits", "waiting");
-    let names: Vec<&str> =
-        waits["waits_for"].as_array().unwrap().iter().map(|other| other["service"].as_str().unwrap()).collect();
+    let names: Vec<&str> = waits["waits_for"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|other| other["service"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["between", "missing"]);
     assert_eq!(commands(&waits)[0], "mcpctl why missing");
 
