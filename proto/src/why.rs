@@ -23,6 +23,9 @@ pub struct Why {
     pub since: String,
     /// What led there, oldest first: each brought about the one after it.
     pub chain: Vec<Link>,
+    /// So many more steps are left out after the first of the chain: they are like those that follow.
+    #[serde(default)]
+    pub chain_skipped: usize,
     /// Those whom it waits for, the one that holds up all of them last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<Obstacle>,

@@ -32,8 +32,15 @@ fn render(why: &Why, look: &Look) -> String {
     text.push_str(&look.facts(&facts(why, look)));
     if !why.chain.is_empty() {
         text.push_str(&format!("\n{}\n", look.paint(BOLD, "What led there:")));
-        for link in &why.chain {
+        for (at, link) in why.chain.iter().enumerate() {
             text.push_str(&step(link, look));
+            if at == 0 && why.chain_skipped > 0 {
+                let skipped = human::count(why.chain_skipped, "step", "steps");
+                text.push_str(&format!(
+                    "  {}\n",
+                    look.paint(DIM, &format!("... and {skipped} like the following"))
+                ));
+            }
         }
     }
     if !why.waits_for.is_empty() {
@@ -137,6 +144,7 @@ mod tests {
                 ),
                 link(11, "2026-11-22T11:27:01Z", "parked", &format!("parked: {reason}")),
             ],
+            chain_skipped: 31,
             waits_for: Vec::new(),
             then: "Nothing, until somebody starts or resets it, or its configuration or its program changes."
                 .into(),
@@ -181,6 +189,7 @@ mod tests {
 
 What led there:
   11:26:48  down        db: stopped
+  ... and 31 steps like the following
   11:26:48  started     started, pid 4711
   11:27:00  exited      exited with code 1 and so on and so on and so on and so
                         on and so on and so on and so on and so on and so on

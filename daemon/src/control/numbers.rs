@@ -13,6 +13,7 @@ use super::method::{Written, asked, blocking, parsed, value};
 use crate::history::History;
 use crate::history::groups::Groups;
 use crate::history::tally;
+use crate::journal::Filter;
 use crate::pattern::Named;
 use crate::shell::message::Ask;
 use crate::shell::why::Known;
@@ -74,8 +75,9 @@ pub(super) async fn stats(desk: &Desk, params: Value) -> Result<Written, ErrorOb
     value(&CrashStats { schema: SCHEMA, services })
 }
 
-/// So many steps back are looked at.
-const STEPS: usize = 40;
+/// So many steps back are looked at, and so many crashes among them.
+const STEPS: usize = 200;
+const CRASHES: usize = 20;
 
 pub(super) async fn why(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     let NameParams { name } = parsed(params)?;
@@ -91,7 +93,9 @@ pub(super) async fn why(desk: &Desk, params: Value) -> Result<Written, ErrorObje
             let fingerprint = crash.fingerprint.as_deref()?;
             groups.finish().into_iter().find(|group| group.fingerprint == fingerprint)
         });
-        why::why(Facts { status, waits_for, chain, group, port, health_restarts })
+        let crashes = Filter::service(&status.name).only(&["crash"]);
+        let crashes = journal.newest(&crashes, CRASHES).unwrap_or_default();
+        why::why(Facts { status, waits_for, chain, crashes, group, port, health_restarts })
     });
     value(&answer.await?)
 }

@@ -29,6 +29,8 @@ pub struct Facts {
     pub waits_for: Vec<Obstacle>,
     /// The event that brought the present state about, the one that brought that about, and so on.
     pub chain: Vec<Arc<Event>>,
+    /// The newest events `crash` of the service.
+    pub crashes: Vec<Arc<Event>>,
     /// How often its last crash has happened.
     pub group: Option<CrashGroup>,
     /// The port that its last run lacked, and who holds it.
@@ -44,7 +46,8 @@ pub fn why(facts: Facts) -> Why {
     let advice = advice::advice(condition, &facts);
     let summary = summary(condition, &facts.status);
     let then = then(condition, &facts);
-    let Facts { status, waits_for, chain, group, .. } = facts;
+    let Facts { status, waits_for, chain, crashes, group, .. } = facts;
+    let (chain, chain_skipped) = links(&status.name, &chain, &crashes);
     let crash = status.last_crash.filter(|_| has_to_do_with_a_crash(condition));
     Why {
         schema: SCHEMA,
@@ -52,7 +55,8 @@ pub fn why(facts: Facts) -> Why {
         condition,
         summary,
         since: status.since,
-        chain: links(&status.name, &chain),
+        chain,
+        chain_skipped,
         waits_for,
         then,
         next: status.next,
@@ -226,15 +230,34 @@ fn due(next: &Next) -> String {
 }
 
 /// More are not needed to understand.
-const LINKS: usize = 12;
+const LINKS: usize = 10;
 
-/// What led there, oldest first. Steps that every start and every end has say nothing.
-fn links(service: &str, chain: &[Arc<Event>]) -> Vec<Link> {
-    let telling = |event: &&Arc<Event>| !matches!(event.event.as_str(), "spawning" | "failed" | "command");
-    let mut links: Vec<Link> =
-        chain.iter().filter(telling).take(LINKS).map(|event| link(service, event)).collect();
+/// What led there, oldest first, and how many steps are left out after the first one. Steps that every start and every end
+/// has say nothing; of an end that was a crash its report's reason says most.
+fn links(service: &str, chain: &[Arc<Event>], crashes: &[Arc<Event>]) -> (Vec<Link>, usize) {
+    let mut links = Vec::new();
+    let mut told_by_crash = false;
+    for event in chain {
+        let crash = crashes.iter().find(|crash| event.event == "failed" && crash.cause == Some(event.id));
+        match (event.event.as_str(), crash) {
+            (_, Some(crash)) => {
+                links.push(link(service, crash));
+                told_by_crash = true;
+                continue;
+            }
+            ("exited" | "spawn_failed", None) if told_by_crash => {}
+            ("spawning" | "failed" | "command", None) => continue,
+            (_, None) => links.push(link(service, event)),
+        }
+        told_by_crash = false;
+    }
     links.reverse();
-    links
+    let skipped = links.len().saturating_sub(LINKS);
+    if skipped > 0 {
+        // The first one is where it began, the last ones are where it is.
+        links.drain(1..=skipped);
+    }
+    (links, skipped)
 }
 
 fn link(service: &str, event: &Event) -> Link {

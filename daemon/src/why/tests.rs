@@ -73,7 +73,15 @@ fn crash() -> CrashSummary {
 }
 
 fn facts(status: ServiceStatus) -> Facts {
-    Facts { status, waits_for: Vec::new(), chain: Vec::new(), group: None, port: None, health_restarts: true }
+    Facts {
+        status,
+        waits_for: Vec::new(),
+        chain: Vec::new(),
+        crashes: Vec::new(),
+        group: None,
+        port: None,
+        health_restarts: true,
+    }
 }
 
 fn next(what: &str, in_seconds: f64) -> Option<Next> {
@@ -375,6 +383,15 @@ fn what_led_there_is_told_from_its_beginning_and_is_short() {
     let brief: Vec<_> =
         answer.chain.iter().map(|link| (link.id, link.event.as_str(), link.service.as_deref())).collect();
     assert_eq!(brief, [(7, "exited", Some("db")), (9, "parked", None)]);
+    // Of an end that was a crash the report's reason.
+    let crash = Arc::new(Event { cause: Some(8), ..(*event(10, Some("web"), "crash")).clone() });
+    let crashes = vec![crash];
+    let answer = why(Facts { chain: chain.clone(), crashes, ..facts(status(State::Parked)) });
+    let brief: Vec<_> = answer.chain.iter().map(|link| (link.id, link.event.as_str())).collect();
+    assert_eq!(brief, [(10, "crash"), (9, "parked")]);
+    // Of many the first one and the last ones.
     chain.extend((10..100).map(|id| event(id, Some("web"), "exited")));
-    assert_eq!(why(Facts { chain, ..facts(status(State::Parked)) }).chain.len(), LINKS);
+    let answer = why(Facts { chain, ..facts(status(State::Parked)) });
+    assert_eq!((answer.chain.len(), answer.chain_skipped), (LINKS, 92 - LINKS));
+    assert_eq!((answer.chain[0].id, answer.chain[LINKS - 1].id), (99, 9));
 }
