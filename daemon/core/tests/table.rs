@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "of the notes only conditions are shown")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -15,11 +16,12 @@ use mcpd_core::policy::{
 use mcpd_core::verdict::{Decision, Failure, ParkReason, ServiceResult, SoFar, What};
 use mcpd_core::view::{Awaited, StateView};
 use mcpd_core::{
-    Action, Core, Event, Exit, Finding, Mono, NoteId, NoteKind, Outcome, Policy, RequestId, Said, ServiceId,
-    WaitingFor,
+    Action, Core, Event, Exit, Finding, Mono, Note, NoteId, NoteKind, Outcome, Policy, RequestId, Said,
+    ServiceId, WaitingFor,
 };
 
 const ROWS: &str = include_str!("table/rows.txt");
+const CAUSES: &str = include_str!("table/causes.txt");
 
 /// Every event of the table, in its words.
 const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannotstart exit0 exit1 segv oom lacks drained tree0 tree2 recorded ok \
@@ -27,6 +29,8 @@ const EVENTS: &str = "start stop restart reset signal spawned spawnfailed cannot
                        sready sreloading sstopping salive strigger sextend timeout live pend redefine files program remove shutdown stale";
 
 const ID: ServiceId = ServiceId(1);
+/// The note that the configuration comes with.
+const CONFIGURATION: NoteId = NoteId(0);
 /// The other service, `b.` in the table.
 const OTHER: ServiceId = ServiceId(2);
 
@@ -105,6 +109,8 @@ struct Bench {
     policy: Policy,
     /// Conditions are shown.
     conditions: bool,
+    /// What has been said.
+    notes: BTreeMap<NoteId, Note>,
     /// The other one's.
     other: Policy,
     probe: u64,
@@ -115,6 +121,7 @@ struct Bench {
 impl Bench {
     fn new(words: &[&str]) -> Self {
         let mut core = Core::new(1, NoteId(1));
+        core.handle(Mono(0), Event::Reloading { by: Some(CONFIGURATION) }, &mut Vec::new());
         core.handle(Mono(0), Event::Begun, &mut Vec::new());
         let parallel_starts = u32::from(words.contains(&"single"));
         core.handle(Mono(0), Event::Limit { parallel_starts }, &mut Vec::new());
@@ -123,7 +130,8 @@ impl Bench {
         let other = Policy { relations, ..policy(&[]) };
         let conditions = words.contains(&"conditions");
         let (now, policy) = (Mono(1_000_000_000), policy(words));
-        Self { core, now, policy, conditions, other, probe: 1, run: 1, request: 0 }
+        let notes = BTreeMap::new();
+        Self { core, now, policy, conditions, notes, other, probe: 1, run: 1, request: 0 }
     }
 
     /// Lets one event of the table happen and says what was asked for.
@@ -154,6 +162,9 @@ impl Bench {
             if let Action::Run { number, .. } = action {
                 self.run = *number;
             }
+            if let Action::Note(note) = action {
+                self.notes.insert(note.id, note.clone());
+            }
         }
         let shown = out.iter().filter_map(|action| told(action).or_else(|| self.condition(action)));
         shown.collect::<Vec<_>>().join(" ")
@@ -169,6 +180,28 @@ impl Bench {
             }
             _ => None,
         }
+    }
+
+    /// From the last note of the state back to where it began.
+    fn chain(&self) -> String {
+        let mut links = Vec::new();
+        let mut next = self.core.view(ID).and_then(|view| view.last_note);
+        while let Some(id) = next {
+            let Some(note) = self.notes.get(&id) else {
+                links.push(if id == CONFIGURATION { "configuration".into() } else { format!("{id:?}") });
+                break;
+            };
+            let name = match &note.kind {
+                NoteKind::Asked(asked) => format!("asked({})", verb(*asked)),
+                kind => {
+                    let text = format!("{kind:?}").to_lowercase();
+                    text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned()
+                }
+            };
+            links.push(if note.service == Some(OTHER) { format!("b.{name}") } else { name });
+            next = note.cause;
+        }
+        links.join(" < ")
     }
 
     fn command(&mut self, service: ServiceId, verb: Verb) -> Event {
@@ -664,4 +697,26 @@ fn every_state_and_every_event() {
     }
     assert!(wrong.is_empty(), "\n{wrong}");
     assert!(rows > 600, "{rows} rows");
+}
+
+/// What a person reads who asks why.
+#[test]
+fn every_state_leads_back_to_where_it_began() {
+    let mut wrong = String::new();
+    for (at, line) in CAUSES.lines().enumerate() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (setup, wanted) = line.split_once(" -> ").unwrap_or_else(|| panic!("line {}", at + 1));
+        let (policy, events) = setup.split_once(':').unwrap_or_else(|| panic!("line {}", at + 1));
+        let mut bench = Bench::new(&policy.split_whitespace().collect::<Vec<_>>());
+        for event in events.split_whitespace() {
+            bench.happen(event);
+        }
+        let found = format!("{} | {}", bench.state(), bench.chain());
+        if found != wanted {
+            let _ = writeln!(wrong, "line {}: {setup}\n     wanted {wanted}\n      found {found}", at + 1);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
