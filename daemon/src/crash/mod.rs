@@ -13,6 +13,7 @@
 //! | [`fingerprint`] | which crashes are the same one again? |
 //! | [`changed`] | what is different since it last ran well? |
 //! | [`core_file`] | where is its core? |
+//! | [`storm`] | which of many crashes alike get a report of their own? |
 //! | [`redact`] | what must not be in a report? |
 //! | [`clean`] | what is text, once escapes and control characters are gone? |
 //! | `name` | how are files and folders called? |
@@ -30,5 +31,6 @@ mod name;
 pub mod reason;
 pub mod redact;
 mod store;
+pub mod storm;
 
 pub use store::{CrashStore, GetError, Listing};

@@ -22,8 +22,8 @@ use crate::log::{LogEvent, Tails};
 use crate::notifier::{News, Owed};
 use crate::probe::Verdict;
 use crate::spawner::{Answer, Secrets};
-use crate::sys;
 use crate::watch::Sign;
+use crate::{recorder, sys};
 
 /// Something for the loop.
 pub enum Message {
@@ -148,8 +148,8 @@ pub struct Recorded {
     pub summary: CrashSummary,
     /// The end of its output, for whoever waits for a start.
     pub last_lines: Vec<LogLine>,
-    /// Whether the report is on disk.
-    pub result: Result<(), String>,
+    /// What became of the report.
+    pub became: recorder::Recorded,
 }
 
 /// The loop's answer, or why not.

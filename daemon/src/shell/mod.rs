@@ -151,6 +151,8 @@ pub struct Shell {
     /// What is watched of the configuration's files, and what changed since it was read.
     config_files: Vec<(PathBuf, Option<String>)>,
     config_changes: Changes,
+    /// Crash reports that could not be written since the last one that was.
+    unrecorded: u64,
     finished: bool,
     /// Nothing is left to be supervised.
     all_down: bool,
@@ -267,6 +269,7 @@ impl Shell {
             last_reload: None,
             config_files: Vec::new(),
             config_changes: Changes::default(),
+            unrecorded: 0,
             finished: false,
             all_down: false,
             ends_by: None,

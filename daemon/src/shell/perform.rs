@@ -290,9 +290,9 @@ impl Shell {
             host: self.host.clone(),
         };
         let outbox = self.outbox.clone();
-        let done = Box::new(move |report: CrashReport, result| {
+        let done = Box::new(move |report: CrashReport, became| {
             let last_lines = last_lines(&report.stderr_tail, &report.stdout_tail);
-            let recorded = Recorded { summary: report.summary(), last_lines, result };
+            let recorded = Recorded { summary: report.summary(), last_lines, became };
             // Only while the daemon ends there is nobody to tell.
             let _ = outbox.blocking_send(Message::CrashRecorded { service, generation, recorded });
         });

@@ -24,6 +24,7 @@ use crate::crash::lack::Lack;
 use crate::crash::{CrashStore, reason, redact};
 use crate::log::Tails;
 use crate::probe::words::shortened;
+use crate::recorder::Completion;
 use crate::spawner::Secrets;
 use crate::{sys, words};
 
@@ -69,7 +70,8 @@ pub(super) fn redactor(spec: &ServiceSpec, secrets: Option<&Secrets>) -> redact:
     }
 }
 
-pub(super) fn report(case: Case) -> CrashReport {
+/// The report, and what is still to be looked for should it be written.
+pub(super) fn report(case: Case) -> (CrashReport, Completion) {
     let Case {
         crash,
         name,
@@ -182,8 +184,6 @@ pub(super) fn report(case: Case) -> CrashReport {
         What::Park(_) | What::StayDown | What::AsAsked | What::GoOn => None,
     };
     let effort = exit.as_ref().and_then(|exit| exit.effort);
-    let changed = good.map(|good| changed::since(&good, &spec, program.as_deref())).unwrap_or_default();
-    let core = crash.pid.filter(|_| core_dumped).and_then(|pid| core(pid, &spec, program.as_deref()));
     let mut report = CrashReport {
         schema: SCHEMA,
         id: CrashStore::new_id(at(crash.ended)),
@@ -194,7 +194,7 @@ pub(super) fn report(case: Case) -> CrashReport {
         exit_code,
         signal,
         core_dumped,
-        core,
+        core: None,
         reason: reason.text,
         cause: reason.cause.map(|cause| shortened(&cause, reason::MAX_REASON)),
         pid: crash.pid,
@@ -232,15 +232,24 @@ pub(super) fn report(case: Case) -> CrashReport {
         },
         left_behind,
         killed,
-        changed,
+        changed: Vec::new(),
         previous,
         lineage,
         fingerprint: Some(fingerprint),
         coalesced: 0,
-        host: as_it_is(&host),
+        host: Host::default(),
     };
     redact::report(&redactor, &mut report);
-    report
+    let complete = move |report: &mut CrashReport| {
+        let program = program.as_deref();
+        report.core = crash.pid.filter(|_| core_dumped).and_then(|pid| core(pid, &spec, program));
+        report.changed = good.map(|good| changed::since(&good, &spec, program)).unwrap_or_default();
+        report.host = as_it_is(&host);
+        for text in &mut report.changed {
+            *text = redactor.text(text).into_owned();
+        }
+    };
+    (report, Box::new(complete))
 }
 
 /// RFC 3339 UTC to the microsecond, as every document has it.

@@ -19,7 +19,7 @@ use crate::journal;
 use crate::log::LogEvent;
 use crate::scribe::Level;
 use crate::spawner::{Answer, NotStarted, Started};
-use crate::sys;
+use crate::{recorder, sys};
 
 /// Lines kept of a failed run for whoever waits for a start.
 const LAST_LINES: usize = 12;
@@ -131,21 +131,53 @@ impl Shell {
     }
 
     fn recorded(&mut self, service: ServiceId, generation: u64, recorded: Recorded) {
-        let Recorded { summary, last_lines, result } = recorded;
+        let Recorded { mut summary, last_lines, became } = recorded;
         let name = summary.service.clone();
-        let data = json!({ "crash_id": summary.id, "kind": summary.kind, "generation": generation });
+        let mut data =
+            json!({ "kind": summary.kind, "generation": generation, "fingerprint": summary.fingerprint });
+        match &became {
+            recorder::Recorded::Coalesced { like: _ } => {
+                data["coalesced"] = true.into();
+                summary.id.clear();
+            }
+            recorder::Recorded::Written | recorder::Recorded::Failed(_) => {
+                data["crash_id"] = summary.id.clone().into();
+            }
+        }
         let reason = summary.reason.clone();
         self.history.crashed(&summary);
         if let Some(entry) = self.entries.get_mut(&service) {
-            entry.descend(&summary);
+            // Whoever is sent to a report is sent to one that is there.
+            match &became {
+                recorder::Recorded::Coalesced { like } => summary.id.clone_from(like),
+                recorder::Recorded::Written | recorder::Recorded::Failed(_) => entry.descend(&summary),
+            }
             entry.last_crash = Some(summary);
             entry.crash_count += 1;
             entry.last_lines = last_lines;
         }
         self.tell_own(Level::Error, Some(&name), "crash", reason, data);
-        if let Err(why) = result {
-            let message = format!("its crash report could not be written: {why}");
-            self.tell_own(Level::Error, Some(&name), "record_failed", message, json!({}));
+        self.told_recorded(&name, became);
+    }
+
+    /// That reports cannot be written is said once, and once more when they can.
+    fn told_recorded(&mut self, name: &str, became: recorder::Recorded) {
+        match became {
+            recorder::Recorded::Failed(why) => {
+                self.unrecorded += 1;
+                if self.unrecorded == 1 {
+                    let message = format!(
+                        "its crash report could not be written: {why}; crashes are told and counted without until they can"
+                    );
+                    self.tell_own(Level::Error, Some(name), "record_failed", message, json!({}));
+                }
+            }
+            recorder::Recorded::Written if self.unrecorded > 0 => {
+                let lost = std::mem::take(&mut self.unrecorded);
+                let message = format!("crash reports are written again; {lost} could not be");
+                self.tell_own(Level::Warn, None, "record_recovered", message, json!({ "lost": lost }));
+            }
+            recorder::Recorded::Written | recorder::Recorded::Coalesced { .. } => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Crash reports: what they say, when they are there, how long they stay.
 
+use std::time::Duration;
+
 use mcpd_tests::proto::crash::CrashKind;
 use mcpd_tests::proto::status::State;
 use mcpd_tests::wait::wait_for;
@@ -479,4 +481,192 @@ fn a_report_says_what_changed_and_what_came_before() {
     assert!(host.memory_total_bytes > host.memory_available_bytes && host.load.is_some(), "{host:?}");
     let shown = daemon.ctl(&["crashes", "show", &second.id]).expect(0).stdout;
     assert!(shown.contains("1 crash before it since the last stable run"), "{shown}");
+}
+
+/// "A storm of 1,000 crashes a second costs bounded disk and memory, and says what it coalesced."
+#[test]
+fn a_storm_of_crashes_alike_gets_few_reports() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["sh", "-c", "echo job $$$$ failed >&2; exit 3"]
+        restart = { delay = "0s", jitter = 0, max_restarts = 0 }
+        crash.keep = 1000
+        "#,
+    );
+    let daemon = sandbox.start();
+    let coalesced = daemon.wait_event("a crash without a report", |event| {
+        event.event == "crash" && event.data["coalesced"] == true
+    });
+    assert!(coalesced.data.get("crash_id").is_none() && coalesced.message.contains("job "), "{coalesced:?}");
+    let last = daemon.status("a").last_crash.unwrap();
+    assert_eq!(daemon.report(&last.id).service, "a", "whoever is sent to a report finds it");
+    let told = daemon.wait("a report that says how many had none", || {
+        let summed: Vec<_> = daemon.crashes("a").into_iter().filter(|crash| crash.coalesced > 0).collect();
+        summed.first().cloned().ok_or("none yet".to_owned())
+    });
+    let counted = daemon.status("a").crash_count;
+    // Twenty in each window of ten seconds, and there have been two or three.
+    let written = files(&sandbox, "a").len();
+    assert!(written <= 60, "{written} reports of {counted} crashes");
+    let shown = daemon.ctl(&["crashes", "show", &told.id]).expect(0).stdout;
+    assert!(shown.contains("before it had no report of their own"), "{shown}");
+    let prints: std::collections::BTreeSet<_> =
+        daemon.crashes("a").into_iter().map(|crash| crash.fingerprint).collect();
+    assert_eq!(prints.len(), 1, "{prints:?}");
+}
+
+/// "Kill -9 of mcpd in the middle of writing a report, 200 times, loses no report that was decided upon and corrupts none."
+#[cfg(target_os = "linux")]
+#[test]
+fn killed_while_it_writes_reports() {
+    const TIMES: usize = 200;
+    // Words of their own, or they would be too many alike.
+    let services: String = ('a'..='h')
+        .map(|name| {
+            format!(
+                "[service.{name}]\nexec = ['sh', '-c', 'read -r id < /proc/sys/kernel/random/uuid; echo $id | tr 0-9 k-t >&2; exit 1']\n\
+                 restart = {{ delay = '0s', jitter = 0, max_restarts = 0 }}\ncrash.keep = 1000000\n"
+            )
+        })
+        .collect();
+    let sandbox = Sandbox::new(&services);
+    let root = sandbox.state_dir().join("crashes");
+    let reports = || {
+        let folders = root.read_dir().into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| folder.path().read_dir().into_iter().flatten().flatten());
+        let names = files.map(|file| file.path());
+        names
+            .filter(|path| path.extension().is_some_and(|end| end == "json"))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let mut known = std::collections::BTreeSet::new();
+    for time in 0..TIMES {
+        let daemon = sandbox.start_with(|command| {
+            command.env("MCPD_LOG", "error");
+        });
+        let before = known.len();
+        daemon.wait("another report", || {
+            known = reports();
+            if known.len() > before { Ok(()) } else { Err(format!("{before} reports")) }
+        });
+        // Somewhere else in the work each time.
+        let until =
+            std::time::Instant::now() + Duration::from_micros(u64::try_from(time * 137 % 9000).unwrap());
+        while std::time::Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        let seen = reports();
+        daemon.kill();
+        let left = reports();
+        assert!(
+            left.is_superset(&seen),
+            "{time}: reports are gone: {:?}",
+            seen.difference(&left).collect::<Vec<_>>()
+        );
+        known = left;
+    }
+    assert!(known.len() >= TIMES, "{}", known.len());
+    for path in &known {
+        let bytes = std::fs::read(path).unwrap();
+        let report: Result<mcpd_proto::crash::CrashReport, _> = serde_json::from_slice(&bytes);
+        assert!(
+            report.is_ok_and(|report| path.ends_with(format!("{}.json", report.id))),
+            "{}",
+            path.display()
+        );
+    }
+    // What was half written is swept up by the next life, and says nothing.
+    let daemon = sandbox.start();
+    let listed = daemon.call("crash.list", json!({ "last": 1_000_000 }));
+    assert_eq!(listed["damaged"], 0);
+    let temporary = || {
+        let folders = root.read_dir().unwrap().flatten();
+        let files = folders.flat_map(|folder| folder.path().read_dir().unwrap().flatten());
+        files.filter(|file| file.path().extension().is_none_or(|end| end != "json")).count()
+    };
+    for name in 'a'..='h' {
+        let _ = daemon.ctl(&["stop", &name.to_string()]).expect(0);
+    }
+    assert_eq!(temporary(), 0);
+}
+
+/// A file system of a few kilobytes at `path`, or none, aloud.
+#[cfg(target_os = "linux")]
+struct Mounted(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Mounted {
+    fn at(path: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&path).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let done = mount.args(["-t", "tmpfs", "-o", "size=16k,mode=0750", "none"]).arg(&path).output();
+        if done.is_ok_and(|output| output.status.success()) {
+            return Some(Self(path));
+        }
+        println!("SKIPPED: no file system can be mounted here");
+        None
+    }
+
+    fn again(&self, options: &str) {
+        let mut mount = std::process::Command::new("mount");
+        let done = mount.args(["-o", &format!("remount,{options}")]).arg(&self.0).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// "Disk full, read-only state directory: said once, service supervision unaffected."
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_takes_no_reports_is_said_once() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "crash-on", "@dir/crash", "--code", "3"]
+        restart = { delay = "10ms", jitter = 0, max_restarts = 0 }
+        "#,
+    );
+    let Some(disk) = Mounted::at(sandbox.state_dir().join("crashes")) else { return };
+    let daemon = sandbox.start();
+    let crash = || {
+        let before = daemon.wait_state("a", State::Up).crash_count;
+        sandbox.touch("crash");
+        daemon.wait_status("a", "another crash", |status| status.crash_count > before);
+        daemon.wait_state("a", State::Up);
+    };
+    let said = |name: &str| daemon.events().iter().filter(|event| event.event == name).count();
+    crash();
+    assert_eq!((files(&sandbox, "a").len(), said("record_failed")), (1, 0));
+    for (full, time) in [(true, 1), (false, 2)] {
+        let ballast = disk.0.join("ballast");
+        if full {
+            assert!(std::fs::write(&ballast, vec![b'x'; 64 * 1024]).is_err());
+        } else {
+            disk.again("ro");
+        }
+        let kept = files(&sandbox, "a").len();
+        for _ in 0..3 {
+            crash();
+        }
+        assert_eq!((files(&sandbox, "a").len(), said("record_failed")), (kept, time));
+        let leftovers = sandbox.state_dir().join("crashes/a").read_dir().unwrap().count();
+        assert_eq!(leftovers, kept, "nothing half written is left");
+        if full {
+            std::fs::remove_file(&ballast).unwrap();
+        } else {
+            disk.again("rw");
+        }
+        crash();
+        assert_eq!((files(&sandbox, "a").len(), said("record_recovered")), (kept + 1, time));
+    }
+    let recovered = daemon.wait_event("the recovery", |event| event.event == "record_recovered");
+    assert_eq!(recovered.data["lost"], 3);
+    drop(daemon);
 }
