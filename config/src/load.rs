@@ -222,9 +222,9 @@ fn add(cx: &mut Context<'_>, path: &Path, bytes: Vec<u8>) -> (raw::Table, bool) 
     };
     cx.sources.push(Source::new(path, &text));
     let (root, errors) = raw::parse(file, cx.sources[file].text());
-    let hidden = crate::hidden::places(cx.sources[file].text(), &root);
-    cx.sources[file].hide(hidden);
     let sound = errors.is_empty();
+    let hidden = crate::hidden::places(cx.sources[file].text(), &root, sound);
+    cx.sources[file].hide(hidden);
     for error in errors {
         cx.error(Finding { span: error.span, key: "", message: error.message, help: None });
     }

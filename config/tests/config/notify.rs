@@ -5,6 +5,8 @@ use std::path::Path;
 use mcpd_config::spec::{NotifyOn, NotifySpec, NotifyTarget, NotifyTemplate, WebhookSpec};
 use mcpd_config::{Environment, load_text};
 
+use proptest::prelude::*;
+
 use crate::common::{ROOT, errors, load, one, service};
 
 fn notify(lines: &str, vars: &[(&str, &str)]) -> Vec<NotifySpec> {
@@ -136,6 +138,9 @@ fn no_message_holds_a_secret() {
         "crash.notify = [{ webhook = 'T0PSECRET' }]".to_owned(),
         "crash.notify = [{ webhook = 'https://T0PSECRET@' }]".to_owned(),
         "crash.notify = [{ webhook = 'https://h/T0PSECRET ü' }]".to_owned(),
+        "crash.notify = [{ webhok = 'https://h/T0PSECRET' }]".to_owned(),
+        "crash.notify = [{ webhook = 'https://h', header = { A = 'T0PSECRET' } }]".to_owned(),
+        "crash.notify = ['https://h/T0PSECRET']".to_owned(),
         "crash.notify = [{ webhook = '${U}' }]".to_owned(),
         "crash.notify = [{ webhook = 'http://h/${U} ' }]".to_owned(),
         "crash.notify = [{ webhook = 'http://h', headers = { A = '${U}\\n' }, x = 1 }]".to_owned(),
@@ -149,6 +154,39 @@ fn no_message_holds_a_secret() {
     }
     let said = load(&text("crash.notify = [{ webhook = '${U}' }]"), &[("U", "x")]).unwrap_err().render(false);
     assert!(said.contains("it comes from the variable U") && said.contains("'${U}'"), "{said}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Whatever is cut off, put in or missing: a text with a secret in it is complained about without that.
+    #[test]
+    fn no_mistake_brings_a_secret_to_light(
+        secret in "T0P[A-Za-z0-9_-]{8,20}",
+        quote in prop_oneof![Just('"'), Just('\'')],
+        inline in any::<bool>(),
+        at in 0..400_usize,
+        put in prop_oneof![Just(""), Just("x"), Just("="), Just(" = 1"), Just("["), Just("]"), Just("}"), Just(","), Just("\n")],
+    ) {
+        let q = quote;
+        let hook = format!("webhook = {q}https://hooks.example/services/{secret}{q}");
+        let header = format!("headers = {{ Authorization = {q}Bearer {secret}{q} }}");
+        let text = if inline {
+            format!("[service.x]\nexec = 'x'\ncrash.notify = [{{ {hook}, {header} }}, {{ journal = true }}]\nenabled = 1\n")
+        } else {
+            format!("[service.x]\nexec = 'x'\n[[service.x.crash.notify]]\n{hook}\n{header}\ntempalte = 'slack'\n")
+        };
+        // Within the secret itself it would be another one.
+        let mut at = at % (text.len() + 1);
+        while text.match_indices(&secret).any(|(start, _)| at > start && at < start + secret.len()) {
+            at -= 1;
+        }
+        let text = format!("{}{put}{}", &text[..at], &text[at..]);
+        if let Err(failed) = load(&text, &[]) {
+            let said = failed.render(false);
+            prop_assert!(!said.contains(&secret), "{}\n---\n{}", said, text);
+        }
+    }
 }
 
 #[test]

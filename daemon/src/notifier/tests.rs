@@ -1,10 +1,12 @@
 //! The queue by hand-made times, and what the templates make of a notice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcpd_config::spec::{NotifyOn, NotifyTarget, NotifyTemplate, WebhookSpec};
 use mcpd_core::Mono;
+use proptest::prelude::*;
 
 use super::document::Document;
 use super::queue::{AT_ONCE, Item, Outcome, Queue, Told, WAITING};
@@ -337,5 +339,91 @@ fn what_is_told_of_a_target_has_no_secret() {
         let report = report(&target, told);
         let text = format!("{report:?}");
         assert!(!text.contains("T0PSECRET") && text.contains("https://h/[redacted]"), "{text}");
+    }
+}
+
+/// One step of the property below.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A condition of a service changes, and both targets are to hear of it.
+    Change(usize, usize),
+    /// So many milliseconds pass.
+    Pass(u64),
+    /// What is under way ends well, or badly.
+    End(bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..3_usize, 0..4_usize).prop_map(|(service, condition)| Step::Change(service, condition)),
+        2 => (0..30_000_u64).prop_map(Step::Pass),
+        3 => any::<bool>().prop_map(Step::End),
+    ];
+    proptest::collection::vec(step, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever comes when: one at a time for each target, conditions in turns, never more than the rate allows, and what a
+    /// target heard last is what is, if it heard anything or there is anything to hear.
+    #[test]
+    fn what_was_told_last_is_true_in_the_end(steps in steps()) {
+        let mut queue = Queue::default();
+        let targets = [target("t"), target("u")];
+        let mut under_way: Vec<Arc<NotifyTarget>> = Vec::new();
+        let mut is = [[false; 4]; 3];
+        let mut submitted = 0_u64;
+        // What each target was told, with repeated tries once.
+        let mut heard: BTreeMap<(Arc<NotifyTarget>, usize, usize), Vec<bool>> = BTreeMap::new();
+        let mut over = |told: Option<Told>, target: &Arc<NotifyTarget>| {
+            if let Some(Told::Delivered(item) | Told::Failed { item, .. }) = told {
+                let service: usize = item.notice.service.parse().unwrap();
+                let condition = NotifyOn::ALL.iter().position(|on| *on == item.notice.condition).unwrap();
+                heard.entry((target.clone(), service, condition)).or_default().push(item.notice.opened);
+            }
+        };
+        let mut now = 0;
+        // In the end everything gets there.
+        let rest = std::iter::repeat_n([Step::Pass(61_000), Step::End(true), Step::End(true)], 80).flatten();
+        for step in steps.iter().copied().chain(rest) {
+            match step {
+                Step::Change(service, condition) => {
+                    let opened = !is[service][condition];
+                    is[service][condition] = opened;
+                    submitted += 1;
+                    let notice = notice(&service.to_string(), NotifyOn::ALL[condition], opened);
+                    for target in &targets {
+                        prop_assert!(queue.submit(at(now), target, &notice).is_none(), "never full here");
+                    }
+                }
+                Step::Pass(millis) => now += millis,
+                Step::End(well) => {
+                    for target in std::mem::take(&mut under_way) {
+                        let outcome = if well { Outcome::Delivered } else { failed() };
+                        over(queue.done(at(now), &target, outcome), &target);
+                    }
+                }
+            }
+            let (due, told) = queue.due(at(now));
+            prop_assert!(told.is_empty());
+            for (target, _) in due {
+                prop_assert!(!under_way.contains(&target), "two at a time");
+                under_way.push(target);
+            }
+        }
+        prop_assert!(queue.next().is_none() && queue.is_quiet(at(now)) && under_way.is_empty());
+        let total: usize = heard.values().map(Vec::len).sum();
+        prop_assert!(total as u64 <= 2 * submitted);
+        for ((_, service, condition), told) in &heard {
+            prop_assert!(told.iter().enumerate().all(|(turn, opened)| *opened == (turn % 2 == 0)), "{told:?}");
+            prop_assert_eq!(told.last(), Some(&is[*service][*condition]));
+        }
+        for (service, conditions) in is.iter().enumerate() {
+            for (condition, opened) in conditions.iter().enumerate() {
+                let nothing = targets.iter().any(|target| !heard.contains_key(&(target.clone(), service, condition)));
+                prop_assert!(!(*opened && nothing), "{service} {condition} is so, and somebody has not heard of it");
+            }
+        }
     }
 }

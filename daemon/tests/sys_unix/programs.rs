@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use mcpd::sys::{self, Collected, Key, Output, SpawnPlan, SpawnStep, Whom};
@@ -117,6 +117,17 @@ fn stdin_is_null_and_it_has_no_other_descriptor() {
     descriptors.retain(|&fd| fd != "3" && fd != "10");
     assert_eq!(descriptors, ["0", "1", "2"]);
     lab.exit_of(1);
+}
+
+#[test]
+fn it_reads_what_was_planned_for_its_stdin() {
+    let mut lab = Lab::new();
+    // More than a pipe holds: nobody has to feed it.
+    let text = "a line to be read\n".repeat(20_000);
+    let stdin = Some(Arc::new(sys::in_memory(text.as_bytes()).unwrap()));
+    assert_eq!(lab.start(1, &SpawnPlan { stdin, ..plan(1, "/bin/cat", []) }).all(), text);
+    assert_eq!(lab.start(2, &plan(2, "/bin/cat", [])).all(), "");
+    assert_eq!([1, 2].map(|key| lab.exit_of(key).code), [Some(0); 2]);
 }
 
 #[test]
