@@ -6,6 +6,8 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -38,6 +40,18 @@ pub enum LockError {
     },
 }
 
+/// How long a lock is waited for whose holder is gone: a process that it had just started has the file open, too, until it
+/// has become another program.
+const A_MOMENT: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Whoever wrote this is no process any more. Not where the system does not tell.
+fn is_gone(holder: &str) -> bool {
+    let pid = holder.strip_prefix("pid ").and_then(|pid| pid.parse().ok());
+    sys::start_ticks(std::process::id()).is_some() && pid.is_some_and(|pid| sys::start_ticks(pid).is_none())
+}
+
 /// Takes the lock in the file at `path` and writes this process's number into it.
 ///
 /// # Errors
@@ -45,17 +59,24 @@ pub enum LockError {
 pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_path_buf(), source };
     let mut file = sys::open_lock(path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Without its text the lock is held all the same (Windows does not let it be read).
-            let _ = file.read_to_string(&mut holder);
-            let holder = holder.trim();
-            let holder = if holder.is_empty() { "its pid is not known" } else { holder }.to_owned();
-            return Err(LockError::Held { path: path.to_path_buf(), holder, key });
+    let tried = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Without its text the lock is held all the same (Windows does not let it be read).
+                let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+                let holder = holder.trim();
+                if is_gone(holder) && tried.elapsed() < A_MOMENT {
+                    thread::sleep(AGAIN);
+                    continue;
+                }
+                let holder = if holder.is_empty() { "its pid is not known" } else { holder }.to_owned();
+                return Err(LockError::Held { path: path.to_path_buf(), holder, key });
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(io(source)),
     }
     file.set_len(0).map_err(io)?;
     file.rewind().map_err(io)?;
