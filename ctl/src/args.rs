@@ -179,7 +179,7 @@ Examples:
     Logs(Logs),
     /// What happened: starts, ends, failures, decisions
     #[command(
-        after_help = "Examples:\n  mcpctl events -f\n  mcpctl events web -n 20\n  mcpctl events -f --json"
+        after_help = "TIME is as for `mcpctl logs`: 2026-11-22T11:30:00Z, \"2026-11-22 11:30\", 11:30, today, 10m, \"3 days\".\n\nExamples:\n  mcpctl events -f\n  mcpctl events web -n 20\n  mcpctl events web --since 2h\n  mcpctl events -f --json"
     )]
     Events(Events),
     /// Check or show a configuration file, without the daemon; plan: what a reload would do
@@ -272,9 +272,12 @@ pub(crate) struct Events {
     /// Go on with what happens, until Ctrl-C
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// First the last so many [default: 100; with -f 10]
+    /// First the last so many [default: 100; with -f 10; with --since all]
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) last: Option<usize>,
+    /// Only what happened from this time on
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
 }
 
 /// `config`

@@ -22,14 +22,13 @@ const FOLLOW: usize = 10;
 
 /// Shows them.
 pub(crate) fn run(events: &Events, context: &mut Context) -> Result<Exit, Failure> {
-    let backlog = events.last.unwrap_or(if events.follow { FOLLOW } else { READ });
-    let params = SubscribeParams {
-        name: events.name.clone(),
-        backlog: Some(backlog),
-        since: None,
-        after: None,
-        follow: events.follow,
-    };
+    let since = events.since.as_deref().map(|text| context.out.look.clock.since(text));
+    let since = since.transpose().map_err(Failure::Usage)?.map(|instant| instant.to_string());
+    // Who says from when on wants all of it.
+    let most = if events.follow { FOLLOW } else { READ };
+    let backlog = events.last.or_else(|| since.is_none().then_some(most));
+    let params =
+        SubscribeParams { name: events.name.clone(), backlog, since, after: None, follow: events.follow };
     let patience = if events.follow {
         until_interrupted()?;
         Patience::Endless

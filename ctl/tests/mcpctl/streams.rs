@@ -103,6 +103,26 @@ fn events_left_out_are_counted() {
 }
 
 #[test]
+fn events_from_a_time_on_are_all_of_them() {
+    let fake = Fake::start(|asked| asked.answer(json!({})));
+    for (words, params) in [
+        ("events", json!({"name": null, "backlog": 100, "follow": false})),
+        (
+            "events web --since 2026-11-22T11:30:00Z",
+            json!({"name": "web", "since": "2026-11-22T11:30:00Z", "follow": false}),
+        ),
+        (
+            "events -n 3 --since 2026-11-22T11:30:00Z",
+            json!({"name": null, "backlog": 3, "since": "2026-11-22T11:30:00Z", "follow": false}),
+        ),
+    ] {
+        assert_eq!(mcpctl(&fake.socket, words).code, 0, "{words}");
+        assert_eq!(fake.asked(), ("event.subscribe".into(), params), "{words}");
+    }
+    assert_eq!(mcpctl(&fake.socket, "events --since whenever").code, 2);
+}
+
+#[test]
 fn following_from_a_time_on_asks_for_all_of_it() {
     let fake = Fake::start(|_| Then::Close);
     assert_eq!(mcpctl(&fake.socket, "logs web -f --since 2026-11-22T11:30:00Z").code, 10);

@@ -76,8 +76,11 @@ pub(super) async fn answer(
         "daemon.hello" => parsed::<HelloParams>(params).and_then(|_| value(&hello())),
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
         "config.plan" => plan(desk, params).await,
-        "daemon.reload" => reload(desk, params).await,
-        "daemon.shutdown" => asked(desk, Ask::Shutdown).await.and_then(|()| nothing()),
+        "daemon.reload" => reload(desk, out, params).await,
+        "daemon.shutdown" => {
+            let by = out.asker(desk).await;
+            asked(desk, |reply| Ask::Shutdown { by, reply }).await.and_then(|()| nothing())
+        }
         "service.list" => list(desk, params).await,
         "service.status" => service_status(desk, params).await,
         "service.start" => order::command(desk, out, id.as_ref(), Verb::Start, params).await,
@@ -85,8 +88,8 @@ pub(super) async fn answer(
         "service.restart" => order::command(desk, out, id.as_ref(), Verb::Restart, params).await,
         "service.reset" => order::command(desk, out, id.as_ref(), Verb::Reset, params).await,
         "service.reload" => order::command(desk, out, id.as_ref(), Verb::Reload, params).await,
-        "service.signal" => order::signal(desk, params).await,
         "service.why" => numbers::why(desk, params).await,
+        "service.signal" => order::signal(desk, out, params).await,
         "crash.list" => crash_list(desk, params).await,
         "crash.get" => crash_get(desk, params).await,
         "crash.groups" => numbers::groups(desk, params).await,
@@ -193,9 +196,10 @@ async fn plan(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
     value(&asked(desk, |reply| Ask::Plan(params, reply)).await?)
 }
 
-async fn reload(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
+async fn reload(desk: &Desk, out: &Out, params: Value) -> Result<Written, ErrorObject> {
     let params = parsed::<ReloadParams>(params)?;
-    value(&asked(desk, |reply| Ask::Reload(params, reply)).await?)
+    let by = out.asker(desk).await;
+    value(&asked(desk, |reply| Ask::Reload { params, by, reply }).await?)
 }
 
 async fn list(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {

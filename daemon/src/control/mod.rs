@@ -4,6 +4,7 @@
 //! end, never reading) is felt by nobody else. Sessions decide nothing: they ask the loop, or read files that are not
 //! the loop's.
 
+mod asker;
 mod events;
 mod listen;
 mod method;
@@ -12,6 +13,7 @@ mod order;
 mod session;
 mod stream;
 
+pub use asker::Asker;
 pub use listen::{BindError, listen};
 
 use std::sync::Arc;

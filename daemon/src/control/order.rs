@@ -21,21 +21,23 @@ pub(super) async fn command(
     params: Value,
 ) -> Result<Written, ErrorObject> {
     let NamesParams { names, wait, each } = parsed(params)?;
-    let answers = asked(desk, |reply| Ask::Command { names, verb, wait, reply }).await?;
+    let by = out.asker(desk).await;
+    let answers = asked(desk, |reply| Ask::Command { names, verb, wait, by, reply }).await?;
     match id.filter(|_| each) {
         Some(id) => one_by_one(out, id, answers).await,
         None => together(answers).await,
     }
 }
 
-pub(super) async fn signal(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {
+pub(super) async fn signal(desk: &Desk, out: &Out, params: Value) -> Result<Written, ErrorObject> {
     let SignalParams { names, signal, all } = parsed(params)?;
     let Some(number) = Signal::parse(&signal).map(Signal::number) else {
         return Err(ErrorObject::new(Kind::InvalidParams, format!("there is no signal \"{signal}\"")));
     };
     let whom = if all { Whom::Group } else { Whom::Main };
     let verb = Verb::Signal(number, whom);
-    together(asked(desk, |reply| Ask::Command { names, verb, wait: true, reply }).await?).await
+    let by = out.asker(desk).await;
+    together(asked(desk, |reply| Ask::Command { names, verb, wait: true, by, reply }).await?).await
 }
 
 /// All outcomes in one document, in the order asked for.

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::sync::CancellationToken;
 
+use super::asker::{Asker, Peer};
 use super::{Desk, method};
 
 /// Requests of one client under way at a time; the next line is read when one is done.
@@ -33,9 +34,15 @@ const FIRST_REQUEST: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct Out {
     lines: mpsc::Sender<Vec<u8>>,
+    peer: Peer,
 }
 
 impl Out {
+    /// Who orders something.
+    pub(super) async fn asker(&self, desk: &Desk) -> Option<Arc<Asker>> {
+        self.peer.asker(desk).await
+    }
+
     /// Queues a message; waits while the client is slow. False when the client is gone.
     pub(super) async fn send(&self, message: &impl Serialize) -> bool {
         let Ok(mut line) = serde_json::to_vec(message) else { return false };
@@ -67,7 +74,7 @@ impl Streams {
 pub(super) async fn serve(stream: Stream, desk: Desk) {
     let (read, mut write) = (&stream, &stream);
     let (lines, mut queue) = mpsc::channel::<Vec<u8>>(UNREAD);
-    let out = Out { lines };
+    let out = Out { lines, peer: Peer::of(&stream) };
     let over = CancellationToken::new();
     let writer = async {
         while let Some(line) = queue.recv().await {

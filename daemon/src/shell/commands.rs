@@ -1,6 +1,7 @@
 //! Commands of clients: from names to the core's requests, and from its outcomes to one answer.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use mcpd_core::action::Outcome as CoreOutcome;
 use mcpd_core::verdict::What;
@@ -11,8 +12,10 @@ use serde_json::{Map, json};
 use tokio::sync::mpsc;
 
 use super::Shell;
+use super::by::By;
 use super::message::{Answers, Reply};
 use super::report::redactor;
+use crate::control::Asker;
 use crate::crash::redact;
 use crate::pattern::Named;
 use crate::words;
@@ -22,6 +25,7 @@ pub(super) struct Pending {
     names: Vec<String>,
     verb: Verb,
     left: usize,
+    by: Option<Arc<Asker>>,
     /// To whoever waits for them.
     tell: Option<mpsc::Sender<(usize, Outcome)>>,
 }
@@ -84,7 +88,14 @@ impl Shell {
         Ok(selected)
     }
 
-    pub(super) fn command(&mut self, asked: &[String], verb: Verb, wait: bool, reply: Reply<Answers>) {
+    pub(super) fn command(
+        &mut self,
+        asked: &[String],
+        verb: Verb,
+        wait: bool,
+        by: Option<Arc<Asker>>,
+        reply: Reply<Answers>,
+    ) {
         let (names, ids): (Vec<String>, Vec<ServiceId>) = match self.select(asked) {
             Ok(selected) => selected.into_iter().unzip(),
             Err(error) => {
@@ -113,13 +124,22 @@ impl Shell {
         }
         let batch = self.next_batch;
         self.next_batch += 1;
-        self.pending.insert(batch, Pending { names, verb, left: of, tell: wait.then_some(tell) });
+        self.pending.insert(batch, Pending { names, verb, left: of, by, tell: wait.then_some(tell) });
         for (place, service) in ids.into_iter().enumerate() {
             let request = RequestId(self.next_request);
             self.next_request += 1;
             self.requests.insert(request, (batch, place));
             self.events.push_back(Event::Command { request, service, verb });
         }
+    }
+
+    /// On whose word this happens.
+    pub(super) fn word_of(&self, event: &Event) -> Option<By> {
+        if let Event::Command { request, .. } = event {
+            let (batch, _) = self.requests.get(request)?;
+            return Some(By::Client(self.pending.get(batch)?.by.clone()));
+        }
+        self.shutdown_by.clone().filter(|_| *event == Event::Shutdown)
     }
 
     pub(super) fn replied(&mut self, request: RequestId, service: ServiceId, outcome: &CoreOutcome) {

@@ -160,7 +160,7 @@ impl Shell {
                 (Level::Warn, format!("nothing is left of the earlier life of mcpd; SIGKILL ended {names}"))
             };
             let data = json!({ "killed": process_list(&mut killed.iter().map(|(pid, name)| (*pid, name.as_str()))) });
-            self.tell_own(level, Some(&name), "leftovers_gone", message, data);
+            self.tell_of(level, &name, "leftovers_gone", message, data);
             if self.inherited.found.is_empty() {
                 self.inherited.minder = None;
                 self.register.settled();

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use mcpd_config::ServiceSpec;
 use mcpd_core::action::{Command, DownReason, Probing};
 use mcpd_core::verdict::ParkReason;
-use mcpd_core::{Mono, ServiceId};
+use mcpd_core::{Mono, NoteId, ServiceId};
 use mcpd_proto::crash::{Ancestor, CrashSummary, HealthVerdict};
 use mcpd_proto::history::Is;
 use mcpd_proto::log::LogLine;
@@ -66,6 +66,10 @@ pub(super) struct Entry {
     pub(super) ran: Option<Ran>,
     /// Why the last spawn brought no process.
     pub(super) spawn_error: Option<String>,
+    /// The keys that the last reload has changed.
+    pub(super) redefined: Vec<String>,
+    /// The note of the failure whose report is being made.
+    pub(super) failure: Option<NoteId>,
     /// What the last run lacked.
     pub(super) lack: Option<Lack>,
     /// Where the program was found at the last start.
@@ -216,6 +220,8 @@ impl Entry {
             around: None,
             ran: None,
             spawn_error: None,
+            redefined: Vec::new(),
+            failure: None,
             lack: None,
             program: None,
             last_crash: None,

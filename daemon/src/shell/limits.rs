@@ -71,7 +71,7 @@ impl Shell {
                 run.allowances = before;
             }
             let why = format!("its limits are not changed: no thread to write them: {error}");
-            self.tell_own(Level::Error, Some(&name), "limits_failed", why, json!({}));
+            self.tell_of(Level::Error, &name, "limits_failed", why, json!({}));
         }
     }
 
@@ -92,11 +92,11 @@ impl Shell {
         if !changed.is_empty() {
             let keys: Vec<&str> = changed.iter().map(|allowance| allowance.key).collect();
             let message = format!("in force without a new process: {}", keys.join(", "));
-            self.tell_own(Level::Info, Some(&name), "limits_changed", message, json!({ "keys": keys }));
+            self.tell_of(Level::Info, &name, "limits_changed", message, json!({ "keys": keys }));
         }
         for (Allowance { key, .. }, Disallowed { message, .. }) in refused {
             let message = format!("{message}; its process goes on as it was, the next start tries again");
-            self.tell_own(Level::Error, Some(&name), "limits_failed", message, json!({ "key": key }));
+            self.tell_of(Level::Error, &name, "limits_failed", message, json!({ "key": key }));
         }
         if asked_since {
             self.limit(service);

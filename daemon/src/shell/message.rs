@@ -1,6 +1,7 @@
 //! What can arrive in the loop's one inbox.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mcpd_core::action::Probing;
 use mcpd_core::{ServiceId, Verb};
@@ -16,6 +17,7 @@ use super::around::Place;
 use super::limits::Limited;
 use super::load::Loaded;
 use super::why::Known;
+use crate::control::Asker;
 use crate::crash::lack::Lack;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
@@ -177,15 +179,29 @@ pub enum Ask {
         verb: Verb,
         /// Answer when it is done, not when it is taken.
         wait: bool,
+        /// Who asks.
+        by: Option<Arc<Asker>>,
         /// To whom.
         reply: Reply<Answers>,
     },
     /// What would a reload do?
     Plan(PlanParams, Reply<Plan>),
     /// Read the configuration again.
-    Reload(ReloadParams, Reply<Reloaded>),
+    Reload {
+        /// How.
+        params: ReloadParams,
+        /// Who asks.
+        by: Option<Arc<Asker>>,
+        /// To whom.
+        reply: Reply<Reloaded>,
+    },
     /// Stop everything and end; answered when all is down.
-    Shutdown(Reply<()>),
+    Shutdown {
+        /// Who asks.
+        by: Option<Arc<Asker>>,
+        /// To whom.
+        reply: Reply<()>,
+    },
 }
 
 /// What becomes of a command, service by service.

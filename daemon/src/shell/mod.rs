@@ -12,6 +12,7 @@
 //! | `limits` | what may a run use while it lives? |
 //! | `order` | what have services to do with each other? |
 //! | `load`, `plan`, `foresee`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
+//! | `by` | on whose word? |
 //! | `commands`, `status`, `tell`, `report` | what do clients, events and crash reports say? |
 //! | `probe` | how is a check carried out? |
 //! | `hooks`, `around` | how is a command carried out that runs beside a service, or around it? |
@@ -23,6 +24,7 @@
 
 mod around;
 mod available;
+mod by;
 mod commands;
 mod earlier;
 mod entry;
@@ -60,6 +62,7 @@ use mcpd_core::{Action, Core, Event, Mono, NoteId, RequestId, ServiceId};
 use mcpd_proto::crash::Host;
 use tokio::sync::{mpsc, oneshot};
 
+use self::by::By;
 use self::commands::Pending;
 use self::entry::Entry;
 use self::load::{Loaded, Source};
@@ -128,6 +131,11 @@ pub struct Shell {
     /// What is not written down yet, while actions are performed.
     told: Vec<(Level, mcpd_proto::event::Event)>,
     performing: bool,
+    /// When that has begun, on both clocks.
+    clock: (Mono, Timestamp),
+    /// On whose word that is done which the core is being told.
+    asking: Option<By>,
+    shutdown_by: Option<By>,
     workers: Workers,
     systemd: Systemd,
     sessions: Sessions,
@@ -153,6 +161,11 @@ pub struct Shell {
     config_changes: Changes,
     /// Crash reports that could not be written since the last one that was.
     unrecorded: u64,
+    /// The note that tells of them.
+    config_changed: Option<NoteId>,
+    /// The first event of this life, and that of its end.
+    began: NoteId,
+    ending: Option<NoteId>,
     finished: bool,
     /// Nothing is left to be supervised.
     all_down: bool,
@@ -250,6 +263,9 @@ impl Shell {
             scribe,
             told: Vec::new(),
             performing: false,
+            clock: (now, started_at),
+            asking: None,
+            shutdown_by: None,
             workers,
             systemd,
             sessions,
@@ -270,6 +286,9 @@ impl Shell {
             config_files: Vec::new(),
             config_changes: Changes::default(),
             unrecorded: 0,
+            config_changed: None,
+            began: first_note,
+            ending: None,
             finished: false,
             all_down: false,
             ends_by: None,
@@ -291,6 +310,7 @@ impl Shell {
         self.number(loaded.config.services.keys());
         let parallel_starts = loaded.config.daemon.max_parallel_starts;
         self.events.push_back(Event::Limit { parallel_starts });
+        self.events.push_back(Event::Reloading { by: Some(self.began) });
         let specs: Vec<_> = loaded.config.services.values().cloned().collect();
         let records = std::mem::take(&mut earlier.records);
         let mut left = self.inherit(&records, earlier);
@@ -343,7 +363,8 @@ impl Shell {
     }
 
     fn wall(&self, at: Mono) -> Timestamp {
-        report::wall(self.now(), at)
+        // Two readings of two clocks differ a little from one time to the next: what is performed at once has one.
+        report::wall(if self.performing { self.clock } else { self.now() }, at)
     }
 
     /// Runs until everything is down after a shutdown.
@@ -381,12 +402,14 @@ impl Shell {
         let mut actions = std::mem::take(&mut self.actions);
         loop {
             while let Some(event) = self.events.pop_front() {
+                self.asking = self.word_of(&event);
                 self.core.handle(now, event, &mut actions);
                 self.perform_all(&mut actions);
             }
             if self.core.next_deadline().is_none_or(|at| at > now) {
                 break;
             }
+            self.asking = None;
             self.core.handle_timeout(now, &mut actions);
             self.perform_all(&mut actions);
         }
@@ -395,6 +418,7 @@ impl Shell {
 
     fn perform_all(&mut self, actions: &mut Vec<Action>) {
         self.performing = true;
+        self.clock = self.now();
         for action in actions.drain(..) {
             self.perform(action);
         }
@@ -405,17 +429,18 @@ impl Shell {
     fn obey(&mut self, wish: Wish) {
         match wish {
             Wish::Collect => self.collect(),
-            Wish::Stop => self.shut_down(),
+            Wish::Stop => self.shut_down(By::Signal),
             Wish::Reload => self.reload(),
             Wish::Reopen => self.logs.reopen(),
         }
     }
 
-    fn shut_down(&mut self) {
+    fn shut_down(&mut self, by: By) {
         if self.core.is_shutting_down() && self.ends_by.is_none() {
             // Asked twice: whatever does not even end by SIGKILL, or hangs in the kernel before its start, is left behind.
             self.ends_by = Some(Mono(sys::monotonic_ns()) + AT_ONCE);
         }
+        self.shutdown_by = Some(by);
         self.systemd.stopping();
         self.events.push_back(Event::Shutdown);
     }
@@ -434,13 +459,8 @@ impl Shell {
             let message = format!("{left} processes that belonged to no service were still there: killed");
             self.tell_own(Level::Warn, None, "leftovers", message, serde_json::Value::Null);
         }
-        self.tell_own(
-            Level::Info,
-            None,
-            "down",
-            "everything is down: the end".into(),
-            serde_json::Value::Null,
-        );
+        let (cause, message) = (self.ending, "everything is down: the end".into());
+        self.tell_caused(Level::Info, None, "down", cause, message, serde_json::Value::Null);
         // Whoever still asks something is told that nobody answers any more.
         drop(self.inbox);
         self.sessions.close(LAST_ANSWERS).await;

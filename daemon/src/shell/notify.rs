@@ -65,7 +65,7 @@ impl Shell {
                             "said MAINPID={pid}, which is not followed: mcpd watches the process that it started"
                         );
                         let data = json!({ "main_pid": pid });
-                        self.tell_own(Level::Warn, Some(&name), "main_pid_refused", message, data);
+                        self.tell_of(Level::Warn, &name, "main_pid_refused", message, data);
                     }
                 }
             }

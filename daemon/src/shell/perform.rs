@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mcpd_core::action::{Command, Crash};
 use mcpd_core::view::StateView;
-use mcpd_core::{Action, Event, NoteKind, ServiceId, Whom};
+use mcpd_core::{Action, Event, Note, NoteKind, ServiceId, Whom};
 use mcpd_proto::crash::{CrashReport, ProcessName};
 use mcpd_proto::history::Is;
 use serde_json::json;
@@ -103,6 +103,7 @@ impl Shell {
                 if note.kind == NoteKind::CountersReset {
                     self.stable(note.service);
                 }
+                self.mark(&note);
                 self.grown_stale(&note);
                 self.tell(&note);
                 self.remember_available(&note);
@@ -127,11 +128,25 @@ impl Shell {
             Action::Ready if self.core.is_shutting_down() => {}
             Action::Ready => {
                 let summary = self.summary();
-                self.tell_own(Level::Info, None, "ready", format!("ready: {summary}"), json!({}));
+                let (cause, message) = (Some(self.began), format!("ready: {summary}"));
+                self.tell_caused(Level::Info, None, "ready", cause, message, json!({}));
                 self.systemd.ready(&summary);
             }
-            Action::Reload => self.follow(),
+            Action::Reload => self.follow(self.config_changed),
             Action::Finished => self.all_down(),
+        }
+    }
+
+    /// Keeps the notes that are the causes of what the shell has to say later.
+    fn mark(&mut self, note: &Note) {
+        if note.kind == NoteKind::ConfigChanged {
+            self.config_changed = Some(note.id);
+        } else if note.kind == NoteKind::ShuttingDown {
+            self.ending = Some(note.id);
+        } else if let NoteKind::Crashed { .. } = note.kind
+            && let Some(entry) = note.service.and_then(|service| self.entries.get_mut(&service))
+        {
+            entry.failure = Some(note.id);
         }
     }
 
@@ -195,7 +210,7 @@ impl Shell {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 let message = format!("{} could not be sent: {error}", words::signal(signal));
-                self.tell_own(Level::Debug, Some(&name), "signal_failed", message, json!({}));
+                self.tell_of(Level::Debug, &name, "signal_failed", message, json!({}));
             }
         }
     }

@@ -8,7 +8,7 @@ use mcpd_config::plan::settle;
 use mcpd_config::spec::DaemonSpec;
 use mcpd_core::action::Probing;
 use mcpd_core::event::{Change, Redefinition};
-use mcpd_core::{Event, ServiceId};
+use mcpd_core::{Event, NoteId, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
 use mcpd_proto::method::{ReloadParams, Reloaded};
@@ -16,6 +16,7 @@ use mcpd_proto::plan::{Plan, PlanParams, StepAction};
 use serde_json::{Map, json};
 
 use super::Shell;
+use super::by::By;
 use super::entry::{Entry, Next};
 use super::load::{Loaded, http_check};
 use super::message::{Message, Reply};
@@ -32,24 +33,30 @@ pub(super) enum Wanted {
     /// What would a reload do?
     Plan(PlanParams, Reply<Plan>),
     /// Do it. Nobody waits for the answer when a signal asked.
-    Reload(ReloadParams, Option<Reply<Reloaded>>),
-    /// Do it, for the files have changed; nobody asked.
-    Follow,
+    Reload(ReloadParams, By, Option<Reply<Reloaded>>),
+    /// Do it, for the files have changed, as this note says; nobody asked.
+    Follow(Option<NoteId>),
+}
+
+/// Why a configuration is read again.
+enum Why {
+    Asked(By),
+    Changed(Option<NoteId>),
 }
 
 impl Wanted {
     fn is_reload(&self) -> bool {
         match self {
             Self::Plan(..) => false,
-            Self::Reload(..) | Self::Follow => true,
+            Self::Reload(..) | Self::Follow(_) => true,
         }
     }
 
     fn refuse(self, error: ErrorObject) {
         match self {
             Self::Plan(_, reply) => drop(reply.send(Err(error))),
-            Self::Reload(_, Some(reply)) => drop(reply.send(Err(error))),
-            Self::Reload(_, None) | Self::Follow => {}
+            Self::Reload(_, _, Some(reply)) => drop(reply.send(Err(error))),
+            Self::Reload(_, _, None) | Self::Follow(_) => {}
         }
     }
 }
@@ -70,12 +77,12 @@ pub(super) struct Reloads {
 impl Shell {
     /// Nobody waits for the answer: a signal asked.
     pub(super) fn reload(&mut self) {
-        self.want_configuration(Wanted::Reload(ReloadParams::default(), None));
+        self.want_configuration(Wanted::Reload(ReloadParams::default(), By::Signal, None));
     }
 
     /// The files have changed.
-    pub(super) fn follow(&mut self) {
-        self.want_configuration(Wanted::Follow);
+    pub(super) fn follow(&mut self, note: Option<NoteId>) {
+        self.want_configuration(Wanted::Follow(note));
     }
 
     /// Reads the configuration, off the loop; `loaded` goes on.
@@ -95,8 +102,9 @@ impl Shell {
         }
         // Signals and changes that ask for the same while the file is being read are one.
         let same = |other: &Wanted| match (&wanted, other) {
-            (Wanted::Reload(_, None), Wanted::Reload(_, None)) | (Wanted::Follow, Wanted::Follow) => true,
-            (Wanted::Plan(..) | Wanted::Reload(..) | Wanted::Follow, _) => false,
+            (Wanted::Reload(_, _, None), Wanted::Reload(_, _, None))
+            | (Wanted::Follow(_), Wanted::Follow(_)) => true,
+            (Wanted::Plan(..) | Wanted::Reload(..) | Wanted::Follow(_), _) => false,
         };
         if !self.reloads.next.iter().any(same) {
             self.reloads.next.push(wanted);
@@ -144,9 +152,11 @@ impl Shell {
                         Wanted::Plan(PlanParams { restart }, reply) => {
                             let _ = reply.send(Ok(self.plan(&loaded, restart).plan));
                         }
-                        Wanted::Reload(params, reply) => reloads.push((params, reply)),
-                        Wanted::Follow if self.would_empty(&loaded) => self.does_not_follow(),
-                        Wanted::Follow => reloads.push((ReloadParams::default(), None)),
+                        Wanted::Reload(params, by, reply) => reloads.push((params, Why::Asked(by), reply)),
+                        Wanted::Follow(note) if self.would_empty(&loaded) => self.does_not_follow(note),
+                        Wanted::Follow(note) => {
+                            reloads.push((ReloadParams::default(), Why::Changed(note), None));
+                        }
                     }
                 }
                 self.reload_for(&loaded, reloads);
@@ -168,11 +178,11 @@ impl Shell {
         loaded.config.services.is_empty() && !self.config.services.is_empty()
     }
 
-    fn does_not_follow(&mut self) {
+    fn does_not_follow(&mut self, note: Option<NoteId>) {
         let message = "the configuration has no services any more, which nobody asked to follow: nothing was \
                        changed; if that is meant: mcpctl daemon reload";
         self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
-        self.tell_own(Level::Error, None, "reload_failed", message.to_owned(), json!({}));
+        self.tell_caused(Level::Error, None, "reload_failed", note, message.to_owned(), json!({}));
     }
 
     fn refuse_all(&mut self, all: Vec<Wanted>, diagnostics: &str) {
@@ -190,11 +200,13 @@ impl Shell {
     }
 
     /// One reload for all who asked for it; those who expected another plan are told so.
-    fn reload_for(&mut self, loaded: &Loaded, asked: Vec<(ReloadParams, Option<Reply<Reloaded>>)>) {
-        let (mut restart, mut replies) = (None, Vec::new());
-        for (params, reply) in asked {
+    fn reload_for(&mut self, loaded: &Loaded, asked: Vec<(ReloadParams, Why, Option<Reply<Reloaded>>)>) {
+        let (mut restart, mut why, mut replies) = (None, None, Vec::new());
+        for (params, asked, reply) in asked {
             let expected = params.plan.as_deref();
             if expected.is_none_or(|expected| self.plan(loaded, params.restart).plan.id == expected) {
+                // Somebody who asked says more than a file that changed.
+                why = why.filter(|why| matches!(why, Why::Asked(_))).or(Some(asked));
                 restart = Some(restart.unwrap_or(false) || params.restart);
                 replies.extend(reply);
             } else if let Some(reply) = reply {
@@ -207,9 +219,13 @@ impl Shell {
         self.warn(&loaded.warnings);
         let planned = self.plan(loaded, restart);
         let done = self.apply(loaded, planned);
-        self.drive();
+        let (who, cause, by) = match why {
+            Some(Why::Asked(by)) => (format!("{} asked for it", by.words()), None, by.data()),
+            Some(Why::Changed(note)) => ("its files changed".to_owned(), note, json!(null)),
+            None => ("nobody asked".to_owned(), None, json!(null)),
+        };
         let message = format!(
-            "configuration reloaded: {} added, {} removed, {} restarted, {} updated, {} pending, {} unchanged",
+            "configuration reloaded, {who}: {} added, {} removed, {} restarted, {} updated, {} pending, {} unchanged",
             done.added.len(),
             done.removed.len(),
             done.restarted.len(),
@@ -218,7 +234,14 @@ impl Shell {
             done.unchanged
         );
         self.last_reload = Some(format!("{}: {message}", stamp(Timestamp::now())));
-        self.tell_own(Level::Info, None, "reload", message, json!(done));
+        let mut data = json!(done);
+        if let Some(data) = data.as_object_mut() {
+            data.insert("by".into(), by);
+        }
+        let by = Some(self.tell_caused(Level::Info, None, "reload", cause, message, data));
+        // Before all that was found to be done, which has it as its cause.
+        self.events.push_front(Event::Reloading { by });
+        self.drive();
         for reply in replies {
             let _ = reply.send(Ok(done.clone()));
         }
@@ -226,11 +249,15 @@ impl Shell {
 
     fn apply(&mut self, loaded: &Loaded, planned: Planned) -> Reloaded {
         let Planned { plan, works } = planned;
+        for step in &plan.steps {
+            if let Some(entry) = self.names.get(&step.service).and_then(|id| self.entries.get_mut(id)) {
+                entry.redefined = step.keys.iter().map(|change| change.key.clone()).collect();
+            }
+        }
         // All have a number before one of them is defined, for they name each other.
         self.number(loaded.config.services.keys());
         let parallel_starts = loaded.config.daemon.max_parallel_starts;
         self.events.push_back(Event::Limit { parallel_starts });
-        self.events.push_back(Event::Reloading { by: None });
         for work in works {
             match work {
                 Work::Remove(service) => self.events.push_back(Event::Remove { service }),

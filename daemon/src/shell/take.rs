@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_core::action::Command;
-use mcpd_core::{Event, Exit, Finding, Mono, ServiceId};
+use mcpd_core::{Event, Exit, Finding, Mono, NoteId, ServiceId};
 use mcpd_proto::crash::HealthVerdict;
 use mcpd_proto::log::LogLine;
 use serde_json::json;
 
+use super::by::By;
 use super::entry::Run;
 use super::message::{About, Ask, Found, Message, Recorded};
 use super::reload::Wanted;
@@ -146,6 +147,7 @@ impl Shell {
         }
         let reason = summary.reason.clone();
         self.history.crashed(&summary);
+        let mut cause = None;
         if let Some(entry) = self.entries.get_mut(&service) {
             // Whoever is sent to a report is sent to one that is there.
             match &became {
@@ -155,13 +157,14 @@ impl Shell {
             entry.last_crash = Some(summary);
             entry.crash_count += 1;
             entry.last_lines = last_lines;
+            cause = entry.failure.take();
         }
-        self.tell_own(Level::Error, Some(&name), "crash", reason, data);
-        self.told_recorded(&name, became);
+        let crash = self.tell_caused(Level::Error, Some(&name), "crash", cause, reason, data);
+        self.told_recorded(&name, crash, became);
     }
 
     /// That reports cannot be written is said once, and once more when they can.
-    fn told_recorded(&mut self, name: &str, became: recorder::Recorded) {
+    fn told_recorded(&mut self, name: &str, crash: NoteId, became: recorder::Recorded) {
         match became {
             recorder::Recorded::Failed(why) => {
                 self.unrecorded += 1;
@@ -169,7 +172,8 @@ impl Shell {
                     let message = format!(
                         "its crash report could not be written: {why}; crashes are told and counted without until they can"
                     );
-                    self.tell_own(Level::Error, Some(name), "record_failed", message, json!({}));
+                    let cause = Some(crash);
+                    self.tell_caused(Level::Error, Some(name), "record_failed", cause, message, json!({}));
                 }
             }
             recorder::Recorded::Written if self.unrecorded > 0 => {
@@ -208,12 +212,14 @@ impl Shell {
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
-            Ask::Command { names, verb, wait, reply } => self.command(&names, verb, wait, reply),
+            Ask::Command { names, verb, wait, by, reply } => self.command(&names, verb, wait, by, reply),
             Ask::Plan(params, reply) => self.want_configuration(Wanted::Plan(params, reply)),
-            Ask::Reload(params, reply) => self.want_configuration(Wanted::Reload(params, Some(reply))),
-            Ask::Shutdown(reply) => {
+            Ask::Reload { params, by, reply } => {
+                self.want_configuration(Wanted::Reload(params, By::Client(by), Some(reply)));
+            }
+            Ask::Shutdown { by, reply } => {
                 self.shutdowns.push(reply);
-                self.shut_down();
+                self.shut_down(By::Client(by));
             }
         }
     }
@@ -360,7 +366,10 @@ impl Shell {
     /// A run has none of the cgroups that there are.
     fn cgroup_failing(&mut self, service: Option<&str>, why: &str) {
         let message = format!("it runs without a cgroup of its own: {why}");
-        self.tell_own(Level::Warn, service, "cgroup_failing", message, json!({}));
+        match service {
+            Some(service) => self.tell_of(Level::Warn, service, "cgroup_failing", message, json!({})),
+            None => drop(self.tell_own(Level::Warn, None, "cgroup_failing", message, json!({}))),
+        }
     }
 
     fn log_event(&mut self, event: LogEvent) {

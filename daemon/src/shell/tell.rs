@@ -8,6 +8,7 @@ use mcpd_proto::event::Event;
 use serde_json::{Map, Value, json};
 
 use super::Shell;
+use super::by::By;
 use super::earlier::process_list;
 use super::entry::{Entry, Run};
 use super::report::stamp;
@@ -43,7 +44,15 @@ impl Shell {
         let name_of = |other| self.name_of(other);
         let (level, name, message) = match &note.kind {
             NoteKind::Asked(verb) => {
-                (Level::Info, "asked", format!("somebody asked for {}", words::verb(*verb)))
+                put("verb", words::verb(*verb).into());
+                let who = self.asking.as_ref().map_or_else(
+                    || "somebody".to_owned(),
+                    |by| {
+                        put("by", by.data());
+                        by.words()
+                    },
+                );
+                (Level::Info, "asked", format!("{who} asked for {}", words::verb(*verb)))
             }
             NoteKind::Wanted { by } => {
                 put("by", name_of(*by).into());
@@ -233,6 +242,8 @@ impl Shell {
             NoteKind::Redefined { effect } => {
                 put("restart", (*effect == Effect::Restart).into());
                 put("pending", (*effect == Effect::Pending).into());
+                let keys = entry.map(|entry| &entry.redefined);
+                put("keys", json!(keys));
                 let message = match effect {
                     Effect::Live | Effect::Restart | Effect::Start => "its configuration changed",
                     Effect::Pending => "its configuration changed; its process goes on until its next start",
@@ -269,7 +280,12 @@ impl Shell {
                 put("times", (*times).into());
                 (Level::Error, "watch_suspended", words::watch_suspended(*times, &changed))
             }
-            NoteKind::ShuttingDown => (Level::Info, "shutting_down", "stopping everything".into()),
+            NoteKind::ShuttingDown => {
+                let by = self.asking.as_ref();
+                put("by", json!(by.map(By::data)));
+                let who = by.map_or_else(String::new, |by| format!(": {} asked for it", by.words()));
+                (Level::Info, "shutting_down", format!("stopping everything{who}"))
+            }
         };
         let event = Event {
             schema: SCHEMA,
@@ -291,7 +307,7 @@ impl Shell {
             let data =
                 json!({ "generation": run.generation, "processes": process_list(&mut run.killed_names()) });
             let message = format!("nothing is left of it; SIGKILL went to {names}");
-            self.tell_own(Level::Warn, Some(service), "killed", message, data);
+            self.tell_of(Level::Warn, service, "killed", message, data);
         }
     }
 
@@ -330,6 +346,12 @@ impl Shell {
         };
         self.tell_event(level, event);
         id
+    }
+
+    /// The same of something that the state brought about in which a service is.
+    pub(super) fn tell_of(&mut self, level: Level, service: &str, event: &str, message: String, data: Value) {
+        let view = self.names.get(service).and_then(|id| self.core.view(*id));
+        self.tell_caused(level, Some(service), event, view.and_then(|view| view.last_note), message, data);
     }
 
     /// While actions are performed the shell has its own say between the core's notes, which have their numbers already:

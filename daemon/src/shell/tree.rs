@@ -112,7 +112,7 @@ impl Shell {
             let (name, doubtful) = (entry.name.clone(), self.children.doubtful(run.key));
             let list = words::process_names(doubtful.iter().map(|one| (one.pid, one.name.as_str())));
             let message = format!("whether anything of it is left cannot be told while these hang: {list}");
-            self.tell_own(Level::Warn, Some(&name), "leftovers_unknown", message, json!({}));
+            self.tell_of(Level::Warn, &name, "leftovers_unknown", message, json!({}));
         }
     }
 

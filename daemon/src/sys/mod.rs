@@ -37,8 +37,9 @@ pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
     TREE, async_pipe, boot_id, changed_at, core_pattern, ctrl_c_helper, exec_step, give_back_memory,
     host_name, in_memory, is_pipe, is_root, is_shortage, machine, make_private_dir, make_runtime_dir,
-    monotonic_ns, open_lock, os_release, port_holder, private, raise_open_files_limit, remove_stale_socket,
-    sample, set_socket_mode, spawn, start_ticks, stderr_is_the_journal, unknown_account,
+    monotonic_ns, open_lock, os_release, peer, port_holder, private, program_name, raise_open_files_limit,
+    remove_stale_socket, sample, set_socket_mode, spawn, start_ticks, stderr_is_the_journal, unknown_account,
+    user_name,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are

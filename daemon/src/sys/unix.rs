@@ -22,6 +22,7 @@ mod launch;
 mod limits;
 mod machine;
 mod notify;
+mod peers;
 mod proc_files;
 mod remains;
 mod sockets;
@@ -40,6 +41,7 @@ pub use files::{
 pub use limits::{give_back_memory, is_shortage, raise_open_files_limit};
 pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};
+pub use peers::{peer, program_name, user_name};
 pub use remains::{Remains, RemainsWaker};
 pub use sockets::port_holder;
 pub use spawn::{Process, in_memory, spawn};

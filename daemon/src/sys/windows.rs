@@ -38,6 +38,24 @@ use windows_sys::Win32::System::SystemInformation::{
 /// The read end of a service's output, non-blocking. Reading starts once it is registered with a `mio` poll.
 pub type LogPipe = mio::windows::NamedPipe;
 
+/// Windows is not asked who has connected.
+#[must_use]
+pub fn peer(_: &interprocess::local_socket::tokio::Stream) -> Option<(u32, u32)> {
+    None
+}
+
+/// Users have no numbers here.
+#[must_use]
+pub fn user_name(_: u32) -> Option<String> {
+    None
+}
+
+/// Nobody is asked for, see [`peer`].
+#[must_use]
+pub fn program_name(_: u32) -> Option<String> {
+    None
+}
+
 /// Windows is not asked who listens on a port.
 pub fn port_holder(_: u16) -> Option<crate::sys::PortHolder> {
     None

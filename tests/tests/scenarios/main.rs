@@ -10,6 +10,7 @@ mod control;
 mod crashes;
 #[cfg(target_os = "linux")]
 mod earlier_life;
+mod events;
 mod failure_classes;
 mod fixture;
 mod harness;

@@ -1,0 +1,35 @@
+//! On whose word does something happen?
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::control::Asker;
+
+/// Who said so.
+#[derive(Debug, Clone)]
+pub(super) enum By {
+    /// A client; `None` where the system does not tell which.
+    Client(Option<Arc<Asker>>),
+    /// A signal to mcpd. Who sent it is not known.
+    Signal,
+}
+
+impl By {
+    /// As the subject of a sentence.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Client(Some(asker)) => asker.words(),
+            Self::Client(None) => "somebody".into(),
+            Self::Signal => "a signal".into(),
+        }
+    }
+
+    /// `data.by` of an event.
+    pub(super) fn data(&self) -> Value {
+        match self {
+            Self::Client(asker) => json!(asker.as_deref()),
+            Self::Signal => json!({ "signal": true }),
+        }
+    }
+}
