@@ -58,7 +58,12 @@ fn is_gone(holder: &str) -> bool {
 /// [`LockError`]
 pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_path_buf(), source };
-    let mut file = sys::open_lock(path).map_err(io)?;
+    // What can only be read can be locked as well, if it is there.
+    let read_only = |error: io::Error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => File::open(path).map_err(|_| error),
+        _ => Err(error),
+    };
+    let mut file = sys::open_lock(path).or_else(read_only).map_err(io)?;
     let tried = Instant::now();
     loop {
         match file.try_lock() {
@@ -78,9 +83,8 @@ pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
     }
-    file.set_len(0).map_err(io)?;
-    file.rewind().map_err(io)?;
-    writeln!(file, "pid {}", std::process::id()).map_err(io)?;
-    file.flush().map_err(io)?;
+    // On a disk that is full or read-only the lock is held all the same.
+    let _ = file.set_len(0).and_then(|()| file.rewind());
+    let _ = writeln!(file, "pid {}", std::process::id()).and_then(|()| file.flush());
     Ok(Lock { _file: file })
 }

@@ -69,6 +69,12 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::System { what, source }
 }
 
+/// A disk that is read-only or full: mcpd does without it, for services are more important than what is kept of them.
+fn takes_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), ReadOnlyFilesystem | StorageFull | QuotaExceeded)
+}
+
 /// Runs the daemon with a configuration that is valid, until it is told to end.
 ///
 /// # Errors
@@ -84,7 +90,15 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     }
     // Without it services run all the same, and the log path says what is wrong.
     let _ = sys::make_private_dir(&daemon.log_dir);
-    let _state = instance::lock(&daemon.state_dir.join("mcpd.lock"), "daemon.state_dir")?;
+    let _state = match instance::lock(&daemon.state_dir.join("mcpd.lock"), "daemon.state_dir") {
+        Ok(lock) => Some(lock),
+        // Nobody else keeps anything there either. Services run all the same, and whoever wants to write says what is wrong.
+        Err(LockError::Io { path, source }) if takes_nothing(&source) => {
+            tracing::warn!(path = %path.display(), error = %source, "the state directory takes no files");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let _socket = if cfg!(unix) {
         let mut path = OsString::from(&daemon.control_socket);
         path.push(".lock");
@@ -141,11 +155,15 @@ async fn supervise(
         Logs::start(Settings { log_dir: daemon.log_dir.clone(), on_event })
             .map_err(system("cannot start the log pump"))?
     };
-    let store = CrashStore::open(&daemon.state_dir).map_err(|source| RunError::Directory {
-        path: daemon.state_dir.join("crashes"),
-        key: "daemon.state_dir",
-        source,
-    })?;
+    let store = match CrashStore::open(&daemon.state_dir) {
+        Ok(store) => store,
+        // The first report that cannot be written says so.
+        Err(error) if takes_nothing(&error) => CrashStore::at(&daemon.state_dir),
+        Err(source) => {
+            let path = daemon.state_dir.join("crashes");
+            return Err(RunError::Directory { path, key: "daemon.state_dir", source });
+        }
+    };
     let history = {
         let outbox = outbox.clone();
         let trouble = move |path: &Path, error: &io::Error| {

@@ -82,10 +82,9 @@ impl CrashStore {
     /// # Errors
     /// When the folder can be neither made nor read.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
-        let root = state_dir.join("crashes");
-        durable::make_dir(&root).map_err(|error| named(&error, "make", &root))?;
-        let shared = Shared { root, prune: Mutex::default(), said: Mutex::default() };
-        let store = Self { shared: Arc::new(shared) };
+        let store = Self::at(state_dir);
+        let root = &store.shared.root;
+        durable::make_dir(root).map_err(|error| named(&error, "make", root))?;
         for folder in store.folders()? {
             for file in file_names(&folder)?.filter(|file| name::is_temporary(file)) {
                 let path = folder.join(file);
@@ -95,6 +94,14 @@ impl CrashStore {
             }
         }
         Ok(store)
+    }
+
+    /// The same where nothing can be made at present: the folder comes with the first report that can be written.
+    #[must_use]
+    pub fn at(state_dir: &Path) -> Self {
+        let root = state_dir.join("crashes");
+        let shared = Shared { root, prune: Mutex::default(), said: Mutex::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A new id: sorts by time, unique, fit for a file name. It is the `id` of a report and its file's stem.
@@ -244,7 +251,11 @@ impl CrashStore {
     /// Every service's folder.
     fn folders(&self) -> io::Result<Vec<PathBuf>> {
         let root = &self.shared.root;
-        let entries = fs::read_dir(root).map_err(|error| named(&error, "read", root))?;
+        let entries = match fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(named(&error, "read", root)),
+        };
         let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         Ok(folders.map(|entry| entry.path()).collect())
     }

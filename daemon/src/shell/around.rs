@@ -130,6 +130,7 @@ impl Shell {
                     let mut run = Run::new(key, generation, pid, false, began, started.secrets);
                     run.allowances = started.allowances;
                     entry.run = Some(run);
+                    entry.renewed();
                     let process = &started.spawned.process;
                     self.enter_register(service, &run_id, process, started.cgroup.as_deref());
                 }

@@ -84,6 +84,8 @@ pub(super) struct Entry {
     pub(super) secrets: Option<Secrets>,
     /// The same of what its definition says, once somebody has asked for it.
     pub(super) configured: OnceCell<Secrets>,
+    /// Its command as it is shown, where that differs from what it is; found out once.
+    pub(super) shown: OnceCell<Option<Box<[String]>>>,
     /// The last lines of the last failed run, for whoever waits for a start.
     pub(super) last_lines: Vec<LogLine>,
     /// Whether it is available, as it was remembered last.
@@ -230,6 +232,7 @@ impl Entry {
             good: None,
             secrets: None,
             configured: OnceCell::new(),
+            shown: OnceCell::new(),
             last_lines: Vec::new(),
             available: None,
             changes: Changes::default(),
@@ -267,6 +270,21 @@ impl Entry {
     pub(super) fn redactors(&self) -> impl Iterator<Item = &Redactor> {
         let configured = self.configured.get_or_init(|| Arc::new(Redactor::of(&self.spec)));
         self.secrets_of_run().into_iter().chain([configured]).map(|secrets| &**secrets)
+    }
+
+    /// Its definition, its program or its run is another one: what was found out about its secrets is out of date.
+    pub(super) fn renewed(&mut self) {
+        self.configured.take();
+        self.shown.take();
+    }
+
+    /// Its command without its secrets. A list of ten thousand services asks for each: looked through once.
+    pub(super) fn shown_command(&self) -> Vec<String> {
+        let shown = self.shown.get_or_init(|| {
+            let (clean, whole) = (self.clean_command(self.command()), self.command());
+            (clean != whole).then(|| clean.into())
+        });
+        shown.as_ref().map_or_else(|| self.command(), |clean| clean.to_vec())
     }
 
     /// A text about it without its secrets.

@@ -365,7 +365,6 @@ impl Shell {
         let before = self.entries.get(&id).map(|entry| entry.spec.clone());
         let entry = self.entries.entry(id).or_insert_with(|| Box::new(Entry::new(settled.clone(), None)));
         entry.spec = settled;
-        entry.configured.take();
         entry.check = check;
         entry.ready_check = ready_check;
         entry.origin = loaded.origins.get(name).cloned();
@@ -374,6 +373,7 @@ impl Shell {
             entry.program = program;
         }
         entry.next = next;
+        entry.renewed();
         let settled = entry.spec.clone();
         self.watch_files_anew(id, before.as_deref(), &settled);
         self.limit(id);
@@ -413,6 +413,7 @@ impl Shell {
         entry.ready_check = ready_check;
         let before = std::mem::replace(&mut entry.spec, spec.clone());
         entry.program = program.or(entry.program.take());
+        entry.renewed();
         self.watch_files_anew(id, Some(&before), &spec);
         self.watch(id);
     }

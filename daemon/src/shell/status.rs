@@ -191,7 +191,7 @@ impl Shell {
                 }
             }),
             usage: None,
-            command: entry.clean_command(entry.command()),
+            command: entry.shown_command(),
             commands: entry.commands().into_iter().map(|command| entry.clean_command(command)).collect(),
             pending: entry.next.as_ref().map_or_else(Vec::new, |next| next.keys.clone()),
             reason,

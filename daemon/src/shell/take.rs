@@ -272,6 +272,7 @@ impl Shell {
                     let mut run = Run::new(key, generation, pid, true, began, started.secrets);
                     run.allowances = started.allowances;
                     entry.run = Some(run);
+                    entry.renewed();
                     self.enter_register(service, &run_id, &spawned.process, started.cgroup.as_deref());
                 }
                 self.children.adopt(key, spawned.process, &run_id);

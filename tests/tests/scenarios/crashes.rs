@@ -670,3 +670,75 @@ fn a_disk_that_takes_no_reports_is_said_once() {
     assert_eq!(recovered.data["lost"], 3);
     drop(daemon);
 }
+
+/// The same from the start on: mcpd starts where it can keep nothing, and so do its services.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_state_directory_that_takes_nothing_stops_nobody() {
+    for options in ["ro", "full"] {
+        let sandbox = Sandbox::new(
+            r#"
+            [service.a]
+            exec = ["@fixture", "crash-on", "@dir/crash", "--code", "3"]
+            restart = { delay = "10ms", jitter = 0, max_restarts = 0 }
+            "#,
+        );
+        let Some(disk) = Mounted::at(sandbox.state_dir()) else { return };
+        if options == "ro" {
+            disk.again("ro");
+        } else {
+            assert!(std::fs::write(disk.0.join("ballast"), vec![b'x'; 64 * 1024]).is_err());
+        }
+        let daemon = sandbox.start();
+        for count in 1..=3 {
+            daemon.wait_state("a", State::Up);
+            sandbox.touch("crash");
+            daemon.wait_status("a", "another crash", |status| status.crash_count >= count);
+        }
+        daemon.wait_state("a", State::Up);
+        let said = daemon.events().iter().filter(|event| event.event == "record_failed").count();
+        assert_eq!(said, 1, "{options}");
+        assert!(daemon.ctl(&["crashes"]).expect(0).stdout.contains("No crashes") || options == "full");
+    }
+}
+
+/// Nobody's secret is shown because its definition changed after somebody had looked.
+#[test]
+fn a_command_that_changes_is_looked_through_again() {
+    let sandbox = Sandbox::new("[service.a]\nexec = ['sleep', '1000']\nenabled = false\n");
+    let daemon = sandbox.start();
+    assert_eq!(daemon.status("a").command.len(), 2);
+    sandbox.configure("[service.a]\nexec = ['srv', '--token', 'hunter2hunter2']\nenabled = false\n");
+    let _ = daemon.ctl(&["daemon", "reload"]).expect(0);
+    assert_eq!(daemon.status("a").command[1..], ["--token", "[redacted]"]);
+}
+
+/// "Core dumped" with the core's path, where the kernel writes one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_core_is_named() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["sh", "-c", "kill -SEGV $$$$"]
+        working_directory = "@dir"
+        resources.limit_core = "infinity"
+        restart.when = "never"
+        "#,
+    );
+    let daemon = sandbox.start();
+    let report = daemon.wait_crashes("a", 1).remove(0);
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if !report.core_dumped || pattern.starts_with(['|', '/']) {
+        println!("SKIPPED: cores go elsewhere here: {}, {pattern}", report.core_dumped);
+        return;
+    }
+    assert!(report.reason.contains("core dumped"), "{}", report.reason);
+    let core = report.core.and_then(|core| core.path).expect("a core");
+    assert!(
+        std::path::Path::new(&core).starts_with(sandbox.dir()) && std::fs::metadata(&core).is_ok(),
+        "{core}"
+    );
+    let shown = daemon.ctl(&["crashes", "show", &report.id]).expect(0).stdout;
+    assert!(shown.contains("core:"), "{shown}");
+}
