@@ -72,6 +72,71 @@ fn who_asked_is_written_down_and_what_follows_leads_back_to_it() {
     assert_eq!(keys, &[json!("exec")], "{redefined:?}");
 }
 
+/// Whatever became of a service leads back to mcpd's beginning, to somebody's word or to a change of the configuration.
+#[test]
+fn everything_leads_back_to_where_it_began() {
+    let services = |edition: &str| {
+        format!(
+            r#"
+            [service.crashes]
+            exec = ["@fixture", "exit", "1"]
+            restart = {{ delay = "10ms", jitter = 0, max_restarts = 2 }}
+            [service.base]
+            exec = ["@fixture", "run"]
+            environment = {{ EDITION = "{edition}" }}
+            [service.top]
+            exec = ["@fixture", "run"]
+            requires = ["base"]
+            after = ["base"]
+            [service.idle]
+            exec = ["@fixture", "run"]
+            enabled = false
+            "#
+        )
+    };
+    let sandbox = Sandbox::new(&services("a"));
+    let daemon = sandbox.start();
+    daemon.wait_state("crashes", State::Parked);
+    daemon.wait_state("top", State::Up);
+    let _ = daemon.ctl(&["start", "idle"]).expect(0);
+    daemon.ctl(&["signal", "USR1", "idle"]);
+    let _ = daemon.ctl(&["restart", "base"]).expect(0);
+    daemon.wait_status("top", "up again", |now| now.state == State::Up && now.generation > 1);
+    let _ = daemon.ctl(&["stop", "base"]).expect(0);
+    daemon.wait_state("top", State::Down);
+    let _ = daemon.ctl(&["reset", "crashes"]).expect(0);
+    let _ = daemon.ctl(&["start", "top"]).expect(0);
+    sandbox.configure(&services("b"));
+    let _ = daemon.ctl(&["daemon", "reload", "--restart"]).expect(0);
+    daemon.wait_status("base", "new", |now| now.state == State::Up && now.generation > 3);
+
+    let events: BTreeMap<u64, Event> = daemon.events().into_iter().map(|event| (event.id, event)).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for event in events.values().filter(|event| event.service.is_some()) {
+        let mut at = event;
+        while let Some(cause) = at.cause {
+            assert!(cause < at.id, "{at:?}");
+            at = events.get(&cause).unwrap_or_else(|| panic!("{at:?} has a cause that is not there"));
+        }
+        let becomes =
+            ["spawning", "started", "up", "stopping", "exited", "failed", "backoff", "parked", "down"];
+        if becomes.contains(&event.event.as_str()) {
+            let roots = ["began", "asked", "reload"];
+            assert!(roots.contains(&at.event.as_str()), "{event:?} leads back to {at:?}");
+            seen.insert((event.event.clone(), at.event.clone()));
+        }
+    }
+    for (event, root) in [
+        ("parked", "began"),
+        ("spawning", "asked"),
+        ("down", "asked"),
+        ("stopping", "reload"),
+        ("spawning", "reload"),
+    ] {
+        assert!(seen.contains(&(event.to_owned(), root.to_owned())), "{event} <- {root}: {seen:?}");
+    }
+}
+
 /// A crash's record leads to the failure, and the failure to the start of that run.
 #[test]
 fn a_crash_has_the_failure_as_its_cause() {
