@@ -7,13 +7,13 @@ use crate::raw::{Node, Table, Value};
 /// What stands for itself in an entry of `crash.notify`. Everything else there is, or may be a slip of, what is secret.
 const PLAIN: [&str; 4] = ["exec", "template", "journal", "on"];
 
-/// Where secrets stand in the text, whatever table they are in: behind the host of a webhook's URL, and what headers hold.
-/// What is a variable's is no secret as it is written. `sound`: all of the text is in the tree.
+/// Where secrets stand in the text, whatever table they are in: behind the host of a webhook's URL, and what headers
+/// hold. What is a variable's is no secret as it is written. `sound`: all of the text is in the tree.
 pub(crate) fn places(text: &str, root: &Table, sound: bool) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     in_table(text, root, &mut found);
-    // A file that is not TOML has no tree where the mistake is, and that is what is shown: there it is better to hide too
-    // much.
+    // A file that is not TOML has no tree where the mistake is, and that is what is shown: there it is better to hide
+    // too much.
     if !sound {
         found.extend(text.match_indices("://").filter_map(|(at, _)| tail(text, at..line_end(text, at))));
         for word in ["webhook", "headers"] {

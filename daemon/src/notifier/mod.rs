@@ -1,9 +1,9 @@
 //! Who is told when something is wrong with a service, and when it is right again?
 //!
-//! The core says when a condition begins and is over; the loop words it and hands it over. The minder here, a thread that
-//! is there once somebody is to be told something, decides by a pure queue what goes when, and has each delivery done
-//! by a thread of its own, at most 16 at a time. A program is run by the loop, as all processes are. Nothing
-//! here knows the core, and nothing waits for a target but the thread that is at it.
+//! The core says when a condition begins and is over; the loop words it and hands it over. The minder here, a thread
+//! that is there once somebody is to be told something, decides by a pure queue what goes when, and has each delivery
+//! done by a thread of its own, at most 16 at a time. A program is run by the loop, as all processes are. Nothing waits
+//! for a target but the thread that is at it.
 //!
 //! | module | answers |
 //! |---|---|

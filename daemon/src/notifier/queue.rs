@@ -1,8 +1,9 @@
 //! Which notification goes next, and when? Pure: `now` is an argument, and nothing here sends.
 //!
-//! Each target has a line of its own, in which one is under way at a time, so that they arrive in order and a target that
-//! hangs holds up nobody else. Before the line stands a bucket per service and target. When it is empty, what comes is
-//! held, and told with the next token, unless it has taken itself back by then: what was told last is always true in the end.
+//! Each target has a line of its own, in which one is under way at a time, so that they arrive in order and a target
+//! that hangs holds up nobody else. Before the line stands a bucket per service and target. When it is empty, what comes
+//! is held, and told with the next token, unless it has taken itself back by then: what was told last is always true in
+//! the end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

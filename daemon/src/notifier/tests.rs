@@ -365,8 +365,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever comes when: one at a time for each target, conditions in turns, never more than the rate allows, and what a
-    /// target heard last is what is, if it heard anything or there is anything to hear.
+    /// Whatever comes when: one at a time for each target, conditions in turns, and what a target heard last is what is,
+    /// if it heard anything or there is anything to hear.
     #[test]
     fn what_was_told_last_is_true_in_the_end(steps in steps()) {
         let mut queue = Queue::default();

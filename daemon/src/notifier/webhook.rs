@@ -21,9 +21,13 @@ const SHOWN: usize = 200;
 
 /// Made once: it keeps no connections, but TLS's settings.
 pub(super) fn agent() -> Agent {
+    agent_within(TIMEOUT)
+}
+
+fn agent_within(timeout: Duration) -> Agent {
     // Proxies of mcpd's own environment are used: the receiver is elsewhere.
     let config = Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
+        .timeout_global(Some(timeout))
         .http_status_as_error(false)
         // Whoever is sent elsewhere would take the secrets along.
         .max_redirects(0)
@@ -78,7 +82,7 @@ fn judge(spec: &WebhookSpec, mut answer: Response<Body>) -> Outcome {
         None => format!("it answered {}", status.as_u16()),
     };
     let why = words::shortened(&why, SHOWN);
-    // Too early, too many, or its own fault: these pass. It is wrong about everything else for as long as it is asked so.
+    // Too early, too many, or its own fault: these pass. Whatever else it does not like, it will not like again.
     let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
     if passes { Outcome::Failed { why, pause } } else { Outcome::Refused(why) }
 }
@@ -114,8 +118,95 @@ fn clean(spec: &WebhookSpec, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
     use mcpd_config::spec::NotifyTemplate;
+
+    use super::*;
+
+    fn spec(address: SocketAddr) -> WebhookSpec {
+        let url = format!("http://{address}/T0PSECRET");
+        WebhookSpec { url, template: NotifyTemplate::Json, headers: Vec::new() }
+    }
+
+    fn message() -> Message {
+        Message { headers: vec![("content-type", "text/plain".into())], body: b"hello".to_vec() }
+    }
+
+    /// What becomes of a message to somebody who does this with the connection.
+    fn outcome(of: impl FnOnce(TcpStream) + Send + 'static) -> Outcome {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let spec = spec(listener.local_addr().unwrap());
+        let receiver = std::thread::spawn(move || of(listener.accept().unwrap().0));
+        let outcome = send(&agent_within(Duration::from_millis(500)), &spec, message());
+        receiver.join().unwrap();
+        outcome
+    }
+
+    fn answers(head: &'static str, body: &'static str) -> Outcome {
+        outcome(move |mut stream| {
+            // Read first: an answer before the request has come is thrown away with the connection.
+            let mut request = Vec::new();
+            let mut buffer = [0; 1024];
+            while !request.ends_with(b"hello") {
+                let count = stream.read(&mut buffer).unwrap();
+                assert!(count > 0, "cut off: {request:?}");
+                request.extend_from_slice(&buffer[..count]);
+            }
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n{body}");
+        })
+    }
+
+    #[test]
+    fn an_answer_says_whether_another_try_makes_sense() {
+        let failed = |why: &str, pause: Option<u64>| Outcome::Failed {
+            why: why.into(),
+            pause: pause.map(Duration::from_secs),
+        };
+        let refused = |why: &str| Outcome::Refused(why.into());
+        for (head, body, expected) in [
+            ("200 OK", "ok", Outcome::Delivered),
+            ("204 No Content", "", Outcome::Delivered),
+            ("429 Too Many", "slow down\nplease", failed("it answered 429: slow down", None)),
+            ("429 Too Many\r\nretry-after: 7", "", failed("it answered 429", Some(7))),
+            (
+                "429 Too Many\r\nretry-after: Fri, 31 Dec 1999 23:59:59 GMT",
+                "",
+                failed("it answered 429", None),
+            ),
+            ("500 Oops", "\u{1b}[31mred\u{7}", failed("it answered 500: red", None)),
+            ("503 Busy\r\nretry-after: 99999999999999999999", "", failed("it answered 503", None)),
+            (
+                "404 Not Found",
+                "no_service at /T0PSECRET",
+                refused("it answered 404: no_service at /[redacted]"),
+            ),
+            // Not followed: the URL that it leads to is not the one that was trusted.
+            ("302 Found\r\nlocation: http://127.0.0.1:9/", "", refused("it answered 302")),
+        ] {
+            assert_eq!(answers(head, body), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn who_hangs_or_breaks_off_is_tried_again() {
+        let why = |outcome: Outcome| match outcome {
+            Outcome::Failed { why, pause: None } => why,
+            other => panic!("{other:?}"),
+        };
+        // It reads until the sender has had enough.
+        let hangs = outcome(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+        assert!(why(hangs).starts_with("no answer within"));
+        let nonsense = outcome(|mut stream| {
+            let _ = stream.write_all(b"\0\0nonsense\r\n\r\n");
+            drop(stream.read_to_end(&mut Vec::new()));
+        });
+        assert!(!why(nonsense).is_empty());
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(why(send(&agent(), &spec(gone), message())), "connection refused");
+    }
 
     #[test]
     fn what_is_secret_is_taken_out() {

@@ -1,5 +1,5 @@
-//! Who is told when something is wrong with a service? The core says when a condition begins and is over; here that gets
-//! its words and goes to the notifier.
+//! Who is told when something is wrong with a service? The core says when a condition begins and is over; here that
+//! gets its words and goes to the notifier.
 //!
 //! A crash opens its condition before its report is written. So what a crash has opened waits for the report, or for
 //! whatever the service does next without one.
