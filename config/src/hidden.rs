@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::raw::{Node, Table, Value};
+use crate::redact::is_secret_name;
 
 /// What stands for itself in an entry of `crash.notify`. Everything else there is, or may be a slip of, what is secret.
 const PLAIN: [&str; 4] = ["exec", "template", "journal", "on"];
@@ -16,6 +17,7 @@ pub(crate) fn places(text: &str, root: &Table, sound: bool) -> Vec<Range<usize>>
     // too much.
     if !sound {
         found.extend(text.match_indices("://").filter_map(|(at, _)| tail(text, at..line_end(text, at))));
+        found.extend(named_in_text(text));
         for word in ["webhook", "headers"] {
             found.extend(text.match_indices(word).map(|(at, _)| at + word.len()..table_end(text, at)));
         }
@@ -29,6 +31,7 @@ fn in_table(text: &str, table: &Table, found: &mut Vec<Range<usize>>) {
             "headers" => all(&entry.node, found),
             "webhook" => found.extend(in_string(text, &entry.node)),
             "notify" => in_notify(text, &entry.node, found),
+            key if is_secret_name(key) => named(&entry.node, found),
             _ => in_node(text, &entry.node, found),
         }
     }
@@ -38,8 +41,37 @@ fn in_node(text: &str, node: &Node, found: &mut Vec<Range<usize>>) {
     match &node.value {
         Value::Table(table) => in_table(text, table, found),
         Value::Array(nodes) => nodes.iter().for_each(|node| in_node(text, node, found)),
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime => {}
+        Value::String(_) => found.extend(login(text, node)),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime => {}
     }
+}
+
+/// What stands behind a name that sounds like a secret's, of whatever kind it is.
+fn named(node: &Node, found: &mut Vec<Range<usize>>) {
+    match &node.value {
+        Value::String(_) | Value::Array(_) | Value::Table(_) => all(node, found),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime => {
+            found.push(node.span.start..node.span.end);
+        }
+    }
+}
+
+/// User and password in a URL: `postgres://me:secret@db/x`.
+fn login(text: &str, node: &Node) -> Option<Range<usize>> {
+    let part = text.get(node.span.start..node.span.end)?;
+    let start = part.find("://")? + "://".len();
+    let end = part[start..].find(['/', '?', '#', ' ']).map_or(part.len(), |at| start + at);
+    let at = part[start..end].rfind('@')?;
+    Some(node.span.start + start..node.span.start + start + at)
+}
+
+/// What stands behind such a name in a text that is not understood, up to the end of its line.
+fn named_in_text(text: &str) -> impl Iterator<Item = Range<usize>> {
+    text.match_indices('=').filter_map(|(at, _)| {
+        let before = text[..at].trim_end_matches([' ', '\t', '"', '\'']);
+        let name = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').next()?;
+        is_secret_name(name).then(|| at + 1..line_end(text, at))
+    })
 }
 
 fn in_notify(text: &str, node: &Node, found: &mut Vec<Range<usize>>) {
@@ -120,4 +152,33 @@ pub(crate) fn blot(text: &str, at: usize, hidden: &[Range<usize>]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::Environment;
+
+    #[test]
+    fn excerpts_show_no_secrets() {
+        const SECRET: &str = "hunter2hunter2";
+        for lines in [
+            "environment = { API_TOKEN = 'SECRET', A = 1 }",
+            "environment = { API_TOKEN = 'SECRET', A = [] }",
+            "environment = { API_TOKEN = 'SECRET }",
+            "environment.DB_PASSWORD = \"SECRET",
+            "environment.\"DB_PASSWORD\" = SECRET",
+            "environment = { DB = 'postgres://me:SECRET@db/x', A = [] }",
+            "exec = 'x' \nenvironment = { API_TOKEN = 'SECRET' }, x",
+        ] {
+            let text = format!("[service.a]\nexec = 'a'\n{}\n", lines.replace("SECRET", SECRET));
+            let Err(failed) = crate::load_text(Path::new("m.toml"), &text, &Environment::default()) else {
+                continue;
+            };
+            let said = failed.render(false);
+            assert!(!said.contains(SECRET), "{said}");
+            assert!(!format!("{failed:?}").contains(SECRET), "{failed:?}");
+        }
+    }
 }

@@ -235,8 +235,8 @@ pub fn is_secret_name(name: &str) -> bool {
     const LAST: &[&str] = &["KEY", "PASS", "PWD", "PAT", "AUTH", "COOKIE", "SIG", "SIGNATURE"];
     /// A last word that makes it something about a secret, not one.
     const ABOUT: &[&str] = &[
-        "FILE", "PATH", "DIR", "NAME", "ID", "TYPE", "COUNT", "LIMIT", "LENGTH", "TTL", "EXPIRY", "ENABLED",
-        "REQUIRED", "TIMEOUT",
+        "FILE", "FILES", "PATH", "PATHS", "DIR", "NAME", "ID", "TYPE", "COUNT", "LIMIT", "LENGTH", "TTL",
+        "EXPIRY", "ENABLED", "REQUIRED", "TIMEOUT",
     ];
     let upper = name.to_ascii_uppercase();
     let words: Vec<&str> =
@@ -376,6 +376,7 @@ mod tests {
             "",
             "SECRET_NAME",
             "TOKEN_TTL",
+            "secret_environment_files",
         ] {
             assert!(!is_secret_name(name), "{name}");
         }

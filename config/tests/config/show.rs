@@ -183,3 +183,22 @@ notify = []  # default
         assert_eq!(json["origins"]["daemon.state_dir"], origin);
     }
 }
+
+#[test]
+fn secrets_are_shown_only_when_that_is_asked_for() {
+    let text = "[service.x]\nexec = ['srv', '--token', 'option-secret', '--db', 'pg://me:url-secret@db/x']\n\
+        environment = { API_KEY = 'own-secret', MODE = 'fast' }\nsecret_environment_files = ['/run/x.env']\n\
+        health = { http = 'http://h/', headers = { Authorization = 'Bearer header-secret' } }\n";
+    let loaded = load(text, &[]).unwrap();
+    for shown in [loaded.show(), loaded.show_json().to_string()] {
+        assert!(!shown.contains("-secret"), "{shown}");
+        for part in ["[redacted]", "fast", "x.env", "pg://[redacted]@db/x"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+    for shown in [loaded.show_with_secrets(), loaded.show_json_with_secrets().to_string()] {
+        for secret in ["option-secret", "url-secret", "own-secret", "header-secret"] {
+            assert!(shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}
