@@ -80,7 +80,7 @@ pub(super) fn last_id(dir: &Path) -> u64 {
     // What cannot be read has no say: mcpd starts all the same.
     let Ok(pieces) = open_all(dir) else { return 0 };
     let last = |piece: &Piece| {
-        let mut lines = piece.backward(piece.len, None);
+        let mut lines = piece.backward(0, piece.len, None);
         while let Ok(Some(line)) = lines.next_line() {
             if let Some(head) = head(line) {
                 return Some(head.id);

@@ -4,7 +4,6 @@
 //! by the ids in their names, a record within a file is searched by halving, and lines of other services are passed over
 //! unread.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,15 +102,6 @@ impl From {
             Self::Time(time) => event.time.parse::<Timestamp>().is_ok_and(|at| at >= time),
         }
     }
-
-    /// Whether everything before this record is before it too.
-    fn is_past(self, event: &Event) -> bool {
-        match self {
-            Self::Beginning => false,
-            Self::After(id) => event.id <= id,
-            Self::Time(time) => event.time < text(time),
-        }
-    }
 }
 
 /// Reads the journal while it is written. Cheap to clone.
@@ -144,19 +134,7 @@ impl Reader {
         filter: &Filter,
         most: usize,
     ) -> io::Result<Vec<Arc<Event>>> {
-        let is_below = |event: &Event| below.is_none_or(|below| event.id < below);
-        let (mut found, oldest) = self.past.newest(|event| is_below(event) && filter.wants(event), most);
-        if found.len() < most {
-            let below = [oldest, below].into_iter().flatten().min();
-            self.walk_back(below, filter.needle(), &mut |event| {
-                if filter.wants(&event) {
-                    found.push(Arc::new(event));
-                }
-                found.len() < most
-            })?;
-        }
-        found.reverse();
-        Ok(found)
+        self.newest_in(From::Beginning, below, filter, most)
     }
 
     /// Those that are wanted from a time on, oldest first; of more than `most` the newest.
@@ -164,18 +142,31 @@ impl Reader {
     /// # Errors
     /// When the journal cannot be read.
     pub fn since(&self, time: Timestamp, filter: &Filter, most: usize) -> io::Result<Vec<Arc<Event>>> {
-        let mut found = VecDeque::new();
-        if most == 0 {
-            return Ok(found.into());
+        self.newest_in(From::Time(time), None, filter, most)
+    }
+
+    fn newest_in(
+        &self,
+        from: From,
+        below: Option<u64>,
+        filter: &Filter,
+        most: usize,
+    ) -> io::Result<Vec<Arc<Event>>> {
+        let wanted = |event: &Event| {
+            below.is_none_or(|below| event.id < below) && from.includes(event) && filter.wants(event)
+        };
+        let (mut found, oldest) = self.past.newest(wanted, most);
+        if found.len() < most {
+            let below = [oldest, below].into_iter().flatten().min();
+            self.walk_back(from, below, filter.needle(), &mut |event| {
+                if wanted(&event) {
+                    found.push(Arc::new(event));
+                }
+                found.len() < most
+            })?;
         }
-        self.walk(From::Time(time), filter, &mut |event| {
-            if found.len() == most {
-                found.pop_front();
-            }
-            found.push_back(event);
-            true
-        })?;
-        Ok(found.into())
+        found.reverse();
+        Ok(found)
     }
 
     /// One record.
@@ -285,12 +276,12 @@ impl Reader {
         nth: usize,
     ) -> io::Result<Option<u64>> {
         let (mut found, mut count) = (None, 0);
-        self.walk_back(below, filter.needle(), &mut |event| {
+        self.walk_back(from, below, filter.needle(), &mut |event| {
             if from.includes(&event) && filter.wants(&event) {
                 found = Some(event.id);
                 count += 1;
             }
-            count < nth && !from.is_past(&event)
+            count < nth
         })?;
         Ok(found)
     }
@@ -298,12 +289,15 @@ impl Reader {
     /// Gives what is in the files, newest first, to `each` until that says false.
     fn walk_back(
         &self,
+        from: From,
         below: Option<u64>,
         needle: Option<&[u8]>,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> io::Result<()> {
         let is_below = |id: u64| below.is_none_or(|below| id < below);
-        for piece in self.pieces()?.iter().rev() {
+        let pieces = self.pieces()?;
+        let first = beginning(&pieces, from)?;
+        for (number, piece) in pieces.iter().enumerate().skip(first).rev() {
             if !piece.first.is_some_and(is_below) {
                 continue;
             }
@@ -311,7 +305,8 @@ impl Reader {
                 Some(below) => piece.find(|head| head.id >= below)?,
                 None => piece.len,
             };
-            let mut lines = piece.backward(end, needle);
+            let begin = if number > first { 0 } else { place(piece, from)? };
+            let mut lines = piece.backward(begin, end, needle);
             while let Some(line) = lines.next_line()? {
                 let event = parsed(line).filter(|event| is_below(event.id));
                 if event.is_some_and(|event| !each(event)) {

@@ -12,6 +12,8 @@ use super::files::MAX_ID;
 
 /// Read at a time.
 const CHUNK: usize = 64 * 1024;
+/// Read first where it may be about one line only.
+const FIRST: usize = 2 * 1024;
 /// A record is shorter; of a longer line the rest is passed over.
 const MAX_RECORD: usize = 4 * 1024 * 1024;
 /// A search goes on line by line once it has come so near.
@@ -71,14 +73,22 @@ impl Piece {
 
     /// Its lines from the place `at`, where one begins.
     pub(super) fn forward(&self, at: u64) -> Forward<'_> {
-        Forward { piece: self, at, buffer: Vec::new(), used: 0 }
+        Forward { piece: self, at, chunk: FIRST, buffer: Vec::new(), used: 0 }
     }
 
-    /// Its lines before the place `end`, the last one first; with a needle those that contain it. They end with the first
-    /// error.
-    pub(super) fn backward<'a>(&'a self, end: u64, needle: Option<&'a [u8]>) -> Backward<'a> {
-        let finder = needle.map(memmem::FinderRev::new);
-        Backward { piece: self, start: end, buffer: Vec::new(), left: 0, whole: 0, finder, dropping: false }
+    /// Its lines from the place `begin` to the place `end`, the last one first; with a needle those that contain it. They
+    /// end with the first error.
+    pub(super) fn backward<'a>(&'a self, begin: u64, end: u64, needle: Option<&'a [u8]>) -> Backward<'a> {
+        Backward {
+            piece: self,
+            begin,
+            start: end,
+            buffer: Vec::new(),
+            left: 0,
+            whole: 0,
+            finder: needle.map(memmem::FinderRev::new),
+            dropping: false,
+        }
     }
 
     /// The place of the first record that `is_there`; all after it are too.
@@ -138,6 +148,8 @@ pub(super) struct Forward<'a> {
     piece: &'a Piece,
     /// Where the next chunk is.
     at: u64,
+    /// How long it is to be.
+    chunk: usize,
     buffer: Vec<u8>,
     /// Of the buffer, these bytes were given out.
     used: usize,
@@ -164,7 +176,8 @@ impl Forward<'_> {
                 self.used = searched;
             }
             let room = self.piece.len.saturating_sub(self.at);
-            let room = usize::try_from(room).unwrap_or(usize::MAX).min(CHUNK);
+            let room = usize::try_from(room).unwrap_or(usize::MAX).min(self.chunk);
+            self.chunk = (self.chunk * 2).min(CHUNK);
             self.buffer.resize(searched + room, 0);
             let read = self.piece.read(self.at, &mut self.buffer[searched..])?;
             self.buffer.truncate(searched + read);
@@ -183,6 +196,8 @@ impl Forward<'_> {
 /// Lines against the order in which they were written.
 pub(super) struct Backward<'a> {
     piece: &'a Piece,
+    /// The place before which nothing is wanted, where a line begins.
+    begin: u64,
     /// Where the buffer begins in the file.
     start: u64,
     buffer: Vec<u8>,
@@ -224,7 +239,7 @@ impl Backward<'_> {
                     return Ok(Some(&self.buffer[start..end]));
                 }
             }
-            if self.start == 0 {
+            if self.start <= self.begin {
                 return Ok(None);
             }
             self.fill()?;
@@ -238,7 +253,7 @@ impl Backward<'_> {
         if rest > MAX_RECORD {
             (rest, self.dropping) = (0, true);
         }
-        let chunk = usize::try_from(self.start).unwrap_or(usize::MAX).min(CHUNK);
+        let chunk = usize::try_from(self.start - self.begin).unwrap_or(usize::MAX).min(CHUNK);
         let mut buffer = vec![0; chunk + rest];
         buffer[chunk..].copy_from_slice(&self.buffer[..rest]);
         self.start -= chunk as u64;
@@ -254,9 +269,10 @@ impl Backward<'_> {
                 None => self.left = 0,
             }
         }
-        self.whole = match self.start {
-            0 => 0,
-            _ => memchr(b'\n', &buffer[..self.left]).map_or(self.left, |end| end + 1),
+        self.whole = if self.start == self.begin {
+            0
+        } else {
+            memchr(b'\n', &buffer[..self.left]).map_or(self.left, |end| end + 1)
         };
         self.buffer = buffer;
         Ok(())
@@ -287,7 +303,7 @@ mod tests {
     }
 
     fn backward(piece: &Piece, needle: Option<&[u8]>) -> Vec<Vec<u8>> {
-        let mut lines = piece.backward(piece.len, needle);
+        let mut lines = piece.backward(0, piece.len, needle);
         let mut all = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             all.push(line.to_vec());
@@ -344,7 +360,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(next, ids.iter().copied().find(|id| *id >= wanted));
-            let mut before = piece.backward(place, None);
+            let mut before = piece.backward(0, place, None);
             let mut last = None;
             while let Some(line) = before.next_line().unwrap() {
                 last = head(line).map(|head| head.id);
@@ -353,6 +369,13 @@ mod tests {
                 }
             }
             prop_assert_eq!(last, ids.iter().copied().rfind(|id| *id < wanted));
+            // From there on, and not a line more.
+            let mut from = piece.backward(place, piece.len, None);
+            let mut first = None;
+            while let Some(line) = from.next_line().unwrap() {
+                first = head(line).map(|head| head.id).or(first);
+            }
+            prop_assert_eq!(first, next);
             let there: Vec<_> = forward(&piece).into_iter().filter(|line| !line.is_empty()).collect();
             prop_assert_eq!(backward(&piece, None), there.clone());
             let with_m: Vec<_> = there.into_iter().filter(|line| memmem::find(line, b"\"m\"").is_some()).collect();
