@@ -122,7 +122,7 @@ fn conditions_open_and_close_once() {
         r#"
         [service.a]
         exec = ["@fixture", "exit", "3"]
-        restart = { delay = "10ms", multiplier = 1, jitter = 0, max_restarts = 0 }
+        restart = { delay = "100ms", multiplier = 1, jitter = 0, max_restarts = 0 }
         "#,
     );
     let daemon = sandbox.start();
