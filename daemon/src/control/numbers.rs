@@ -1,5 +1,7 @@
 //! Methods that look back: groups of crashes, statistics, why.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::CrashSummary;
@@ -10,9 +12,9 @@ use serde_json::Value;
 
 use super::Desk;
 use super::method::{Written, asked, blocking, parsed, value};
-use crate::history::History;
 use crate::history::groups::Groups;
 use crate::history::tally;
+use crate::history::{History, Wanted};
 use crate::journal::Filter;
 use crate::pattern::Named;
 use crate::shell::message::Ask;
@@ -27,11 +29,11 @@ fn unreadable(error: &std::io::Error) -> ErrorObject {
     ErrorObject::new(Kind::Internal, format!("what is remembered of services cannot be read: {error}"))
 }
 
-/// Where only one service is meant, its name: other lines need not be looked at.
-fn only(named: Option<&Named>) -> Option<&str> {
+/// Where only one service is meant, other lines need not be looked at.
+fn only<'a>(named: Option<&'a Named>, otherwise: Wanted<'a>) -> Wanted<'a> {
     match named {
-        Some(Named::One(name)) => Some(name),
-        Some(Named::Fitting(_)) | None => None,
+        Some(Named::One(name)) => Wanted::Service(name),
+        Some(Named::Fitting(_)) | None => otherwise,
     }
 }
 
@@ -41,7 +43,7 @@ pub(super) async fn groups(desk: &Desk, params: Value) -> Result<Written, ErrorO
     let history = desk.history.clone();
     let found = blocking(desk, move || {
         let mut groups = Groups::new(now());
-        history.read(only(named.as_ref()), &mut |record| {
+        history.read(only(named.as_ref(), Wanted::Grouped), &mut |record| {
             if named.as_ref().is_none_or(|named| named.means(&record.of)) {
                 groups.add(record);
             }
@@ -64,7 +66,7 @@ pub(super) async fn stats(desk: &Desk, params: Value) -> Result<Written, ErrorOb
     let found = blocking(desk, move || {
         tally::all(
             now(),
-            |each| history.read(only(named.as_ref()), each),
+            |each| history.read(only(named.as_ref(), Wanted::All), each),
             |name| named.as_ref().is_none_or(|named| named.means(name)),
         )
     });
@@ -89,7 +91,7 @@ pub(super) async fn why(desk: &Desk, params: Value) -> Result<Written, ErrorObje
         let chain = event.and_then(|event| journal.chain(event, STEPS).ok()).unwrap_or_default();
         let group = status.last_crash.as_ref().and_then(|crash| {
             let mut groups = Groups::new(now());
-            history.read(Some(&status.name), &mut |record| groups.add(record)).ok()?;
+            history.read(Wanted::Service(&status.name), &mut |record| groups.add(record)).ok()?;
             let fingerprint = crash.fingerprint.as_deref()?;
             groups.finish().into_iter().find(|group| group.fingerprint == fingerprint)
         });
@@ -102,17 +104,15 @@ pub(super) async fn why(desk: &Desk, params: Value) -> Result<Written, ErrorObje
 
 /// What is on record of one service; `None` where nothing is, or it cannot be read. Blocks.
 pub(super) fn of_service(history: &History, name: &str) -> Option<ServiceStats> {
-    tally::all(now(), |each| history.read(Some(name), each), |other| other == name).ok()?.pop()
+    tally::all(now(), |each| history.read(Wanted::Service(name), each), |other| other == name).ok()?.pop()
 }
 
 /// How often has each of these happened? Left out where nothing is on record. Blocks.
 pub(super) fn count_alike(history: &History, crashes: &mut [CrashSummary]) {
-    let mut services: Vec<&str> = crashes.iter().map(|crash| crash.service.as_str()).collect();
-    services.dedup();
-    let only = if let [only] = services[..] { Some(only.to_owned()) } else { None };
+    let wanted: HashSet<&str> = crashes.iter().filter_map(|crash| crash.fingerprint.as_deref()).collect();
     let mut groups = Groups::new(now());
     // Without numbers the list is a list.
-    if crashes.is_empty() || history.read(only.as_deref(), &mut |record| groups.add(record)).is_err() {
+    if wanted.is_empty() || history.read(Wanted::Groups(&wanted), &mut |record| groups.add(record)).is_err() {
         return;
     }
     for crash in crashes {

@@ -1,5 +1,6 @@
 //! The file: appended to by one writer, read by many, made smaller when it has grown.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use mcpd_proto::history::Record;
 use memchr::memmem;
 
 use super::compact::compact;
+
+/// What stands before the name of a group.
+const GROUP: &str = "\"group\":\"";
 
 /// When the file is larger, it is made smaller.
 pub(super) const MOST: u64 = 32 * 1024 * 1024;
@@ -82,7 +86,7 @@ impl Book {
     /// Writes the file anew with what is worth keeping. Whoever reads the old one reads on in it.
     fn shrink(&mut self) -> io::Result<()> {
         let mut records = Vec::new();
-        read(&self.path, None, &mut |record| records.push(record))?;
+        read(&self.path, Wanted::All, &mut |record| records.push(record))?;
         let kept = compact(records, self.kept);
         let part = self.path.with_extension("jsonl.part");
         let written = (|| {
@@ -115,22 +119,46 @@ fn is_sane(record: &Record) -> bool {
         && counts.iter().all(|count| *count <= COUNT)
 }
 
-/// Every record of the file, or those about one service and about mcpd itself, oldest first. What is no record (a torn
-/// line) is none.
-pub(super) fn read(path: &Path, service: Option<&str>, each: &mut dyn FnMut(Record)) -> io::Result<()> {
+/// Which records are of interest: the others need not be parsed, which is most of the work.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// All of them.
+    All,
+    /// Those about one service, and about mcpd itself.
+    Service(&'a str),
+    /// Those of crashes that have a group.
+    Grouped,
+    /// Those of crashes of these groups.
+    Groups(&'a HashSet<&'a str>),
+}
+
+/// The records of the file that are wanted, oldest first, and now and then another. What is no record (a torn line) is
+/// none.
+pub(super) fn read(path: &Path, wanted: Wanted<'_>, each: &mut dyn FnMut(Record)) -> io::Result<()> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    // A name holds nothing that JSON escapes. Lines of mcpd itself have no `of`.
-    let whose = service.map(|name| format!("\"of\":\"{name}\""));
-    let whose = whose.as_ref().map(|needle| memmem::Finder::new(needle.as_bytes()));
-    let anybodys = memmem::Finder::new(b"\"of\":");
+    // Names and groups hold nothing that JSON escapes. Lines of mcpd itself have no `of`.
+    let needle = match wanted {
+        Wanted::Service(name) => format!("\"of\":\"{name}\""),
+        Wanted::All | Wanted::Grouped | Wanted::Groups(_) => String::new(),
+    };
+    let (whose, anybodys) = (memmem::Finder::new(&needle), memmem::Finder::new("\"of\":"));
+    let group = memmem::Finder::new(GROUP);
+    let is_wanted = |line: &[u8]| match wanted {
+        Wanted::All => true,
+        Wanted::Service(_) => whose.find(line).is_some() || anybodys.find(line).is_none(),
+        Wanted::Grouped => group.find(line).is_some(),
+        Wanted::Groups(groups) => group.find(line).is_some_and(|at| {
+            let rest = &line[at + GROUP.len()..];
+            let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+            std::str::from_utf8(&rest[..end]).is_ok_and(|group| groups.contains(group))
+        }),
+    };
     let mut take = |line: &[u8]| {
-        let wanted =
-            whose.as_ref().is_none_or(|whose| whose.find(line).is_some() || anybodys.find(line).is_none());
-        let record = if wanted { serde_json::from_slice::<Record>(line).ok() } else { None };
+        let record = if is_wanted(line) { serde_json::from_slice::<Record>(line).ok() } else { None };
         if let Some(record) = record.filter(is_sane) {
             each(record);
         }

@@ -29,6 +29,8 @@ use jiff::Timestamp;
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::history::{Is, Record};
 
+pub use self::book::Wanted;
+
 use self::book::Book;
 use self::storm::Storms;
 
@@ -96,16 +98,16 @@ impl History {
         }
     }
 
-    /// Every record, oldest first; what is on its way to the file is waited for. Blocks: call it from a worker.
+    /// The records that are wanted, and now and then another, oldest first; what is on its way to the file is waited for. Blocks: call it from a worker.
     ///
     /// # Errors
     /// When there is a file that cannot be read.
-    pub fn read(&self, service: Option<&str>, each: &mut dyn FnMut(Record)) -> io::Result<()> {
+    pub fn read(&self, wanted: Wanted<'_>, each: &mut dyn FnMut(Record)) -> io::Result<()> {
         let (done, written) = mpsc::channel();
         if self.to.try_send(Entry::Mark(done)).is_ok() {
             let _ = written.recv_timeout(FLUSH);
         }
-        book::read(&self.path, service, each)
+        book::read(&self.path, wanted, each)
     }
 
     /// The end: waits until everything is written, for `within` at most.

@@ -253,9 +253,9 @@ proptest! {
     }
 }
 
-fn read_all(path: &Path, service: Option<&str>) -> Vec<Record> {
+fn read_all(path: &Path, wanted: Wanted<'_>) -> Vec<Record> {
     let mut records = Vec::new();
-    book::read(path, service, &mut |record| records.push(record)).unwrap();
+    book::read(path, wanted, &mut |record| records.push(record)).unwrap();
     records
 }
 
@@ -265,13 +265,19 @@ fn the_file_holds_what_was_appended_and_a_torn_line_is_none() {
     let path = dir.path().join("history.jsonl");
     let records = [life(9, 10), turned(8, "web", Is::Up), crash(7, "web-2", "g"), turned(6, "web", Is::Off)];
     Book::new(path.clone()).append(&records).unwrap();
-    assert_eq!(read_all(&path, None), records);
-    assert_eq!(read_all(&path, Some("web")), [records[0].clone(), records[1].clone(), records[3].clone()]);
+    assert_eq!(read_all(&path, Wanted::All), records);
+    assert_eq!(
+        read_all(&path, Wanted::Service("web")),
+        [records[0].clone(), records[1].clone(), records[3].clone()]
+    );
+    assert_eq!(read_all(&path, Wanted::Grouped), records[2..3]);
+    assert_eq!(read_all(&path, Wanted::Groups(&["g"].into())), records[2..3]);
+    assert_eq!(read_all(&path, Wanted::Groups(&["h"].into())), []);
     let bytes = fs::read(&path).unwrap();
     for cut in 0..bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
         Book::new(path.clone()).append(&[turned(1, "later", Is::Up)]).unwrap();
-        let found = read_all(&path, None);
+        let found = read_all(&path, Wanted::All);
         let whole = bytes[..cut].iter().filter(|byte| **byte == b'\n').count();
         // The one that only lacks its newline is whole after all.
         assert!(found.len() == whole + 1 || found.len() == whole + 2, "{cut}: {found:?}");
@@ -289,7 +295,7 @@ fn the_file_is_bounded() {
         book.append(&[crash(500_000 - number, "loud", "l")]).unwrap();
         assert!(fs::metadata(&path).unwrap().len() <= 64 * 1024);
     }
-    let records = read_all(&path, None);
+    let records = read_all(&path, Wanted::All);
     let found = stats(&records);
     assert_eq!(found.iter().map(|stats| stats.crashes).collect::<Vec<_>>(), [5_000, 1]);
     // The one that says little has kept all of it.
@@ -305,7 +311,7 @@ fn the_thread_writes_and_goes_on_after_trouble() {
     let web: Arc<str> = "web".into();
     let read = || {
         let mut records = Vec::new();
-        history.read(None, &mut |record| records.push(record)).unwrap();
+        history.read(Wanted::All, &mut |record| records.push(record)).unwrap();
         records.iter().map(|record| (record.of.clone(), record.is)).collect::<Vec<_>>()
     };
     history.turned(&web, Is::Down, Timestamp::now());
@@ -321,7 +327,7 @@ fn the_thread_writes_and_goes_on_after_trouble() {
     let again = History::start(&state_dir, |path, error| panic!("{path:?}: {error}")).unwrap();
     again.close(Duration::from_secs(20));
     assert_eq!(
-        read_all(&state_dir.join("history.jsonl"), None).last().map(|record| record.is),
+        read_all(&state_dir.join("history.jsonl"), Wanted::All).last().map(|record| record.is),
         Some(Is::Life)
     );
 }
