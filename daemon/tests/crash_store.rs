@@ -342,3 +342,31 @@ fn secrets_do_not_reach_the_disk() {
     assert_eq!(report.command[2..], ["--token", "[redacted]"]);
     assert_eq!(report.reason, "exited with code 1 after 3 s: bad key [redacted]");
 }
+
+/// Of the newest few of many services only the folders are read that can hold one of them.
+#[test]
+fn the_newest_of_all_are_in_the_folders_that_changed_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = CrashStore::open(dir.path()).unwrap();
+    let now = Timestamp::now();
+    let old = now - 100.hours();
+    for service in ["a", "b", "c"] {
+        for hours in 0..3_i64 {
+            store.write(&report(service, old - hours.hours()), PLENTY).unwrap();
+        }
+        // As if the last of them had come then.
+        let folder = fs::File::open(dir.path().join("crashes").join(service)).unwrap();
+        folder.set_modified(old.into()).unwrap();
+    }
+    store.write(&report("e", now - 1.hour()), PLENTY).unwrap();
+    store.write(&report("e", now), PLENTY).unwrap();
+    let services = |last: usize| -> Vec<String> {
+        store.list(None, Some(last)).unwrap().into_iter().map(|crash| crash.service).collect()
+    };
+    assert_eq!(services(2), ["e", "e"]);
+    let all = services(100);
+    assert_eq!((all.len(), &all[..2]), (11, &["e".to_owned(), "e".to_owned()][..]));
+    assert_eq!(services(5), all[..5]);
+    let times = store.list(None, Some(100)).unwrap();
+    assert!(times.is_sorted_by(|newer, older| newer.id > older.id), "{times:?}");
+}

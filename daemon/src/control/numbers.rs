@@ -19,6 +19,7 @@ use crate::journal::Filter;
 use crate::pattern::Named;
 use crate::shell::message::Ask;
 use crate::shell::why::Known;
+use crate::sys;
 use crate::why::{self, Facts};
 
 fn now() -> i64 {
@@ -50,6 +51,8 @@ pub(super) async fn groups(desk: &Desk, params: Value) -> Result<Written, ErrorO
         })?;
         let mut groups = groups.finish();
         groups.truncate(last.unwrap_or(usize::MAX));
+        // A hundred thousand records are not to stay in memory for one question.
+        sys::give_back_memory();
         Ok(groups)
     });
     let groups = found.await?.map_err(|error| unreadable(&error))?;
@@ -64,11 +67,13 @@ pub(super) async fn stats(desk: &Desk, params: Value) -> Result<Written, ErrorOb
     let named = name.as_deref().map(Named::parse).transpose()?;
     let history = desk.history.clone();
     let found = blocking(desk, move || {
-        tally::all(
+        let services = tally::all(
             now(),
             |each| history.read(only(named.as_ref(), Wanted::All), each),
             |name| named.as_ref().is_none_or(|named| named.means(name)),
-        )
+        );
+        sys::give_back_memory();
+        services
     });
     let services = found.await?.map_err(|error| unreadable(&error))?;
     if let (Some(name), true) = (name, services.is_empty()) {

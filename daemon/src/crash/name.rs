@@ -24,7 +24,12 @@ static NEXT: LazyLock<AtomicU64> =
 /// A new id for a report of this time.
 pub(crate) fn new_id(time: Timestamp) -> String {
     let number = NEXT.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff;
-    format!("{}-{number:06x}", time.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S.%6fZ"))
+    format!("{}-{number:06x}", time_of(time))
+}
+
+/// What ids of this time begin with.
+pub(crate) fn time_of(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S.%6fZ").to_string()
 }
 
 /// Whether a report could have this id.

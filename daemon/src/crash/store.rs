@@ -1,10 +1,11 @@
 //! Where reports are kept, and how they are found again: `state_dir/crashes/NAME/ID.json`.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use mcpd_proto::crash::{CrashReport, CrashSummary};
@@ -16,6 +17,12 @@ const MAX_REPORT: u64 = 64 * 1024 * 1024;
 
 /// Ids that an ambiguous prefix is answered with; damaged files that a list names.
 const MAX_CANDIDATES: usize = 10;
+
+/// Of so many newest reports not all folders need be read.
+const FEW: usize = 1000;
+
+/// A clock may have been set back by so much between a crash and the writing of its report.
+const CLOCK: Duration = Duration::from_secs(3600);
 
 /// The reports of one state directory. Cheap to clone; every method blocks on the disk, so call it from a worker.
 ///
@@ -179,7 +186,8 @@ impl CrashStore {
     pub fn listing(&self, service: Option<&str>, last: Option<usize>) -> io::Result<Listing> {
         let mut listing = Listing::default();
         let last = last.unwrap_or(usize::MAX);
-        for entry in self.entries_newest_first(service)? {
+        for entry in self.newest_first(service, last)? {
+            let entry = entry?;
             if listing.crashes.len() >= last {
                 break;
             }
@@ -260,6 +268,23 @@ impl CrashStore {
         Ok(folders.map(|entry| entry.path()).collect())
     }
 
+    /// As [`Self::entries_newest_first`]; of all services for a few, only the folders that can hold one of them are read: a
+    /// folder changes when a report comes into it, and no later than that is what is in it.
+    fn newest_first(
+        &self,
+        service: Option<&str>,
+        last: usize,
+    ) -> io::Result<Box<dyn Iterator<Item = io::Result<Entry>>>> {
+        if service.is_some() || last > FEW {
+            return Ok(Box::new(self.entries_newest_first(service)?.into_iter().map(Ok)));
+        }
+        let changed = |folder: PathBuf| Some((fs::metadata(&folder).ok()?.modified().ok()?, folder));
+        let mut folders: Vec<(SystemTime, PathBuf)> =
+            self.folders()?.into_iter().filter_map(changed).collect();
+        folders.sort_unstable();
+        Ok(Box::new(Newest { folders, found: BinaryHeap::new() }))
+    }
+
     fn entries_newest_first(&self, service: Option<&str>) -> io::Result<Vec<Entry>> {
         let folders = match service {
             Some(service) => self.folder(service).into_iter().collect(),
@@ -283,6 +308,37 @@ impl CrashStore {
                 tracing::warn!(path = %path.display(), %error, "not a whole crash report, left out");
             }
         })
+    }
+}
+
+/// Reports of all folders, newest first, as long as somebody wants them.
+struct Newest {
+    /// Those that are not read yet, the one that changed last at the end.
+    folders: Vec<(SystemTime, PathBuf)>,
+    found: BinaryHeap<Entry>,
+}
+
+impl Iterator for Newest {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some((changed, _)) = self.folders.last() {
+            // A folder that has not changed since holds nothing that is newer. Of what lies in the future nothing follows.
+            let id_at = |time: SystemTime| Timestamp::try_from(time + CLOCK).ok().map(name::time_of);
+            let (latest, sane) = (id_at(*changed), id_at(SystemTime::now()));
+            let newest = self.found.peek().map(|entry| entry.id.as_str());
+            let is_newer =
+                |newest: &str| latest.is_some_and(|it| *newest > *it) && sane.is_some_and(|it| *newest < *it);
+            if newest.is_some_and(is_newer) {
+                break;
+            }
+            let (_, folder) = self.folders.pop()?;
+            match entries(&folder) {
+                Ok(entries) => self.found.extend(entries),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.found.pop().map(Ok)
     }
 }
 
