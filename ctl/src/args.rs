@@ -294,7 +294,7 @@ pub(crate) enum ConfigVerb {
     Show {
         /// The file [default: the one that mcpd would find]
         file: Option<PathBuf>,
-        /// Secrets too, in place of [redacted]
+        /// Secrets too, which else are left out
         #[arg(long)]
         secrets: bool,
     },

@@ -2,7 +2,7 @@
 //!
 //! First how the run ended and after how long, then the cause, taken from the output or from the verdicts:
 //! `exited with code 1 after 0.3 s: ModuleNotFoundError: No module named 'mcp_studio'`. Texts that may hold secrets go
-//! through [`super::redact::Redactor::lines`] before they come here.
+//! through [`super::redact::lines`] before they come here.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! | module | answers |
 //! |---|---|
 //! | here | in one word and one sentence, what is it? What led there, and what does mcpd do next? |
-//! | [`advice`] | what can a person do, with which command? |
+//! | `advice` | what can a person do, with which command? |
 
 mod advice;
 #[cfg(test)]
