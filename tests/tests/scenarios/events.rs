@@ -280,6 +280,49 @@ fn two_hundred_sigkills_lose_nothing_that_was_seen() {
     assert_eq!(newest.len(), there.values().filter(|event| event.event == "began").count() + 1);
 }
 
+/// "a storm of 1,000 crashes a second costs bounded disk and memory, and says what it coalesced"; and a client that does
+/// not read for a while is told of everything that is there, and how much is not.
+#[test]
+fn a_storm_is_coalesced_and_a_slow_client_is_told_what_is_missing() {
+    let restart = "restart = { when = \"always\", delay = 0, max_restarts = 0, jitter = 0 }";
+    let services: String =
+        (0..3).map(|number| format!("[service.s{number}]\nexec = [\"/bin/true\"]\n{restart}\n")).collect();
+    let sandbox = Sandbox::new(&services);
+    let daemon = sandbox.start();
+    let mut client = daemon.client();
+    client.send("event.subscribe", json!({ "after": 0 })).unwrap();
+    let told = daemon.wait("a storm that is told of", || {
+        listed(&daemon, json!({ "events": ["coalesced"] })).into_iter().next().ok_or("nothing yet".to_owned())
+    });
+    daemon.wait("more than are kept for a slow client", || {
+        let newest = listed(&daemon, json!({ "last": 1 }))[0].id;
+        if newest > 6_000 { Ok(()) } else { Err(format!("{newest} events")) }
+    });
+    let counts = told.data["counts"].as_object().unwrap();
+    let records: u64 = counts.values().map(|count| count.as_u64().unwrap()).sum();
+    assert!(told.service.is_some() && records > 0 && told.data["records"] == records, "{told:?}");
+    // What it is told to have missed is what it has not seen, neither more nor less.
+    let (mut last, mut gaps, mut missed) = (0, 0, 0);
+    while missed == 0 || gaps != missed || last < told.data["last"].as_u64().unwrap() {
+        let FromDaemon::Notification(item) = client.receive().unwrap() else { panic!("it ends too early") };
+        match item.params["id"].as_u64() {
+            Some(id) => {
+                assert!(id > last, "{id} after {last}");
+                gaps += id - last - 1;
+                last = id;
+            }
+            None => missed += item.params["missed"].as_u64().unwrap(),
+        }
+    }
+    assert_eq!(daemon.stop().code(), Some(0));
+    let (events, torn) = on_disk(&sandbox);
+    assert_eq!(torn, 0);
+    let first = told.data["first"].as_u64().unwrap();
+    let of_it = events.iter().filter(|event| event.service == told.service && event.id < first);
+    assert_eq!(of_it.count(), 500);
+    assert!(events.len() < usize::try_from(last).unwrap());
+}
+
 fn connected(sandbox: &Sandbox) -> Client {
     let mut client = None;
     wait_for("an answer", || {
