@@ -54,7 +54,8 @@ impl Recorder {
             while let Ok(Entry { report, keep, done }) = queue.recv() {
                 let (mut report, complete) = report();
                 let print = report.fingerprint.clone().unwrap_or_default();
-                let recorded = match storm.crashed(&print, &report.id, Instant::now()) {
+                let ends = report.restart.decision != "restart";
+                let recorded = match storm.crashed(&print, &report.id, ends, Instant::now()) {
                     Verdict::Count { like } => Recorded::Coalesced { like },
                     Verdict::Write { coalesced } => {
                         report.coalesced = coalesced;

@@ -49,17 +49,18 @@ pub struct Storm {
 }
 
 impl Storm {
-    /// One more crash.
-    pub fn crashed(&mut self, fingerprint: &str, id: &str, now: Instant) -> Verdict {
+    /// One more crash. `ends`: nothing starts the service again by itself, and so this one is what a person asks about and
+    /// always written; it bounds itself.
+    pub fn crashed(&mut self, fingerprint: &str, id: &str, ends: bool, now: Instant) -> Verdict {
         if let Some(window) = self.windows.get_mut(fingerprint) {
             if now.saturating_duration_since(window.began) >= WINDOW {
                 (window.began, window.written) = (now, 0);
             }
-            if window.written >= REPORTS {
+            if window.written >= REPORTS && !ends {
                 window.counted += 1;
                 return Verdict::Count { like: window.last.clone() };
             }
-            window.written += 1;
+            window.written = window.written.saturating_add(1);
             id.clone_into(&mut window.last);
             return Verdict::Write { coalesced: std::mem::take(&mut window.counted) };
         }
@@ -103,7 +104,7 @@ mod tests {
         let mut written = Vec::new();
         for number in 0..10_500_u64 {
             let id = number.to_string();
-            match storm.crashed("a", &id, at(number)) {
+            match storm.crashed("a", &id, false, at(number)) {
                 Verdict::Write { coalesced } => written.push((number, coalesced)),
                 Verdict::Count { like } => assert_eq!(like, written.last().unwrap().0.to_string()),
             }
@@ -117,43 +118,52 @@ mod tests {
     fn each_fingerprint_counts_for_itself_and_a_slow_row_is_none() {
         let (mut storm, start) = (Storm::default(), Instant::now());
         for number in 0..1000_u32 {
-            let verdict = storm.crashed("slow", "x", start + Duration::from_millis(510) * number);
+            let verdict = storm.crashed("slow", "x", false, start + Duration::from_millis(510) * number);
             assert_eq!(verdict, Verdict::Write { coalesced: 0 });
         }
         for number in 0..20 {
             for print in ["b", "c"] {
-                assert_eq!(storm.crashed(print, "x", start), Verdict::Write { coalesced: 0 }, "{number}");
+                assert_eq!(
+                    storm.crashed(print, "x", false, start),
+                    Verdict::Write { coalesced: 0 },
+                    "{number}"
+                );
             }
         }
-        assert_eq!(storm.crashed("c", "y", start), Verdict::Count { like: "x".to_owned() });
+        assert_eq!(storm.crashed("c", "y", false, start), Verdict::Count { like: "x".to_owned() });
+        assert_eq!(
+            storm.crashed("c", "z", true, start),
+            Verdict::Write { coalesced: 1 },
+            "the one that parks it"
+        );
     }
 
     #[test]
     fn memory_is_bounded_and_what_is_counted_is_kept() {
         let (mut storm, start) = (Storm::default(), Instant::now());
         for _ in 0..25 {
-            storm.crashed("storm", "x", start);
+            storm.crashed("storm", "x", false, start);
         }
         for number in 0..10_000_u32 {
-            storm.crashed(&number.to_string(), "x", start + WINDOW * 2);
+            storm.crashed(&number.to_string(), "x", false, start + WINDOW * 2);
             assert!(storm.windows.len() <= KNOWN);
         }
         let (mut storm, later) = (Storm::default(), start + WINDOW * 3);
         for _ in 0..25 {
-            storm.crashed("storm", "x", start);
+            storm.crashed("storm", "x", false, start);
         }
         for number in 0..KNOWN - 1 {
-            storm.crashed(&number.to_string(), "x", start);
+            storm.crashed(&number.to_string(), "x", false, start);
         }
-        storm.crashed("one more", "x", later);
-        assert_eq!(storm.crashed("storm", "x", later), Verdict::Write { coalesced: 5 });
+        storm.crashed("one more", "x", false, later);
+        assert_eq!(storm.crashed("storm", "x", false, later), Verdict::Write { coalesced: 5 });
         // A full disk loses a report, not the number.
         for _ in 0..30 {
-            storm.crashed("full", "x", later);
+            storm.crashed("full", "x", false, later);
         }
         let next = later + WINDOW;
-        assert_eq!(storm.crashed("full", "x", next), Verdict::Write { coalesced: 10 });
+        assert_eq!(storm.crashed("full", "x", false, next), Verdict::Write { coalesced: 10 });
         storm.failed("full", 10);
-        assert_eq!(storm.crashed("full", "x", next), Verdict::Write { coalesced: 10 });
+        assert_eq!(storm.crashed("full", "x", false, next), Verdict::Write { coalesced: 10 });
     }
 }
