@@ -233,7 +233,7 @@ fn after_every_end_comes_stop_post() {
             service("ends", "exec = ['@fixture', 'exit', '0']"),
             service("killed", "exec = ['@fixture', 'signal-self', 'KILL']\nrestart.when = 'never'"),
             service("stopped", "exec = ['/bin/sleep', '1000']"),
-            service("deaf", "exec = ['@fixture', 'ignore-term']\nstop_timeout = '200ms'"),
+            service("deaf", "exec = ['@fixture', 'ignore-term']\nstop_timeout = '1s'"),
             service("slow", "exec = ['@fixture', 'run']\nready.log = 'never'\nstart_timeout = '200ms'\nrestart.when = 'never'"),
             service("none", "exec = ['@dir/program']\nenabled = false"),
             service("before", "exec = ['@fixture', 'run']\nexec_start_pre = [['@fixture', 'exit', '7']]\nrestart.when = 'never'"),
