@@ -370,3 +370,32 @@ fn the_newest_of_all_are_in_the_folders_that_changed_last() {
     let times = store.list(None, Some(100)).unwrap();
     assert!(times.is_sorted_by(|newer, older| newer.id > older.id), "{times:?}");
 }
+
+/// Killed between the write and the rename: the report was decided upon, and is whole.
+#[test]
+fn a_whole_report_that_was_not_named_yet_is_found_by_the_next_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = CrashStore::open(dir.path()).unwrap();
+    let web = report("web", minute(1));
+    let path = store.write(&web, PLENTY).unwrap();
+    let folder = path.parent().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let temporary = folder.join(format!(".{}.tmp", web.id));
+    for cut in [0, 1, whole.len() / 2, whole.len() - 3] {
+        fs::write(&temporary, &whole[..cut]).unwrap();
+        fs::remove_file(&path).unwrap();
+        let store = CrashStore::open(dir.path()).unwrap();
+        assert!(files(folder).is_empty() && store.list(None, None).unwrap().is_empty(), "{cut}");
+        fs::write(&path, &whole).unwrap();
+    }
+    fs::rename(&path, &temporary).unwrap();
+    let store = CrashStore::open(dir.path()).unwrap();
+    assert_eq!(store.list(None, None).unwrap(), [web.summary()]);
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    // Under another's name it is nobody's.
+    let other = CrashStore::new_id(minute(2));
+    fs::write(folder.join(format!(".{other}.tmp")), &whole).unwrap();
+    let store = CrashStore::open(dir.path()).unwrap();
+    assert_eq!(files(folder).len(), 1);
+    assert_eq!(store.list(None, None).unwrap().len(), 1);
+}

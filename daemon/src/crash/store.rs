@@ -21,8 +21,8 @@ const MAX_CANDIDATES: usize = 10;
 /// Of so many newest reports not all folders need be read.
 const FEW: usize = 1000;
 
-/// A clock may have been set back by so much between a crash and the writing of its report.
-const CLOCK: Duration = Duration::from_secs(3600);
+/// A clock may have been set back by so much in the moment between a crash and the writing of its report.
+const CLOCK: Duration = Duration::from_secs(2);
 
 /// The reports of one state directory. Cheap to clone; every method blocks on the disk, so call it from a worker.
 ///
@@ -83,7 +83,7 @@ struct Entry {
 }
 
 impl CrashStore {
-    /// Opens `state_dir/crashes`, makes it where it is missing and removes what interrupted writes left there. Only the
+    /// Opens `state_dir/crashes`, makes it where it is missing, and finishes or removes what interrupted writes left there. Only the
     /// holder of the state directory's lock may call this.
     ///
     /// # Errors
@@ -95,8 +95,8 @@ impl CrashStore {
         for folder in store.folders()? {
             for file in file_names(&folder)?.filter(|file| name::is_temporary(file)) {
                 let path = folder.join(file);
-                if let Err(error) = fs::remove_file(&path) {
-                    tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished crash report");
+                if let Err(error) = finish(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot finish or remove an unfinished crash report");
                 }
             }
         }
@@ -376,6 +376,22 @@ fn read(path: &Path) -> Result<CrashReport, GetError> {
         return Err(damaged("it is empty".to_owned()));
     }
     serde_json::from_slice(&contents).map_err(|error| damaged(error.to_string()))
+}
+
+/// A report that was written and not renamed when mcpd was killed gets its name: it was decided upon. What is no whole
+/// report goes.
+fn finish(temporary: &Path) -> io::Result<()> {
+    let whole = read(temporary).ok().filter(|report| {
+        temporary.file_name().and_then(|name| name.to_str()) == Some(&name::temporary(&report.id))
+    });
+    match whole {
+        Some(report) => {
+            let folder = temporary.parent().unwrap_or(temporary);
+            fs::rename(temporary, folder.join(format!("{}{}", report.id, name::EXTENSION)))?;
+            durable::sync_dir(folder)
+        }
+        None => fs::remove_file(temporary),
+    }
 }
 
 /// The error with what was tried on what.
