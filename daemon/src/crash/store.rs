@@ -324,7 +324,8 @@ impl Iterator for Newest {
     fn next(&mut self) -> Option<Self::Item> {
         while let Some((changed, _)) = self.folders.last() {
             // A folder that has not changed since holds nothing that is newer. Of what lies in the future nothing follows.
-            let id_at = |time: SystemTime| Timestamp::try_from(time + CLOCK).ok().map(name::time_of);
+            let id_at =
+                |time: SystemTime| Some(name::time_of(Timestamp::try_from(time.checked_add(CLOCK)?).ok()?));
             let (latest, sane) = (id_at(*changed), id_at(SystemTime::now()));
             let newest = self.found.peek().map(|entry| entry.id.as_str());
             let is_newer =

@@ -151,6 +151,9 @@ fn summary(condition: Condition, status: &ServiceStatus) -> String {
             format!("{name} is up, and runs something old: {}", old.join("; "))
         }
         Condition::Stopping => format!("{name} is stopping{because}"),
+        Condition::Stopped if status.reason_code.as_deref() == Some("reset") => {
+            format!("{name} is down{because}")
+        }
         Condition::Stopped => format!("{name} is down because it was stopped{because}"),
         Condition::Finished => format!("{name} has ended, and is not to be restarted{because}"),
         Condition::Failed => format!("{name} has failed, and is not to be restarted{because}"),

@@ -308,6 +308,7 @@ fn down_for_each_reason() {
             down("conflict", "stopped because it conflicts with b"),
             "Stopped: web is down because it was stopped: stopped because it conflicts with b\n",
         ),
+        (down("reset", "reset after it was parked"), "Stopped: web is down: reset after it was parked\n"),
         (
             down("finished", "it exited with code 0 by itself"),
             "Finished: web has ended, and is not to be restarted: it exited with code 0 by itself\n",
