@@ -132,7 +132,8 @@ fn fits(kind: &NoteKind, cause: Cause<'_>, service: ServiceId) -> bool {
         NoteKind::Redefined { .. } | NoteKind::Removed | NoteKind::Inherited { .. } => {
             matches!(cause, Cause::Configured)
         }
-        NoteKind::Wanted { by } => *by != service && is_word(cause),
+        // Whoever is bound to it ends with it, and wants it up again when it starts anew: its own end has brought that about.
+        NoteKind::Wanted { by } => *by != service && (is_word(cause) || is_end(cause)),
         // The start.
         NoteKind::Waiting { .. } => {
             let waits =
