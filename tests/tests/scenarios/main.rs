@@ -7,6 +7,7 @@ mod around;
 mod causes;
 mod config;
 mod control;
+mod crash_files;
 mod crashes;
 #[cfg(target_os = "linux")]
 mod earlier_life;
@@ -28,6 +29,7 @@ mod order;
 mod ready;
 mod reload;
 mod script;
+mod secrets;
 mod signals;
 mod supervision;
 mod templates;
