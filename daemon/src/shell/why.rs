@@ -1,8 +1,7 @@
 //! What the loop knows of why a service is as it is.
 
 use mcpd_config::spec::HealthAction;
-use mcpd_core::view::StateView;
-use mcpd_core::{ServiceId, WaitingFor};
+use mcpd_core::ServiceId;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::status::ServiceStatus;
 use mcpd_proto::why::Obstacle;
@@ -57,19 +56,7 @@ impl Shell {
             let (Some(view), Some(entry)) = (self.core.view(id), self.entries.get(&id)) else { break };
             let (state, reason) = self.state(&view, entry);
             all.push(Obstacle { service: entry.name.to_string(), state, reason });
-            next = match view.state {
-                StateView::Waiting(on) => on.and_then(WaitingFor::service),
-                StateView::Down(_)
-                | StateView::Spawning
-                | StateView::Starting(_)
-                | StateView::Up
-                | StateView::Exited
-                | StateView::Leaving { .. }
-                | StateView::Stopping(_)
-                | StateView::Ending { .. }
-                | StateView::Backoff { .. }
-                | StateView::Parked(_) => None,
-            };
+            next = view.state.waits_for();
         }
         all
     }
