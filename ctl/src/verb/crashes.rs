@@ -113,7 +113,8 @@ fn table(list: &CrashList, name: Option<&str>, more: bool, look: &Look) -> Strin
     for crash in &list.crashes {
         let mut cells: Vec<Cell> = vec![
             look.clock.brief(&crash.time).into(),
-            look.clock.ago(&crash.time).trim_end_matches(" ago").into(),
+            // In so few columns that the id beside it is never cut: a part of it is of no use.
+            look.clock.ago(&crash.time).trim_end_matches(" ago").trim_start_matches("just ").into(),
             Cell::from(&crash.service),
             crash.kind.name().into(),
             Cell::styled(ended(crash).unwrap_or_else(|| "-".to_owned()), BAD),
@@ -231,6 +232,20 @@ There are more: mcpctl crashes --last 100
             Some("SIGKILL"),
         ));
         assert_fits(&table(&wide, None, true, &terminal()), 80);
+    }
+
+    #[test]
+    fn an_id_is_never_cut() {
+        let id = "20261122T113000.123456Z-0a1b2c";
+        let now = "2026-11-22T11:30:00Z".to_owned();
+        let just_now = CrashSummary {
+            id: id.into(),
+            time: now,
+            ..crash("hanging", CrashKind::Health, None, Some("SIGTERM"))
+        };
+        let list = CrashList { crashes: vec![just_now], ..some() };
+        let text = table(&list, None, false, &terminal());
+        assert!(text.contains(&format!("  {id}\n")) && text.contains("  now  "), "{text}");
     }
 
     #[test]
