@@ -84,7 +84,7 @@ fn facts(why: &Why, look: &Look) -> Vec<Fact> {
 fn step(link: &Link, look: &Look) -> String {
     let time = look.clock.brief(&link.time);
     let whose = link.service.as_ref().map(|other| format!("{other}: ")).unwrap_or_default();
-    let head = format!("  {time}  {:<10}  ", text::safe(&link.event));
+    let head = format!("  {time}  {:<12}  ", text::safe(&link.event));
     let indent = text::width(&head);
     let mut text = String::new();
     for (at, line) in look.wrap(&text::safe(&format!("{whose}{}", link.message)), indent).iter().enumerate() {
@@ -188,13 +188,14 @@ mod tests {
   alike: 12 times since 2026-11-20 10:00:00, rising
 
 What led there:
-  11:26:48  down        db: stopped
+  11:26:48  down          db: stopped
   ... and 31 steps like the following
-  11:26:48  started     started, pid 4711
-  11:27:00  exited      exited with code 1 and so on and so on and so on and so
-                        on and so on and so on and so on and so on and so on
-  11:27:01  parked      parked: 10 restarts in a row did not help
-                        (restart.max_restarts)
+  11:26:48  started       started, pid 4711
+  11:27:00  exited        exited with code 1 and so on and so on and so on and
+                          so on and so on and so on and so on and so on and so
+                          on
+  11:27:01  parked        parked: 10 restarts in a row did not help
+                          (restart.max_restarts)
 
 What mcpd does next:
   Nothing, until somebody starts or resets it, or its configuration or its

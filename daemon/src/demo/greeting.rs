@@ -10,6 +10,7 @@ pub fn greeting(exe: &Path, socket: &Path, dir: &Path) -> String {
     let rows = [
         ("status", "one line per service"),
         ("status crashy", "everything about one, and what comes next"),
+        ("why hanging", "why it is so, what led there, what can be done"),
         ("crashes --last 5", "why they died, after ten seconds or so"),
         ("logs crashy -n 20 -f", "what it prints, as it comes"),
         ("restart healthy", "waits until it is up again"),
