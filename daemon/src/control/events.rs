@@ -15,7 +15,7 @@ use mcpd_proto::message::{Id, Notification};
 use mcpd_proto::method::{EventListParams, SubscribeParams};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -231,8 +231,15 @@ pub(super) async fn follow(
     }
     loop {
         let event = tokio::select! {
-            () = token.cancelled() => break,
             event = live.recv() => event,
+            () = token.cancelled() => match live.try_recv() {
+                // mcpd ends, and nothing more comes: what has been told is told to the end, the last word of all too.
+                Ok(event) if desk.sessions.closing.is_cancelled() => Ok(event),
+                Err(TryRecvError::Lagged(missed)) if desk.sessions.closing.is_cancelled() => {
+                    Err(RecvError::Lagged(missed))
+                }
+                Ok(_) | Err(_) => break,
+            },
         };
         let goes_on = match event {
             Ok(event) => {
