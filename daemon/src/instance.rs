@@ -41,8 +41,8 @@ pub enum LockError {
 }
 
 /// How long a lock is waited for whose holder is gone: a process that it had just started has the file open, too, until it
-/// has become another program.
-const A_MOMENT: Duration = Duration::from_secs(2);
+/// has become another program, and that program's disk may be slow.
+const A_MOMENT: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(5);
 

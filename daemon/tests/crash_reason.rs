@@ -437,6 +437,30 @@ fn what_was_caught_long_ago_is_no_cause() {
     assert_eq!(exit(&stderr), "exited with code 3 after 1 h 1 min: licence expired");
 }
 
+/// The names of a stack are read from the program's file, and a disk may be slow.
+#[test]
+fn a_stack_that_takes_long_to_print_belongs_to_its_panic() {
+    let mut stderr = lines(
+        Stream::Err,
+        "thread 'main' (7) panicked at src/main.rs:3:23:\nno configuration\nstack backtrace:\n   0: main\n             \
+         at ./src/main.rs:3:23\nnote: Some details are omitted, run with `RUST_BACKTRACE=full`.\n",
+    );
+    for line in &mut stderr {
+        line.time = Some("2026-11-22T10:00:20.000000Z".to_owned());
+    }
+    stderr[0].time = Some("2026-11-22T10:00:00.000000Z".to_owned());
+    stderr[1].time = Some("2026-11-22T10:00:00.000000Z".to_owned());
+    let exit = |stderr: &[LogLine]| {
+        ended(CrashKind::Exit, Some(101), None, false, Duration::from_secs(20), stderr, &[]).text
+    };
+    assert_eq!(exit(&stderr), "exited with code 101 after 20 s: panic: no configuration (src/main.rs:3:23)");
+    // What was printed after it by somebody else is another matter.
+    let mut line = stderr[0].clone();
+    (line.text, line.time) = ("licence expired".into(), Some("2026-11-22T10:00:21.000000Z".into()));
+    stderr.push(line);
+    assert!(exit(&stderr).ends_with("licence expired"), "{}", exit(&stderr));
+}
+
 #[test]
 fn stdout_is_asked_when_stderr_is_silent() {
     let of = |stderr: &str, stdout: &str| {

@@ -77,7 +77,7 @@ pub(crate) fn cause(stderr: &[LogLine], stdout: &[LogLine], search: Search) -> O
     let (err, out) = (cleaned(stderr), cleaned(stdout));
     let found = |lines: &[String], times: &[LogLine], find: fn(&[String]) -> Option<Found>| {
         find(lines)
-            .filter(|found| is_fresh(times, found.line, last))
+            .filter(|found| is_fresh(times, found.line, last) || is_the_end(lines, times, found.line, last))
             .map(|Found { line: _, text, place, frames }| Evidence { text, place, frames })
     };
     let shell = || match search {
@@ -111,6 +111,23 @@ fn time(line: &LogLine) -> Option<Timestamp> {
 
 fn last_time(lines: &[LogLine]) -> Option<Timestamp> {
     lines.iter().rev().find_map(time)
+}
+
+/// Nothing but the rest of the message and its stack came after it: names for a stack are read from disk, which may take
+/// long.
+fn is_the_end(lines: &[String], times: &[LogLine], index: usize, last: Option<Timestamp>) -> bool {
+    let is_stack = |line: &String| {
+        let line = line.as_str();
+        let frame = line.split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+        line.is_empty()
+            || line.starts_with([' ', '\t'])
+            || line == "stack backtrace:"
+            || line.starts_with("note: ")
+            || frame
+    };
+    // `panicked at src/main.rs:1:2:` has its message on the next line.
+    let message = lines.get(index).is_some_and(|line| line.ends_with(':'));
+    last_time(times) == last && lines.iter().skip(index + 1 + usize::from(message)).all(is_stack)
 }
 
 /// Without times every line is fresh.
