@@ -256,6 +256,7 @@ fn begin_life(
     // A copy of another daemon's state directory: what that one runs is not left over while it lives.
     let lives = |record: &RunRecord| sys::start_ticks(record.mcpd_pid) == Some(record.mcpd_start_ticks);
     earlier.records.retain(|record| !lives(record));
+    earlier.killed = !earlier.records.is_empty();
     let known = known(&earlier.records, cgroups.map(sys::Cgroups::inherited).unwrap_or_default());
     // After an orderly end there is no record, and nothing to look for.
     if !known.lives.is_empty() || !known.cgroups.is_empty() {

@@ -200,7 +200,8 @@ pub struct RestartDecision {
     pub delay_seconds: Option<f64>,
     /// When the next start is due, RFC 3339 UTC.
     pub next_at: Option<String>,
-    /// `restart`, `park`, `stay_down` (restart.when says so), `stopping` (a stop was on its way).
+    /// `restart`, `park`, `stay_down` (restart.when says so), `stopping` (a stop was on its way), `unknown` (mcpd was
+    /// killed before it had written the report: its next life has made it).
     pub decision: String,
     /// Why, one sentence.
     #[serde(default)]

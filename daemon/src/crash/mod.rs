@@ -8,6 +8,7 @@
 //! | [`CrashStore`] | where are reports kept, and how are they found again? |
 //! | [`reason`] | what is the one sentence for a person at 3 a.m.? |
 //! | [`meaning`] | what does that exit code stand for? |
+//! | [`owed`] | which crashes of an earlier life have no report? |
 //! | [`lack`] | does it lack something that no restart brings? |
 //! | `evidence` | which line of the output names the cause? |
 //! | [`fingerprint`] | which crashes are the same one again? |
@@ -28,6 +29,7 @@ pub mod fingerprint;
 pub mod lack;
 pub mod meaning;
 mod name;
+pub mod owed;
 pub mod reason;
 pub mod redact;
 mod store;

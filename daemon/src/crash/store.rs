@@ -239,6 +239,19 @@ impl CrashStore {
         self.read(&Entry { id: id.to_owned(), path }).ok()
     }
 
+    /// The service's reports of about this time that can be read.
+    #[must_use]
+    pub fn around(&self, service: &str, time: Timestamp, within: Duration) -> Vec<CrashReport> {
+        let Some(entries) = self.folder(service).and_then(|folder| entries(&folder).ok()) else {
+            return Vec::new();
+        };
+        let span = jiff::SignedDuration::try_from(within).unwrap_or_default();
+        let (Ok(from), Ok(to)) = (time.checked_sub(span), time.checked_add(span)) else { return Vec::new() };
+        let (from, to) = (name::time_of(from), name::time_of(to));
+        let is_near = |entry: &&Entry| entry.id.as_str() >= from.as_str() && entry.id.as_str() < to.as_str();
+        entries.iter().filter(is_near).filter_map(|entry| self.read(entry).ok()).collect()
+    }
+
     /// The service's last crash that can be read.
     #[must_use]
     pub fn newest(&self, service: &str) -> Option<CrashSummary> {

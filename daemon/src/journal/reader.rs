@@ -145,7 +145,7 @@ impl Reader {
         self.newest_in(From::Time(time), None, filter, most)
     }
 
-    fn newest_in(
+    pub(crate) fn newest_in(
         &self,
         from: From,
         below: Option<u64>,

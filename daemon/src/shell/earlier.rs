@@ -30,6 +30,8 @@ pub struct Earlier {
     pub found: Vec<Leftover>,
     /// Who minds it; `None`: nothing is left.
     pub minder: Option<Leftovers>,
+    /// The last one did not come to an orderly end, since the machine was started.
+    pub killed: bool,
     /// Why it may be that not all is known.
     pub trouble: Option<String>,
 }
@@ -39,6 +41,8 @@ pub struct Earlier {
 pub(super) struct Inheritance {
     minder: Option<Leftovers>,
     lives: Vec<Value>,
+    /// See [`Earlier::killed`].
+    pub(super) killed: bool,
     /// Per service; gone once it has been ended.
     found: HashMap<ServiceId, Found>,
     /// Services that are not configured and exist until what is left of them has ended.
@@ -58,7 +62,8 @@ impl Shell {
         records: &[RunRecord],
         earlier: Earlier,
     ) -> BTreeMap<Arc<str>, Vec<Leftover>> {
-        let Earlier { records: _, found, minder, trouble } = earlier;
+        let Earlier { records: _, found, minder, killed, trouble } = earlier;
+        self.inherited.killed = killed;
         if let Some(why) = trouble {
             self.tell_own(Level::Error, None, "leftovers_unknown", why, json!({}));
         }

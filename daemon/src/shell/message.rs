@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcpd_core::action::Probing;
-use mcpd_core::{ServiceId, Verb};
+use mcpd_core::{NoteId, ServiceId, Verb};
 use mcpd_proto::crash::CrashSummary;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::log::LogLine;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::around::Place;
 use super::limits::Limited;
 use super::load::Loaded;
+use super::owed::Debt;
 use super::why::Known;
 use crate::control::Asker;
 use crate::crash::lack::Lack;
@@ -55,6 +56,19 @@ pub enum Message {
         service: ServiceId,
         /// Which start of it.
         generation: u64,
+        /// What it says.
+        recorded: Recorded,
+    },
+    /// The last life of mcpd was killed before it had written a report.
+    Owed(Box<Debt>),
+    /// That report is on disk, or not.
+    OwedRecorded {
+        /// Whose.
+        service: ServiceId,
+        /// Which start of it, in that life.
+        generation: u64,
+        /// The event that told of the failure.
+        failed: NoteId,
         /// What it says.
         recorded: Recorded,
     },

@@ -10,6 +10,7 @@
 //! | `available` | is a service there for those who use it? |
 //! | `entry` | what is known of a service besides its state? |
 //! | `limits` | what may a run use while it lives? |
+//! | `owed` | which crash reports did the last life not come to write? |
 //! | `order` | what have services to do with each other? |
 //! | `load`, `plan`, `foresee`, `reload`, `policy` | where does the configuration come from, and what does a new one change? |
 //! | `by` | on whose word? |
@@ -37,6 +38,7 @@ pub mod message;
 mod notices;
 mod notify;
 mod order;
+mod owed;
 mod perform;
 mod plan;
 mod policy;
@@ -322,16 +324,18 @@ impl Shell {
             self.define_ghost(name, left, &records);
         }
         self.watch_config(&loaded);
+        let log_dir = loaded.config.daemon.log_dir.clone();
         drop(loaded);
         sys::give_back_memory();
         self.events.push_back(Event::Begun);
-        self.recall_crashes(store);
+        self.recall_crashes(store, log_dir);
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.
-    fn recall_crashes(&mut self, store: &CrashStore) {
+    fn recall_crashes(&mut self, store: &CrashStore, log_dir: PathBuf) {
         let names: Vec<(ServiceId, Arc<str>)> =
             self.entries.iter().map(|(id, entry)| (*id, entry.name.clone())).collect();
+        let search = self.search_for_owed(store, log_dir);
         let (store, outbox) = (store.clone(), self.outbox.clone());
         let recalling = self.workers.run(move || {
             for (service, name) in names {
@@ -342,8 +346,12 @@ impl Shell {
                 let newest = store.newest(&name);
                 let recalled = Message::Recalled { service, count, newest };
                 if outbox.blocking_send(recalled).is_err() {
-                    break;
+                    return;
                 }
+            }
+            // After they have been counted: each of these is counted when it is written.
+            if let Some(search) = search {
+                search();
             }
         });
         if let Err(error) = recalling {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_core::action::Command;
 use mcpd_core::{Event, Exit, Finding, Mono, NoteId, ServiceId};
-use mcpd_proto::crash::HealthVerdict;
+use mcpd_proto::crash::{CrashSummary, HealthVerdict};
 use mcpd_proto::log::LogLine;
 use serde_json::json;
 
@@ -35,9 +35,14 @@ impl Shell {
             Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
             Message::Examined { service, generation, lack } => self.examined(service, generation, lack),
             Message::CrashRecorded { service, generation, recorded } => {
-                self.recorded(service, generation, recorded);
+                let failure = self.entries.get_mut(&service).and_then(|entry| entry.failure.take());
+                self.recorded(service, generation, failure, recorded);
                 self.tell_untold(service, true);
                 self.events.push_back(Event::CrashRecorded { service, generation });
+            }
+            Message::Owed(debt) => self.owes(*debt),
+            Message::OwedRecorded { service, generation, failed, recorded } => {
+                self.recorded(service, generation, Some(failed), recorded);
             }
             Message::RunEnded { service, generation, number, verdict } => {
                 self.ran_beside(service, generation, number, verdict);
@@ -131,36 +136,49 @@ impl Shell {
         }
     }
 
-    fn recorded(&mut self, service: ServiceId, generation: u64, recorded: Recorded) {
+    /// `failure`: the note of it.
+    fn recorded(&mut self, service: ServiceId, generation: u64, failure: Option<NoteId>, recorded: Recorded) {
         let Recorded { mut summary, last_lines, became } = recorded;
         let name = summary.service.clone();
-        let mut data =
-            json!({ "kind": summary.kind, "generation": generation, "fingerprint": summary.fingerprint });
-        match &became {
-            recorder::Recorded::Coalesced { like: _ } => {
-                data["coalesced"] = true.into();
-                summary.id.clear();
-            }
-            recorder::Recorded::Written | recorder::Recorded::Failed(_) => {
-                data["crash_id"] = summary.id.clone().into();
-            }
+        let coalesced = matches!(became, recorder::Recorded::Coalesced { .. });
+        if coalesced {
+            summary.id.clear();
         }
-        let reason = summary.reason.clone();
         self.history.crashed(&summary);
-        let mut cause = None;
+        let crash = self.tell_crash(&summary, generation, failure, coalesced);
         if let Some(entry) = self.entries.get_mut(&service) {
             // Whoever is sent to a report is sent to one that is there.
             match &became {
                 recorder::Recorded::Coalesced { like } => summary.id.clone_from(like),
                 recorder::Recorded::Written | recorder::Recorded::Failed(_) => entry.descend(&summary),
             }
-            entry.last_crash = Some(summary);
+            // What an earlier life owed may come after this life's own.
+            if entry.last_crash.as_ref().is_none_or(|last| last.time <= summary.time) {
+                entry.last_crash = Some(summary);
+                entry.last_lines = last_lines;
+            }
             entry.crash_count += 1;
-            entry.last_lines = last_lines;
-            cause = entry.failure.take();
         }
-        let crash = self.tell_caused(Level::Error, Some(&name), "crash", cause, reason, data);
         self.told_recorded(&name, crash, became);
+    }
+
+    /// The event that tells of a crash and its report.
+    pub(super) fn tell_crash(
+        &mut self,
+        crash: &CrashSummary,
+        generation: u64,
+        failure: Option<NoteId>,
+        coalesced: bool,
+    ) -> NoteId {
+        let mut data =
+            json!({ "kind": crash.kind, "generation": generation, "fingerprint": crash.fingerprint });
+        if coalesced {
+            data["coalesced"] = true.into();
+        } else {
+            data["crash_id"] = crash.id.clone().into();
+        }
+        let reason = crash.reason.clone();
+        self.tell_caused(Level::Error, Some(&crash.service), "crash", failure, reason, data)
     }
 
     /// That reports cannot be written is said once, and once more when they can.

@@ -261,7 +261,25 @@ fn killed_while_it_writes_reports() {
     for name in 'a'..='h' {
         let _ = daemon.ctl(&["stop", &name.to_string()]).expect(0);
     }
+    // What a life had decided, and not come to write, a later one has written from the journal.
+    let events = || -> Vec<mcpd_proto::event::Event> {
+        let listed =
+            daemon.call("event.list", json!({ "events": ["failed", "crash", "began"], "last": 1_000_000 }));
+        serde_json::from_value(listed["events"].clone()).unwrap()
+    };
+    let last_life = events().iter().rfind(|event| event.event == "began").unwrap().id;
+    daemon.wait("every failure told of as a crash", || {
+        let events = events();
+        let told: std::collections::BTreeSet<u64> =
+            events.iter().filter(|event| event.event == "crash").filter_map(|event| event.cause).collect();
+        let owed = events.iter().filter(|event| event.event == "failed" && event.id < last_life);
+        let owed: Vec<_> = owed.filter(|event| !told.contains(&event.id)).collect();
+        if owed.is_empty() { Ok(()) } else { Err(format!("{owed:#?}")) }
+    });
     assert_eq!(temporary(), 0);
+    let late = daemon.crashes("a").into_iter().chain(daemon.crashes("b"));
+    let late = late.filter(|crash| crash.decision == "unknown").count();
+    assert!(late > 0, "in {TIMES} lives none was killed between a failure and its report");
 }
 
 /// A file system of a few kilobytes at `path`, or none, aloud.

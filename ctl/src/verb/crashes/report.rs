@@ -184,6 +184,7 @@ fn decision(restart: &RestartDecision, look: &Look) -> String {
             );
         }
         "stay_down" => "no restart".to_owned(),
+        "unknown" => "not known".to_owned(),
         "stopping" => "no restart, it was being stopped".to_owned(),
         other => other.to_owned(),
     };

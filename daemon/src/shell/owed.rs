@@ -1,0 +1,228 @@
+//! Reports that the last life of mcpd owes: it was killed between a failure and its report. What is in the journal and in
+//! the log is made a report of; only how hard the program tried and what it had open is lost.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_config::spec::{LogFormat, LogTarget};
+use mcpd_core::action::{Command, Crash};
+use mcpd_core::verdict::{Decision, Failure, What};
+use mcpd_core::{Mono, NoteId, ServiceId};
+use mcpd_proto::crash::{CrashKind, CrashReport, CrashSummary};
+use mcpd_proto::log::{LogLine, Stream};
+
+use super::Shell;
+use super::message::{Message, Recorded};
+use super::report::{Case, redactor, report};
+use super::take::last_lines;
+use crate::crash::CrashStore;
+use crate::crash::owed::{Owed, owed};
+use crate::journal::{Filter, From};
+use crate::log::{Tails, read};
+use crate::recorder;
+
+/// How far back from the last event is looked. Between a failure and its report there are seconds at most, but who is killed
+/// again and again does not come to writing what the lives before have not.
+const BACK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// Events that are looked at, the newest: a bound for memory.
+const EVENTS: usize = 32 * 1024;
+
+/// Events that say something about it.
+const SAYING: [&str; 7] = ["began", "started", "exited", "spawn_failed", "failed", "crash", "coalesced"];
+
+/// The time of a report and that of its event are taken one after the other.
+const NEAR: Duration = Duration::from_secs(2);
+
+/// What is to be looked for, for whom.
+pub(super) struct Search {
+    pub(super) service: ServiceId,
+    pub(super) name: Arc<str>,
+    /// Where its lines are, and how many of them a report has.
+    pub(super) log: Option<(LogFormat, usize)>,
+}
+
+/// A report that is owed.
+pub struct Debt {
+    service: ServiceId,
+    owed: Owed,
+    found: Found,
+}
+
+enum Found {
+    /// Its report is on disk: nobody was told of it any more.
+    Written(Box<CrashSummary>),
+    /// What it printed.
+    Nothing(Tails),
+}
+
+impl Shell {
+    /// The work of finding them: it reads the journal and logs. `None`: the last life came to an orderly end.
+    pub(super) fn search_for_owed(
+        &self,
+        store: &CrashStore,
+        log_dir: PathBuf,
+    ) -> Option<impl FnOnce() + Send + use<>> {
+        if !self.inherited.killed {
+            return None;
+        }
+        let services = self.entries.iter().map(|(id, entry)| {
+            let lines = usize::try_from(entry.spec.crash.tail_lines).unwrap_or(usize::MAX);
+            let log = (entry.spec.log.target == LogTarget::File).then_some((entry.spec.log.format, lines));
+            Search { service: *id, name: entry.name.clone(), log }
+        });
+        let services: Vec<Search> = services.collect();
+        let (store, outbox) = (store.clone(), self.outbox.clone());
+        let (reader, first) = (self.scribe.reader(), self.began.0);
+        let began = Timestamp::now();
+        Some(move || {
+            let last =
+                reader.newest_below(Some(first), &Filter::all(), 1).ok().and_then(|mut last| last.pop());
+            let last = last.and_then(|last| last.time.parse::<Timestamp>().ok());
+            let Some(from) = last.and_then(|last| last.checked_sub(BACK).ok()) else { return };
+            let saying = Filter::all().only(&SAYING);
+            // Who cannot read the journal has said so.
+            let Ok(events) = reader.newest_in(From::Time(from), Some(first), &saying, EVENTS) else { return };
+            for owed in owed(&events) {
+                let Some(found) = services.iter().find(|search| *search.name == *owed.service) else {
+                    continue;
+                };
+                let service = found.service;
+                let found = match written(&store, &owed) {
+                    Some(summary) => Found::Written(Box::new(summary)),
+                    None => Found::Nothing(tails(&log_dir, found, &owed, began)),
+                };
+                let debt = Box::new(Debt { service, owed, found });
+                if outbox.blocking_send(Message::Owed(debt)).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Has the report made, or tells of it.
+    pub(super) fn owes(&mut self, debt: Debt) {
+        let Debt { service, owed, found } = debt;
+        let failed = NoteId(owed.failed);
+        let tails = match found {
+            Found::Written(summary) => {
+                self.history.crashed(&summary);
+                self.tell_crash(&summary, owed.generation, Some(failed), false);
+                return;
+            }
+            Found::Nothing(tails) => tails,
+        };
+        let now = self.now();
+        let Some(entry) = self.entries.get(&service) else { return };
+        let at = |time: Timestamp| {
+            let ago = u64::try_from(now.1.duration_since(time).as_nanos()).unwrap_or(0);
+            now.0.0.checked_sub(ago).map(Mono)
+        };
+        // Before the machine was started: that is not when mcpd was killed.
+        let Some(ended) = at(owed.ended) else { return };
+        let crash = Crash {
+            service,
+            generation: owed.generation,
+            failure: failure(owed.kind),
+            exit: owed.exit,
+            pid: owed.process.map(|(pid, _)| pid),
+            started: owed.process.and_then(|(_, started)| at(started)).unwrap_or(ended),
+            ended,
+            decision: Decision { what: What::AsAsked, attempt: 0, max: entry.spec.restart.max_restarts },
+            command: Command::Exec(0),
+            beside: None,
+        };
+        let redactor = redactor(&entry.spec, None);
+        let case = Case {
+            crash,
+            name: entry.name.clone(),
+            spec: entry.spec.clone(),
+            command: entry.command(),
+            verdicts: Vec::new(),
+            ready_verdicts: Vec::new(),
+            status_text: None,
+            triggered: false,
+            tails,
+            exit: None,
+            spawn_error: Some(redactor.text(&owed.words).into_owned()),
+            lack: None,
+            previous: None,
+            lineage: Vec::new(),
+            good: None,
+            program: None,
+            sample: None,
+            secrets: None,
+            trees: Default::default(),
+            cgroup: None,
+            now,
+            host: self.host.clone(),
+        };
+        let outbox = self.outbox.clone();
+        let generation = owed.generation;
+        let done = Box::new(move |report: CrashReport, became| {
+            let last_lines = last_lines(&report.stderr_tail, &report.stdout_tail);
+            let recorded = Recorded { summary: report.summary(), last_lines, became };
+            // Only while the daemon ends there is nobody to tell.
+            let _ = outbox.blocking_send(Message::OwedRecorded { service, generation, failed, recorded });
+        });
+        let make = move || {
+            let (mut report, complete) = report(case);
+            "unknown".clone_into(&mut report.restart.decision);
+            "mcpd was killed before it had written this report; its next life made it from the journal and the log"
+                .clone_into(&mut report.restart.why);
+            (report, complete)
+        };
+        let keep = entry.spec.crash.keep;
+        self.recorder.submit(recorder::Entry { report: Box::new(make), keep, done });
+    }
+}
+
+/// Its report, if that is on disk.
+fn written(store: &CrashStore, owed: &Owed) -> Option<CrashSummary> {
+    let its = |report: &CrashReport| report.generation == owed.generation && report.kind == owed.kind;
+    store.around(&owed.service, owed.ended, NEAR).into_iter().find(its).map(|report| report.summary())
+}
+
+/// What it printed between its start and the beginning of this life.
+fn tails(log_dir: &Path, search: &Search, owed: &Owed, began: Timestamp) -> Tails {
+    let Some((format, most)) = search.log else { return Tails::default() };
+    let Some((_, started)) = owed.process else { return Tails::default() };
+    let is_its = |line: &LogLine| {
+        let time = line.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+        time.is_some_and(|time| time >= started && time < began)
+    };
+    let mut tails = Tails::default();
+    // Without its log a report says less.
+    let _ = read::read(log_dir, &search.name, format, None, Some(started), &mut |lines| {
+        for line in lines.into_iter().filter(is_its) {
+            let tail = match line.stream {
+                Some(Stream::Err) => &mut tails.stderr,
+                Some(Stream::Out) | None => &mut tails.stdout,
+            };
+            if tail.len() >= most.saturating_mul(2) {
+                tail.drain(..most);
+            }
+            tail.push(line);
+        }
+        true
+    });
+    for tail in [&mut tails.stderr, &mut tails.stdout] {
+        tail.drain(..tail.len().saturating_sub(most));
+    }
+    tails
+}
+
+fn failure(kind: CrashKind) -> Failure {
+    match kind {
+        CrashKind::Exit => Failure::Exit,
+        CrashKind::Signal => Failure::Signal,
+        CrashKind::Oom => Failure::Oom,
+        CrashKind::Health => Failure::Health,
+        CrashKind::Watchdog => Failure::Watchdog,
+        CrashKind::StartTimeout => Failure::StartTimeout,
+        CrashKind::Spawn => Failure::Spawn,
+        CrashKind::StopTimeout => Failure::StopTimeout,
+    }
+}
