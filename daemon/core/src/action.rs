@@ -1,5 +1,6 @@
 //! What can be done.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::event::{Exit, RequestId, ServiceId, Verb};
@@ -8,7 +9,7 @@ use crate::verdict::{Decision, Failure, ParkReason, SoFar};
 use crate::view::Effect;
 
 /// Whom a signal is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Whom {
     /// The main process.
     Main,
@@ -17,7 +18,7 @@ pub enum Whom {
 }
 
 /// Which of a service's commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// One of `exec_start_pre`.
     StartPre(usize),
@@ -34,7 +35,7 @@ pub enum Command {
 }
 
 /// What a probe is to find out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probing {
     /// Is it ready? `[service.NAME.ready]`
     Ready,
@@ -238,7 +239,7 @@ pub enum Outcome {
 }
 
 /// The number of a note; grows by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NoteId(pub u64);
 
 /// Something that happened or was decided, and what brought it about.
@@ -415,7 +416,7 @@ pub enum NoteKind {
 }
 
 /// What is wrong with a service for longer than a moment: it opens and closes once, in turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Condition {
     /// It has failed, and has not been stable since. Over with a stable run (`restart.reset_after`, and at most
     /// [`crate::event::STEADY`]), with the good end of its work, and when somebody stops or resets it.
@@ -435,7 +436,7 @@ impl Condition {
 }
 
 /// What is newer than a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stale {
     /// The program that it runs.
     Program,
@@ -444,7 +445,7 @@ pub enum Stale {
 }
 
 /// What follows from a change of watched files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
     /// The process is replaced.
     Restart,
@@ -457,7 +458,7 @@ pub enum Then {
 }
 
 /// What says that a service is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpBy {
     /// It is ready, as `[ready]` wants it.
     Ready,
@@ -472,7 +473,7 @@ pub enum UpBy {
 }
 
 /// Why a running service is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopCause {
     /// Somebody said stop.
     Asked,
@@ -524,7 +525,7 @@ impl StopCause {
 }
 
 /// What a service that is to start waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitingFor {
     /// This one, which it needs, to be up.
     Up(ServiceId),
@@ -537,7 +538,7 @@ pub enum WaitingFor {
 }
 
 /// Why a service is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DownReason {
     /// It never ran.
     NeverStarted,

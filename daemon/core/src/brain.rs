@@ -1,5 +1,6 @@
 //! All services together: events in, actions out, one index of deadlines.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,28 +23,28 @@ pub struct Core {
     pub(crate) agenda: Agenda,
     /// Services that are wanted by one that was started, and are not defined yet.
     pub(crate) expected: BTreeSet<ServiceId>,
-    index: Index,
-    chance: Chance,
-    notes: u64,
+    pub(crate) index: Index,
+    pub(crate) chance: Chance,
+    pub(crate) notes: u64,
     pub(crate) shutting_down: bool,
     pub(crate) hurry: bool,
-    finished: bool,
+    pub(crate) finished: bool,
     /// Services that run something or are owed an answer.
-    busy: usize,
-    boot: Boot,
+    pub(crate) busy: usize,
+    pub(crate) boot: Boot,
     /// A configuration is being told of.
     pub(crate) held: bool,
     /// The note that the last one came with.
-    configured: Option<NoteId>,
+    pub(crate) configured: Option<NoteId>,
     /// Services that start with the daemon and have not shown yet what becomes of them, by when that is waited for.
-    unsettled: Index,
+    pub(crate) unsettled: Index,
     /// The first and the last change of the configuration's files since it was read.
-    config_changed: Option<(Mono, Mono)>,
+    pub(crate) config_changed: Option<(Mono, Mono)>,
 }
 
 /// The way to [`Action::Ready`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Boot {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Boot {
     /// Services are being defined.
     Defining,
     /// Some have not settled.

@@ -1,5 +1,6 @@
 //! What can happen.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::action::NoteId;
@@ -7,11 +8,11 @@ use crate::policy::Policy;
 use crate::time::Mono;
 
 /// A service, for as long as the daemon knows it. The shell hands the numbers out and never uses one twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceId(pub u32);
 
 /// A request of a client that waits for a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// What a person can ask of a service.
@@ -32,7 +33,7 @@ pub enum Verb {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// By itself, with this code.
     Code(i32),
@@ -69,7 +70,7 @@ pub enum Change {
 }
 
 /// What a service may say about itself, `sd_notify(3)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Said {
     /// `READY=1`: the start is over, or a reload.
     Ready,

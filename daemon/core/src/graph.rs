@@ -130,6 +130,19 @@ impl Graph {
         }
     }
 
+    /// What a service says of others, as it was declared; each list in order, and nobody twice in it.
+    pub(crate) fn said_by(&self, service: ServiceId) -> Relations {
+        let mut relations = Relations::default();
+        for (other, Link { mine, .. }) in self.links(service) {
+            for (list, key) in lists(&mut relations) {
+                if mine.has(key) {
+                    list.push(other);
+                }
+            }
+        }
+        relations
+    }
+
     /// Everybody who has to do with a service.
     pub(crate) fn links(&self, service: ServiceId) -> impl Iterator<Item = (ServiceId, Link)> {
         self.links.get(&service).into_iter().flatten().map(|(other, link)| (*other, *link))
@@ -149,9 +162,19 @@ impl Graph {
 }
 
 fn said(relations: &Relations) -> BTreeMap<ServiceId, Said> {
-    let Relations { requires, binds_to, wants, part_of, after, before, conflicts } = relations;
     let mut all: BTreeMap<ServiceId, Said> = BTreeMap::new();
-    for (list, key) in [
+    for (list, key) in lists(&mut relations.clone()) {
+        for other in list {
+            all.entry(*other).or_default().0 |= key;
+        }
+    }
+    all
+}
+
+/// Each list, and the key that stands for it.
+fn lists(relations: &mut Relations) -> [(&mut Vec<ServiceId>, u8); 7] {
+    let Relations { requires, binds_to, wants, part_of, after, before, conflicts } = relations;
+    [
         (requires, Said::REQUIRES),
         (binds_to, Said::BINDS_TO),
         (wants, Said::WANTS),
@@ -159,12 +182,7 @@ fn said(relations: &Relations) -> BTreeMap<ServiceId, Said> {
         (after, Said::AFTER),
         (before, Said::BEFORE),
         (conflicts, Said::CONFLICTS),
-    ] {
-        for other in list {
-            all.entry(*other).or_default().0 |= key;
-        }
-    }
-    all
+    ]
 }
 
 #[cfg(test)]

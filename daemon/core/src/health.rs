@@ -1,5 +1,6 @@
 //! When to probe, and when is it a failure? The state of one run's health check.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::action::NoteId;
@@ -18,7 +19,7 @@ pub(crate) fn early_pause(tries: u32) -> Duration {
 }
 
 /// The health of one run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Health {
     started: Mono,
     /// The number of the newest probe.
@@ -36,7 +37,7 @@ pub(crate) struct Health {
     note: Option<NoteId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Phase {
     /// The next probe goes out then.
     Due(Mono),

@@ -37,6 +37,7 @@
 //! | `order` | who may go on now? |
 //! | `health` | when to ask for health, when is it a failure? |
 //! | [`view`] | what does a person see? |
+//! | [`state`] | what does a successor have to know? |
 
 pub mod action;
 mod brain;
@@ -47,6 +48,7 @@ mod index;
 mod order;
 pub mod policy;
 mod service;
+pub mod state;
 pub mod time;
 pub mod verdict;
 pub mod view;
@@ -56,4 +58,5 @@ pub use action::{Action, Condition, Note, NoteId, NoteKind, Outcome, WaitingFor,
 pub use brain::Core;
 pub use event::{Event, Exit, Finding, RequestId, Said, ServiceId, Verb};
 pub use policy::Policy;
+pub use state::State;
 pub use time::Mono;

@@ -25,8 +25,8 @@ pub(crate) struct Agenda {
     /// What they are to others has changed.
     pub(crate) changed: BTreeSet<ServiceId>,
     /// They wait for a place, in the order in which they came.
-    places: BTreeMap<u64, ServiceId>,
-    next_place: u64,
+    pub(crate) places: BTreeMap<u64, ServiceId>,
+    pub(crate) next_place: u64,
     /// So many services are starting.
     pub(crate) starting: usize,
     /// So many may; 0: any number.

@@ -1,11 +1,12 @@
 //! What the configuration asks of the core, without names, paths and texts: those stay with the shell.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::event::ServiceId;
 
 /// How one service is to be run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// Which commands make a start.
     pub commands: Commands,
@@ -32,7 +33,7 @@ pub struct Policy {
 }
 
 /// `requires`, `wants`, ... of a service. The services that are named need not be known (yet).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Relations {
     /// A start of it starts these, and waits until they are up; a stop or restart of one of these that somebody asked
     /// for stops or restarts it.
@@ -52,7 +53,7 @@ pub struct Relations {
 }
 
 /// Which commands make a start, one after the other.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Commands {
     /// `exec_start_pre`: for each, whether its failure is ignored. Each has to end well before what comes after it.
     pub start_pre: Vec<bool>,
@@ -69,7 +70,7 @@ pub struct Commands {
 }
 
 /// `type = "oneshot"`: the start is over when the last command has ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oneshot {
     /// For each command of `exec`, whether its failure is ignored; at least one.
     pub exec: Vec<bool>,
@@ -78,7 +79,7 @@ pub struct Oneshot {
 }
 
 /// `[service.NAME.ready]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadyPolicy {
     /// It is asked again and again, fast.
     Asked {
@@ -122,7 +123,7 @@ impl Policy {
 }
 
 /// A set of ends, as `success_exit_status` lists them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExitSet {
     /// Exit codes.
     pub codes: Vec<i32>,
@@ -131,7 +132,7 @@ pub struct ExitSet {
 }
 
 /// `[service.NAME.restart]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RestartPolicy {
     /// Which ends are followed by a restart.
     pub when: When,
@@ -154,7 +155,7 @@ pub struct RestartPolicy {
 }
 
 /// `restart.when`, systemd's `Restart=`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum When {
     /// After every end.
     Always,
@@ -171,7 +172,7 @@ pub enum When {
 }
 
 /// `[service.NAME.watch]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchPolicy {
     /// A different number for different files.
     pub edition: u64,
@@ -182,7 +183,7 @@ pub struct WatchPolicy {
 }
 
 /// `watch.action`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatchAction {
     /// A new process.
     Restart,
@@ -193,7 +194,7 @@ pub enum WatchAction {
 }
 
 /// `[service.NAME.health]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthPolicy {
     /// From one probe's end to the next one's start.
     pub interval: Duration,

@@ -1,11 +1,12 @@
 //! Instants and the one source of chance.
 
+use serde::{Deserialize, Serialize};
 use std::ops::Add;
 use std::time::Duration;
 
 /// An instant of a system-wide monotonic clock, in nanoseconds since some start. It can be written down and read by
 /// another process on the same boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Mono(pub u64);
 
 impl Mono {
@@ -26,7 +27,7 @@ impl Add<Duration> for Mono {
 }
 
 /// A small generator (SplitMix64) for jitter. Its state is part of the core's, so that a run can be repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chance(u64);
 
 impl Chance {

@@ -1,5 +1,6 @@
 //! Was that end a failure, and what follows? Pure functions of policy, end and counters.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::event::Exit;
@@ -7,7 +8,7 @@ use crate::policy::{ExitSet, RestartPolicy, When};
 use crate::time::Chance;
 
 /// What kind of end a run had that nobody asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// It ended by itself, with a code.
     Exit,
@@ -28,7 +29,7 @@ pub enum Failure {
 }
 
 /// How a run has fared, for the commands that run when it stops: systemd's `SERVICE_RESULT`, `EXIT_CODE`, `EXIT_STATUS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoFar {
     /// What systemd would call it.
     pub result: ServiceResult,
@@ -37,7 +38,7 @@ pub struct SoFar {
 }
 
 /// `SERVICE_RESULT`, `systemd.exec(5)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceResult {
     /// `success`
     Success,
@@ -91,7 +92,7 @@ fn ends_well(exit: Exit) -> bool {
 }
 
 /// Why a service is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParkReason {
     /// As many restarts in a row as the policy allows.
     Limit {
@@ -109,7 +110,7 @@ pub enum ParkReason {
 }
 
 /// What follows the end of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// What.
     pub what: What,
@@ -120,7 +121,7 @@ pub struct Decision {
 }
 
 /// What follows.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum What {
     /// A start after this delay, counted from the end.
     Restart(Duration),

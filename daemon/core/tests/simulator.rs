@@ -1,6 +1,8 @@
 //! Proof by simulation: the core against thousands of worlds, each made from a seed.
 //!
 //! `MCPD_SIM_SEEDS=N` runs N seeds instead of 10,000; `MCPD_SIM_SEED=K` replays one and prints everything.
+//! `MCPD_SIM_RESTORE=1` kills and restores a core beside the one that is judged at every step of every seed, not only of
+//! every eighth.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "an invariant looks at what concerns it")]
@@ -168,13 +170,18 @@ fn broken_cores_are_noticed() {
     noticed(Flaw::FinishesEarly, &["finished_is_said_once_and_last"]);
     noticed(Flaw::DropsNote, &["notes_are_numbered", "the_last_note_is_that_of_the_state"]);
     noticed(Flaw::ProbesTwice, &["one_probe_at_a_time"]);
-    noticed(Flaw::CopiesBadly, &["a_copy_does_the_same"]);
+    noticed(Flaw::CopiesBadly, &["a_successor_does_the_same"]);
+    noticed(Flaw::WritesBadly, &["a_successor_does_the_same"]);
+    noticed(Flaw::AsksOnce, &["calm_means_as_wanted", "down_is_reached"]);
     noticed(Flaw::IgnoresTree, &["a_run_is_forgotten_when_nothing_is_left"]);
     noticed(Flaw::ReplacesAnyway, &["a_change_comes_to_what_was_foreseen"]);
-    noticed(
-        Flaw::IgnoresEarlierLife,
-        &["no_spawn_while_the_tree_lives", "removed_means_gone", "finished_is_said_once_and_last"],
-    );
+    let too_early = [
+        "no_spawn_while_the_tree_lives",
+        "removed_means_gone",
+        "finished_is_said_once_and_last",
+        "stops_come_before_starts",
+    ];
+    noticed(Flaw::IgnoresEarlierLife, &too_early);
     noticed(Flaw::ActsEarly, &["changes_settle_first"]);
     noticed(Flaw::TriesAgain, &["what_time_does_not_mend_is_not_retried"]);
     noticed(Flaw::GivesUp, &["only_what_time_does_not_mend_is_parked_so"]);

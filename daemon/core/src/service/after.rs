@@ -4,7 +4,7 @@
 use super::*;
 
 /// Which commands are next once nothing of a run is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// `exec_stop`: it was up without a process.
     Stop,
@@ -16,7 +16,7 @@ pub(super) enum Stage {
 }
 
 /// How far the stop of a process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
     /// `exec_stop` runs.
     Beside(Beside),

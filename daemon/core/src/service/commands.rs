@@ -52,7 +52,7 @@ impl Commands {
 }
 
 /// What a command that was started is, whatever a reload makes of it since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Nature {
     /// It is meant to end, and the start goes on then.
     pub(crate) passes: bool,

@@ -13,7 +13,7 @@ use crate::event::{FLAPPING, FLAPPING_WITHIN, STEADY};
 use crate::view::Flapping;
 
 /// What is known of a service with which something is, or was, wrong.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Trouble {
     /// Since when each condition is open.
     open: [Option<Mono>; Condition::ALL.len()],

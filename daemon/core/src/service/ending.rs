@@ -202,23 +202,29 @@ impl Service {
 
     /// Asks for the report of this failure.
     pub(super) fn record(&mut self, cx: &mut Cx<'_>) {
-        let (service, generation, own) = (self.id, self.generation, self.command);
-        let Actual::Ending(ending) = &mut self.actual else { return };
-        let Some(failure) = ending.failure else { return };
+        let Actual::Ending(ending) = &self.actual else { return };
+        let Some(crash) = self.crash(ending) else { return };
+        cx.out.push(Action::RecordCrash(Box::new(crash)));
+        if let Actual::Ending(ending) = &mut self.actual {
+            ending.report = Report::Writing(cx.now + RECORD_LIMIT);
+        }
+    }
+
+    /// What a report says of it; `None`: it was no failure.
+    pub(super) fn crash(&self, ending: &Ending) -> Option<Crash> {
         let blame = ending.blame;
-        ending.report = Report::Writing(cx.now + RECORD_LIMIT);
-        cx.out.push(Action::RecordCrash(Box::new(Crash {
-            service,
-            generation,
-            failure,
+        Some(Crash {
+            service: self.id,
+            generation: self.generation,
+            failure: ending.failure?,
             exit: blame.map_or(ending.exit, |blame| blame.exit),
             pid: ending.pid,
             started: ending.started,
             ended: ending.ended,
             decision: ending.decision,
-            command: blame.map_or(own, |blame| blame.command),
+            command: blame.map_or(self.command, |blame| blame.command),
             beside: blame.map(|blame| Blamed { number: blame.number, took: blame.took }),
-        })));
+        })
     }
 
     pub(crate) fn crash_recorded(&mut self, cx: &mut Cx<'_>) {

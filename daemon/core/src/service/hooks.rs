@@ -15,7 +15,7 @@ use crate::policy::WatchAction;
 use crate::verdict::{ServiceResult, SoFar};
 
 /// A command that runs beside the process, or after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Beside {
     pub(crate) command: Command,
     nature: Nature,
@@ -28,7 +28,7 @@ pub(crate) struct Beside {
 }
 
 /// A command beside the process that has failed, and with it the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Blame {
     pub(super) command: Command,
     pub(super) number: u64,

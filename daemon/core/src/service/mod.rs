@@ -19,6 +19,7 @@
 //! | `ending` | what was that end, and what follows? |
 //! | `conditions` | what is wrong with it for longer than a moment? |
 //! | `inherited` | what did an earlier life of the daemon leave? |
+//! | `owed` | what does a successor of the daemon have to ask for again? |
 //! | `deadlines` | when does it need the core next? |
 //! | `due` | what does time bring? |
 //! | `renewed` | its program changed: is the process old, may a parked one start? |
@@ -39,12 +40,14 @@ mod hooks;
 mod inherited;
 mod living;
 mod notify;
+mod owed;
 mod ready;
 mod renewed;
 mod waiting;
 mod watched;
 mod words;
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use self::after::{Stage, Step};
@@ -87,13 +90,13 @@ pub(crate) struct Cx<'a> {
     pub(crate) configured: Option<NoteId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Want {
     Up,
     Down,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Actual {
     Down(DownReason),
     /// It is to start, and has not been let.
@@ -115,7 +118,7 @@ pub(crate) enum Actual {
     Parked(ParkReason),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spawning {
     asked: Mono,
     nature: Nature,
@@ -129,7 +132,7 @@ pub(crate) struct Spawning {
     slow: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) started: Mono,
@@ -155,7 +158,7 @@ pub(crate) struct Child {
     nudged: Option<(Mono, NoteId)>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stopping {
     child: Child,
     cause: StopCause,
@@ -167,7 +170,7 @@ pub(crate) struct Stopping {
 }
 
 /// The stop ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Rung {
     /// Asked to end; SIGKILL at this time.
     Asked(Mono),
@@ -177,7 +180,7 @@ enum Rung {
     Deaf(Mono),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ending {
     /// `None`: it could not be started.
     exit: Option<Exit>,
@@ -206,7 +209,7 @@ pub(crate) struct Ending {
 }
 
 /// Where the crash report is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Report {
     /// The output is read once the commands of `exec_stop` are over, which the process did not live to see.
     Later {
@@ -223,13 +226,13 @@ enum Report {
 }
 
 /// Somebody who waits for a reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiter {
     request: RequestId,
     goal: Goal,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Goal {
     /// Up, in this generation or a later one.
     Up {
@@ -242,7 +245,7 @@ enum Goal {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Service {
     pub(crate) id: ServiceId,
     /// In force.
@@ -273,6 +276,7 @@ pub(crate) struct Service {
     waiters: Vec<Waiter>,
     words: words::Words,
     /// The deadline that the index holds for it.
+    #[serde(skip)]
     pub(crate) indexed: Option<Mono>,
     /// Until when the daemon waits for it before it says that it is ready; the index of that holds the same.
     pub(crate) settles_by: Option<Mono>,

@@ -10,14 +10,14 @@ use crate::policy::ReadyPolicy;
 use crate::view::Awaited;
 
 /// The way of one run to being ready.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Readiness {
     phase: Phase,
     /// Questions that were not answered well.
     tries: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Phase {
     /// The next question goes out then.
     Due(Mono),

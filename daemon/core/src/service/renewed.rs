@@ -5,7 +5,7 @@ use crate::action::Stale;
 use crate::event::PROGRAM_SETTLES;
 
 /// What is known of the program on disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Renewed {
     /// What is newer than the process, and since when.
     stale: Option<(Stale, Mono)>,

@@ -6,7 +6,7 @@
 use super::*;
 
 /// A service that is to start, and has not been let.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Waiting {
     /// `None`: nobody has looked yet.
     obstacle: Option<Obstacle>,
@@ -17,14 +17,14 @@ pub(crate) struct Waiting {
 }
 
 /// What is in the way of a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Obstacle {
     pub(crate) on: WaitingFor,
     pub(crate) hope: Hope,
 }
 
 /// Will it get out of the way?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Hope {
     /// It is doing so.
     Soon,
@@ -35,7 +35,7 @@ pub(crate) enum Hope {
 }
 
 /// A process that is to be stopped as soon as those that stop before it are gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Leave {
     pub(crate) cause: StopCause,
     /// Who is in the way.

@@ -10,7 +10,7 @@ use crate::policy::{WatchAction, WatchPolicy};
 use crate::view::WatchView;
 
 /// What is known of changed files.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watched {
     changes: Option<Changes>,
     /// When the newest process was asked for, or the newest signal was sent for a change.
@@ -22,7 +22,7 @@ pub(super) struct Watched {
 }
 
 /// Changes that nothing has followed from yet.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Changes {
     first: Mono,
     last: Mono,

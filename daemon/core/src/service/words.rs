@@ -7,7 +7,7 @@
 
 use super::*;
 
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Words {
     /// The last note of what became of it.
     last: Option<NoteId>,

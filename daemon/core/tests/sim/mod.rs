@@ -8,6 +8,7 @@
 //! | `ledger`, `life` | what has been said and done so far, in all and to one service? |
 //! | `order` | what must hold between services? |
 //! | `invariants`, `starting`, `around`, `conditions`, `causes` | what must hold after every step? |
+//! | `states` | can every later version read what was written down? |
 //! | `subject` | the core, or a broken one to show that this notices |
 
 pub(crate) mod around;
@@ -20,5 +21,6 @@ pub(crate) mod life;
 pub(crate) mod order;
 pub(crate) mod run;
 pub(crate) mod starting;
+mod states;
 pub(crate) mod subject;
 pub(crate) mod world;

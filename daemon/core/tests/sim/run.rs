@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mcpd_core::{Action, Event, Mono, NoteId, NoteKind};
+use mcpd_core::{Action, Core, Event, Mono, NoteId, NoteKind};
 
 use super::causes;
 use super::conditions;
@@ -44,14 +44,16 @@ pub(crate) struct Report {
     pub(crate) tail: Vec<String>,
 }
 
-struct Run {
+struct Run<'a> {
     world: World,
     subject: Subject,
-    /// A copy that is told the same.
+    /// One that is told the same, and is killed again and again and restored from what it had written down.
     twin: Option<Subject>,
     ledger: Ledger,
     out: Vec<Action>,
     twin_out: Vec<Action>,
+    /// The twin is restored before every step: of every eighth seed, for it takes three times as long, or of all.
+    at_every_step: bool,
     keep: Keep,
     step: u64,
     actions: u64,
@@ -61,26 +63,13 @@ struct Run {
     slept: Duration,
     /// A configuration is being told of.
     held: bool,
+    /// Shown the core after every step.
+    spectator: Option<&'a mut dyn FnMut(&Core)>,
 }
 
 /// Runs one seed.
 pub(crate) fn run(seed: u64, flaw: Option<Flaw>, keep: Keep) -> Report {
-    let mut run = Run {
-        world: World::new(seed),
-        subject: Subject::new(seed, flaw),
-        twin: None,
-        ledger: Ledger::default(),
-        out: Vec::new(),
-        twin_out: Vec::new(),
-        keep,
-        step: 0,
-        actions: 0,
-        hash: Fnv(0xCBF2_9CE4_8422_2325),
-        seen: BTreeSet::new(),
-        tail: VecDeque::new(),
-        slept: Duration::ZERO,
-        held: true,
-    };
+    let mut run = Run::new(seed, flaw, keep);
     let result = run.whole();
     Report {
         broken: result.err(),
@@ -93,7 +82,36 @@ pub(crate) fn run(seed: u64, flaw: Option<Flaw>, keep: Keep) -> Report {
     }
 }
 
-impl Run {
+/// Runs one seed and shows its core after every step.
+pub(crate) fn watch(seed: u64, see: &mut dyn FnMut(&Core)) {
+    let mut run = Run::new(seed, None, Keep::Nothing);
+    run.spectator = Some(see);
+    let _ = run.whole();
+}
+
+impl<'a> Run<'a> {
+    fn new(seed: u64, flaw: Option<Flaw>, keep: Keep) -> Self {
+        Self {
+            world: World::new(seed),
+            subject: Subject::new(seed, flaw),
+            twin: None,
+            ledger: Ledger::default(),
+            out: Vec::new(),
+            twin_out: Vec::new(),
+            at_every_step: seed.is_multiple_of(8) || std::env::var_os("MCPD_SIM_RESTORE").is_some(),
+            keep,
+            step: 0,
+            actions: 0,
+            hash: Fnv(0xCBF2_9CE4_8422_2325),
+            seen: BTreeSet::new(),
+            tail: VecDeque::new(),
+            slept: Duration::ZERO,
+            held: true,
+
+            spectator: None,
+        }
+    }
+
     fn whole(&mut self) -> Check {
         for event in self.world.begin() {
             self.tell(event)?;
@@ -208,6 +226,10 @@ impl Run {
                 Ok(())
             }
             Next::Reborn => self.reborn(),
+            Next::TakenOver => {
+                self.taken_over();
+                Ok(())
+            }
             Next::Nothing => Ok(()),
         }
     }
@@ -226,6 +248,18 @@ impl Run {
         Ok(())
     }
 
+    /// The daemon is killed with SIGKILL, and a successor takes over from what it had written down.
+    fn taken_over(&mut self) {
+        self.say(|| "--- the daemon is killed, and a successor takes over".to_owned());
+        self.subject.take_over();
+        self.twin = None;
+        self.world.taken_over();
+        for owed in self.subject.owed() {
+            self.say(|| format!("    again: {owed:?}"));
+            self.world.settle(&owed);
+        }
+    }
+
     /// The shell keeps its contract: a number is used again only while its service is being removed.
     fn may_tell(&self, event: &Event) -> bool {
         let Event::Define { service, .. } = event else { return true };
@@ -242,7 +276,7 @@ impl Run {
             _ => {}
         }
         self.ledger.told(now, &event);
-        self.maybe_copy();
+        self.restore();
         self.out.clear();
         self.twin_out.clear();
         if let Some(twin) = &mut self.twin {
@@ -263,7 +297,7 @@ impl Run {
             life.person_signals = false;
             life.broken_off = false;
         }
-        self.maybe_copy();
+        self.restore();
         self.out.clear();
         self.twin_out.clear();
         if let Some(twin) = &mut self.twin {
@@ -279,10 +313,14 @@ impl Run {
         Ok(())
     }
 
-    /// What comes after must be the same for a copy.
-    fn maybe_copy(&mut self) {
-        if self.world.dice.percent(10) {
+    /// What comes after must be the same for a core that is restored at every step, or at any.
+    fn restore(&mut self) {
+        if self.world.dice.percent(1) || self.twin.is_none() {
             self.twin = Some(self.subject.copy());
+        }
+        let now = self.at_every_step || self.step.is_multiple_of(20);
+        if let Some(twin) = self.twin.as_mut().filter(|_| now) {
+            twin.take_over();
         }
     }
 
@@ -292,7 +330,10 @@ impl Run {
         if let Some(twin) = &self.twin
             && (self.twin_out != actions || twin.next_deadline(now) != self.subject.next_deadline(now))
         {
-            return broken!("a_copy_does_the_same", "{actions:?} and {:?}", self.twin_out);
+            return broken!("a_successor_does_the_same", "{actions:?} and {:?}", self.twin_out);
+        }
+        if let Some(spectator) = &mut self.spectator {
+            spectator(self.subject.core());
         }
         let views: Vec<_> = self.subject.views().collect();
         for action in &actions {

@@ -4,7 +4,8 @@ use mcpd_core::action::{Command, Probing};
 use mcpd_core::event::{Change, RunEnd};
 use mcpd_core::view::{StateView, View, WatchView};
 use mcpd_core::{
-    Action, Condition, Core, Event, Finding, Mono, NoteId, NoteKind, Outcome, Policy, RequestId, Said, Verb,
+    Action, Condition, Core, Event, Finding, Mono, NoteId, NoteKind, Outcome, Policy, RequestId, Said, State,
+    Verb,
 };
 
 /// A promise that the wrapper breaks, to show that the simulator notices.
@@ -46,6 +47,10 @@ pub(crate) enum Flaw {
     ProbesTwice,
     /// A copy of it does not know everything.
     CopiesBadly,
+    /// Writes down no counters.
+    WritesBadly,
+    /// A successor does not ask again for what nobody will answer.
+    AsksOnce,
     /// Starts the next process although the last one's tree lives.
     IgnoresTree,
     /// Replaces a process that was to go on.
@@ -303,6 +308,23 @@ impl Subject {
     pub(crate) fn views(&self) -> impl Iterator<Item = View> {
         let hides = self.flaw == Some(Flaw::HidesFlapping);
         self.core.views().map(move |view| View { flapping: view.flapping.filter(|_| !hides), ..view })
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// The daemon is killed, and its successor takes over what was written down: text, as another program would read it.
+    pub(crate) fn take_over(&mut self) {
+        let mut text = self.core.state().to_text();
+        if self.flaw == Some(Flaw::WritesBadly) {
+            text = text.replace("\"attempt\":1,", "\"attempt\":0,");
+        }
+        self.core = Core::restore(State::from_text(&text).unwrap());
+    }
+
+    pub(crate) fn owed(&self) -> Vec<Action> {
+        if self.flaw == Some(Flaw::AsksOnce) { Vec::new() } else { self.core.owed() }
     }
 
     pub(crate) fn copy(&self) -> Self {

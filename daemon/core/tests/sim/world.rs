@@ -44,6 +44,8 @@ pub(crate) enum Next {
     Leap(Duration),
     /// The daemon is killed, and another begins.
     Reborn,
+    /// The daemon is killed, and another takes over where it was.
+    TakenOver,
     /// Nothing that concerns the core.
     Nothing,
 }
@@ -691,6 +693,36 @@ impl World {
         events
     }
 
+    /// The daemon was killed at this very step, and its successor knows what it knew. Processes live on, and news of them are
+    /// kept by whoever kept them; what the daemon's own threads were about to say is lost.
+    pub(crate) fn taken_over(&mut self) {
+        self.plans.retain(|_, plan| match plan {
+            Plan::Look { .. } => false,
+            Plan::News(event) => !matches!(
+                event,
+                Event::Drained { .. }
+                    | Event::Lacks { .. }
+                    | Event::CrashRecorded { .. }
+                    | Event::Probed { .. }
+                    | Event::RunEnded { .. }
+                    | Event::TreeLeft { .. }
+                    | Event::SpawnFailed { .. }
+            ),
+            _ => true,
+        });
+        self.past.clear();
+    }
+
+    /// What the successor finds that its predecessor was waiting for: does again, unless the answer is there.
+    pub(crate) fn settle(&mut self, owed: &Action) {
+        if let Action::Spawn { service, generation, .. } = owed
+            && self.process(*service, *generation).is_some()
+        {
+            return;
+        }
+        self.perform(owed);
+    }
+
     /// What lives of a service is nobody's child now; so many processes.
     fn orphan(&mut self, service: ServiceId) -> u32 {
         let Some(process) = self.services.get_mut(&service).and_then(|known| known.process.as_mut()) else {
@@ -723,7 +755,7 @@ impl World {
         }
         if self.deaths > 0 && self.dice.percent(5) {
             self.deaths -= 1;
-            return Next::Reborn;
+            return if self.dice.percent(60) { Next::TakenOver } else { Next::Reborn };
         }
         match self.dice.below(100) {
             0..=44 => self.command(id),
