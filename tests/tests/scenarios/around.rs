@@ -285,7 +285,14 @@ fn the_next_start_waits_for_stop_post() {
     daemon.wait_state("a", State::Up);
     sandbox.touch("crash");
     daemon.wait_status("a", "up again", |now| now.state == State::Up && now.restarts == 1);
+    // It is up before it has come to anything.
+    let begun = |times| {
+        let begun = || lines(&sandbox, "order").iter().filter(|line| *line == "start").count() == times;
+        wait_for("the service's first word", begun);
+    };
+    begun(2);
     let _ = daemon.ctl(&["restart", "a"]).expect(0);
+    begun(3);
     let _ = daemon.ctl(&["stop", "a"]).expect(0);
     let row = ["start", "cleaning", "clean"];
     assert_eq!(lines(&sandbox, "order"), [row, row, row].concat());
