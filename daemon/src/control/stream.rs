@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::method::{Written, asked, blocking, value};
 use super::session::Out;
 use super::{Desk, LogReader};
+use crate::crash::redact;
 use crate::log::{Follow, read};
 use crate::shell::message::{Ask, Found};
+use crate::spawner::Secrets;
 
 /// Lines before the first live one when nothing is said.
 const FOLLOW_BACKLOG: usize = 10;
@@ -55,7 +57,7 @@ pub(super) async fn log_read(
     params: &LogReadParams,
     token: &CancellationToken,
 ) -> Result<Written, ErrorObject> {
-    let (since, _reader, Found { service, log }) = open(desk, params).await?;
+    let (since, _reader, Found { service, log, redactors }) = open(desk, params).await?;
     if log.target != LogTarget::File {
         // Only what is remembered: this service's lines are not kept in files.
         let (sender, tail) = oneshot::channel::<Vec<LogLine>>();
@@ -65,6 +67,7 @@ pub(super) async fn log_read(
         if let Some(since) = since {
             lines.retain(|line| time_of(line).is_none_or(|time| time >= since));
         }
+        clean(&redactors, &mut lines);
         out.send(&lines_notification(id, &lines, 0)).await;
         return done(lines.len() as u64);
     }
@@ -77,7 +80,10 @@ pub(super) async fn log_read(
     let (sender, mut batches) = mpsc::channel::<Vec<LogLine>>(AHEAD);
     let (dir, name, count) = (desk.log_dir.clone(), params.name.clone(), params.lines);
     let reading = blocking(desk, move || {
-        read::read(&dir, &name, log.format, count, since, &mut |lines| sender.blocking_send(lines).is_ok())
+        read::read(&dir, &name, log.format, count, since, &mut |mut lines| {
+            clean(&redactors, &mut lines);
+            sender.blocking_send(lines).is_ok()
+        })
     });
     let sending = async {
         while let Some(lines) = batches.recv().await {
@@ -94,6 +100,13 @@ pub(super) async fn log_read(
     done(count)
 }
 
+/// What is in the file is what the service printed; whoever asks mcpd gets it without the secrets that are known.
+fn clean(redactors: &[Secrets], lines: &mut [LogLine]) {
+    for redactor in redactors {
+        redact::lines(redactor, lines);
+    }
+}
+
 fn time_of(line: &LogLine) -> Option<Timestamp> {
     line.time.as_deref()?.parse().ok()
 }
@@ -105,7 +118,7 @@ pub(super) async fn log_follow(
     params: &LogReadParams,
     token: &CancellationToken,
 ) -> Result<Written, ErrorObject> {
-    let (since, _reader, Found { service, .. }) = open(desk, params).await?;
+    let (since, _reader, Found { service, redactors, .. }) = open(desk, params).await?;
     let backlog = params.lines.unwrap_or(if since.is_some() { usize::MAX } else { FOLLOW_BACKLOG });
     let mut batches = desk.logs.follow(service.0, Follow { lines: backlog, since });
     let mut count = 0;
@@ -114,7 +127,8 @@ pub(super) async fn log_follow(
             () = token.cancelled() => break,
             batch = batches.recv() => batch,
         };
-        let Some(batch) = batch else { break };
+        let Some(mut batch) = batch else { break };
+        clean(&redactors, &mut batch.lines);
         count += batch.lines.len() as u64;
         if !out.send(&lines_notification(id, &batch.lines, batch.skipped)).await {
             break;

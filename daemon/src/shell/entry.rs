@@ -268,8 +268,17 @@ impl Entry {
 
     /// What takes its secrets out of texts that are shown: those of its run and those of its definition.
     pub(super) fn redactors(&self) -> impl Iterator<Item = &Redactor> {
+        self.secrets_that_are().map(|secrets| &**secrets)
+    }
+
+    /// The same, to keep.
+    pub(super) fn shared_redactors(&self) -> Vec<Secrets> {
+        self.secrets_that_are().cloned().collect()
+    }
+
+    fn secrets_that_are(&self) -> impl Iterator<Item = &Secrets> {
         let configured = self.configured.get_or_init(|| Arc::new(Redactor::of(&self.spec)));
-        self.secrets_of_run().into_iter().chain([configured]).map(|secrets| &**secrets)
+        self.secrets_of_run().into_iter().chain([configured])
     }
 
     /// Its definition, its program or its run is another one: what was found out about its secrets is out of date.

@@ -244,4 +244,6 @@ pub struct Found {
     pub service: ServiceId,
     /// How its log is written.
     pub log: mcpd_config::spec::LogSpec,
+    /// What takes its secrets out of texts that are shown.
+    pub redactors: Vec<Secrets>,
 }

@@ -226,7 +226,11 @@ impl Shell {
             Ask::Find(name, reply) => {
                 let found = self.names.get(&name).and_then(|id| {
                     let entry = self.entries.get(id)?;
-                    Some(Found { service: *id, log: entry.spec.log.clone() })
+                    Some(Found {
+                        service: *id,
+                        log: entry.spec.log.clone(),
+                        redactors: entry.shared_redactors(),
+                    })
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));
             }
