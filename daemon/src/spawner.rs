@@ -238,6 +238,24 @@ impl Pool {
     }
 }
 
+/// What takes the secrets of its next run out of texts. Reads its environment files: not for the loop.
+#[must_use]
+pub fn secrets(spec: &ServiceSpec) -> Secrets {
+    match mcpd_config::service_environment(spec, std::env::vars_os()) {
+        Ok(ServiceEnvironment { variables, secrets }) => secrets_in(&variables, secrets, spec),
+        Err(_) => Arc::new(Redactor::of(spec)),
+    }
+}
+
+fn secrets_in(
+    env: &[(OsString, OsString)],
+    marked: impl IntoIterator<Item = impl AsRef<str>>,
+    spec: &ServiceSpec,
+) -> Secrets {
+    let texts = env.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    Arc::new(Redactor::new(texts).with_headers(spec).hide(marked))
+}
+
 fn run(
     job: &Job,
     inherited: &[(OsString, OsString)],
@@ -269,8 +287,7 @@ fn run(
     let waited_for = matches!(spec.ready, Some(ReadySpec::Log { .. }));
     let kept = spec.log.target != LogTarget::None || spec.crash.tail_lines > 0 || waited_for;
     let output = || if kept || job.probe.is_some() { sys::Output::Pipe } else { sys::Output::Null };
-    let texts = env.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    let secrets = Arc::new(Redactor::new(texts).with_headers(spec).hide(marked));
+    let secrets = secrets_in(&env, marked, spec);
     let mut plan = sys::SpawnPlan {
         program: program.clone(),
         argv: argv.iter().map(OsString::from).collect(),

@@ -17,7 +17,7 @@ use super::{Desk, LogReader};
 use crate::crash::redact;
 use crate::log::{Follow, read};
 use crate::shell::message::{Ask, Found};
-use crate::spawner::Secrets;
+use crate::spawner::{Secrets, secrets};
 
 /// Lines before the first live one when nothing is said.
 const FOLLOW_BACKLOG: usize = 10;
@@ -39,7 +39,11 @@ async fn open(
     let since = since(params)?;
     let reader = desk.sessions.log_reader()?;
     let name = params.name.clone();
-    Ok((since, reader, asked(desk, |reply| Ask::Find(name, reply)).await?))
+    let mut found = asked(desk, |reply| Ask::Find(name, reply)).await?;
+    if let Some(spec) = found.unread.take() {
+        found.redactors.push(blocking(desk, move || secrets(&spec)).await?);
+    }
+    Ok((since, reader, found))
 }
 
 fn lines_notification(id: &Id, lines: &[LogLine], skipped: u64) -> Notification {
@@ -57,7 +61,7 @@ pub(super) async fn log_read(
     params: &LogReadParams,
     token: &CancellationToken,
 ) -> Result<Written, ErrorObject> {
-    let (since, _reader, Found { service, log, redactors }) = open(desk, params).await?;
+    let (since, _reader, Found { service, log, redactors, .. }) = open(desk, params).await?;
     if log.target != LogTarget::File {
         // Only what is remembered: this service's lines are not kept in files.
         let (sender, tail) = oneshot::channel::<Vec<LogLine>>();

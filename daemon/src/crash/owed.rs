@@ -43,6 +43,13 @@ pub fn owed(events: &[Arc<Event>]) -> Vec<Owed> {
     lives.flat_map(|life| untold(life, &told)).collect()
 }
 
+/// The reports that somebody was told of.
+#[must_use]
+pub fn told(events: &[Arc<Event>]) -> BTreeSet<String> {
+    let crashes = events.iter().filter(|event| event.event == "crash");
+    crashes.filter_map(|event| Some(event.data.get("crash_id")?.as_str()?.to_owned())).collect()
+}
+
 fn untold(life: &[Arc<Event>], told: &BTreeSet<u64>) -> Vec<Owed> {
     let mut owed = Vec::new();
     // Whose news was only counted later on: what was said of its crashes is not known.

@@ -276,6 +276,11 @@ impl Entry {
         self.secrets_that_are().cloned().collect()
     }
 
+    /// Its definition, if no run of it has said what its environment files hold.
+    pub(super) fn unread(&self) -> Option<Arc<ServiceSpec>> {
+        self.secrets_of_run().is_none().then(|| self.spec.clone())
+    }
+
     fn secrets_that_are(&self) -> impl Iterator<Item = &Secrets> {
         let configured = self.configured.get_or_init(|| Arc::new(Redactor::of(&self.spec)));
         self.secrets_of_run().into_iter().chain([configured])

@@ -246,4 +246,6 @@ pub struct Found {
     pub log: mcpd_config::spec::LogSpec,
     /// What takes its secrets out of texts that are shown.
     pub redactors: Vec<Secrets>,
+    /// It has not run in this life of mcpd: what its environment files hold has not been read.
+    pub unread: Option<Arc<mcpd_config::ServiceSpec>>,
 }

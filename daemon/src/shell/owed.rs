@@ -1,6 +1,7 @@
 //! Reports that the last life of mcpd owes: it was killed between a failure and its report. What is in the journal and in
 //! the log is made a report of; only how hard the program tried and what it had open is lost.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,14 @@ use mcpd_proto::log::{LogLine, Stream};
 
 use super::Shell;
 use super::message::{Message, Recorded};
-use super::report::{Case, redactor, report};
+use super::report::{Case, report};
 use super::take::last_lines;
 use crate::crash::CrashStore;
-use crate::crash::owed::{Owed, owed};
+use crate::crash::owed::{Owed, owed, told};
 use crate::journal::{Filter, From};
 use crate::log::{Tails, read};
 use crate::recorder;
+use crate::spawner::secrets;
 
 /// How far back from the last event is looked. Between a failure and its report there are seconds at most, but who is killed
 /// again and again does not come to writing what the lives before have not.
@@ -30,8 +32,9 @@ const BACK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 /// Events that are looked at, the newest: a bound for memory.
 const EVENTS: usize = 32 * 1024;
 
-/// Events that say something about it.
-const SAYING: [&str; 7] = ["began", "started", "exited", "spawn_failed", "failed", "crash", "coalesced"];
+/// Events that say something about it: what a failure follows from is among them.
+const SAYING: [&str; 8] =
+    ["began", "started", "exited", "spawn_failed", "command_failed", "failed", "crash", "coalesced"];
 
 /// The time of a report and that of its event are taken one after the other.
 const NEAR: Duration = Duration::from_secs(2);
@@ -85,13 +88,17 @@ impl Shell {
             let saying = Filter::all().only(&SAYING);
             // Who cannot read the journal has said so.
             let Ok(events) = reader.newest_in(From::Time(from), Some(first), &saying, EVENTS) else { return };
+            let mut told = told(&events);
             for owed in owed(&events) {
                 let Some(found) = services.iter().find(|search| *search.name == *owed.service) else {
                     continue;
                 };
                 let service = found.service;
-                let found = match written(&store, &owed) {
-                    Some(summary) => Found::Written(Box::new(summary)),
+                let found = match written(&store, &owed, &told) {
+                    Some(summary) => {
+                        told.insert(summary.id.clone());
+                        Found::Written(Box::new(summary))
+                    }
                     None => Found::Nothing(tails(&log_dir, found, &owed, began)),
                 };
                 let debt = Box::new(Debt { service, owed, found });
@@ -134,8 +141,8 @@ impl Shell {
             command: Command::Exec(0),
             beside: None,
         };
-        let redactor = redactor(&entry.spec, None);
-        let case = Case {
+        let words = owed.exit.is_none().then(|| owed.words.clone());
+        let mut case = Case {
             crash,
             name: entry.name.clone(),
             spec: entry.spec.clone(),
@@ -146,7 +153,7 @@ impl Shell {
             triggered: false,
             tails,
             exit: None,
-            spawn_error: Some(redactor.text(&owed.words).into_owned()),
+            spawn_error: Some(owed.words),
             lack: None,
             previous: None,
             lineage: Vec::new(),
@@ -168,7 +175,15 @@ impl Shell {
             let _ = outbox.blocking_send(Message::OwedRecorded { service, generation, failed, recorded });
         });
         let make = move || {
+            // That of the run is not known any more; it had what its next run would have.
+            let secrets = secrets(&case.spec);
+            let words = words.map(|words| secrets.text(&words).into_owned());
+            case.secrets = Some(secrets);
             let (mut report, complete) = report(case);
+            if let Some(words) = words.filter(|_| report.kind != CrashKind::Spawn) {
+                // A command after the process: how that one ended is told in the event alone.
+                report.reason = words;
+            }
             "unknown".clone_into(&mut report.restart.decision);
             "mcpd was killed before it had written this report; its next life made it from the journal and the log"
                 .clone_into(&mut report.restart.why);
@@ -179,9 +194,15 @@ impl Shell {
     }
 }
 
-/// Its report, if that is on disk.
-fn written(store: &CrashStore, owed: &Owed) -> Option<CrashSummary> {
-    let its = |report: &CrashReport| report.generation == owed.generation && report.kind == owed.kind;
+/// Its report, if that is on disk and nobody was told of it. Generations begin anew with each life.
+fn written(store: &CrashStore, owed: &Owed, told: &BTreeSet<String>) -> Option<CrashSummary> {
+    let pid = owed.process.map(|(pid, _)| pid);
+    let its = |report: &CrashReport| {
+        report.generation == owed.generation
+            && report.kind == owed.kind
+            && report.pid == pid
+            && !told.contains(&report.id)
+    };
     store.around(&owed.service, owed.ended, NEAR).into_iter().find(its).map(|report| report.summary())
 }
 

@@ -147,13 +147,13 @@ impl Shell {
         self.history.crashed(&summary);
         let crash = self.tell_crash(&summary, generation, failure, coalesced);
         if let Some(entry) = self.entries.get_mut(&service) {
-            // Whoever is sent to a report is sent to one that is there.
-            match &became {
-                recorder::Recorded::Coalesced { like } => summary.id.clone_from(like),
-                recorder::Recorded::Written | recorder::Recorded::Failed(_) => entry.descend(&summary),
-            }
             // What an earlier life owed may come after this life's own.
             if entry.last_crash.as_ref().is_none_or(|last| last.time <= summary.time) {
+                // Whoever is sent to a report is sent to one that is there.
+                match &became {
+                    recorder::Recorded::Coalesced { like } => summary.id.clone_from(like),
+                    recorder::Recorded::Written | recorder::Recorded::Failed(_) => entry.descend(&summary),
+                }
                 entry.last_crash = Some(summary);
                 entry.last_lines = last_lines;
             }
@@ -230,6 +230,7 @@ impl Shell {
                         service: *id,
                         log: entry.spec.log.clone(),
                         redactors: entry.shared_redactors(),
+                        unread: entry.unread(),
                     })
                 });
                 let _ = reply.send(found.ok_or_else(|| self.no_such_service(&name)));

@@ -277,9 +277,73 @@ fn killed_while_it_writes_reports() {
         if owed.is_empty() { Ok(()) } else { Err(format!("{owed:#?}")) }
     });
     assert_eq!(temporary(), 0);
+    let told: Vec<String> = events()
+        .iter()
+        .filter(|event| event.event == "crash")
+        .filter_map(|event| Some(event.data.get("crash_id")?.as_str()?.to_owned()))
+        .collect();
+    let distinct: std::collections::BTreeSet<&String> = told.iter().collect();
+    assert_eq!(distinct.len(), told.len(), "a report stands for two crashes");
     let late = daemon.crashes("a").into_iter().chain(daemon.crashes("b"));
     let late = late.filter(|crash| crash.decision == "unknown").count();
     assert!(late > 0, "in {TIMES} lives none was killed between a failure and its report");
+}
+
+/// What the journal says of a crash and no report does: the next life makes one, and gives no secret away by it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_was_not_written_is_made_from_the_journal() {
+    let text = |enabled: bool| {
+        format!(
+            "[service.a]\nexec = ['sh', '-c', 'echo out; echo \"Error: no $PLAIN\" >&2; exit 3']\n\
+             secret_environment_files = ['secrets.env']\nrestart.when = 'never'\nenabled = {enabled}\n\
+             [service.post]\nexec = ['true']\nexec_stop_post = [['sh', '-c', 'exit 4']]\nrestart.when = 'never'\n\
+             [service.none]\nexec = ['true']\nuser = 'no-such-user-here'\nrestart.when = 'never'\n"
+        )
+    };
+    let sandbox = Sandbox::new(&text(true));
+    sandbox.write("secrets.env", "PLAIN=marked-0123456789\n");
+    let names = ["a", "post", "none"];
+    let daemon = sandbox.start();
+    let first = names.map(|name| daemon.wait_crashes(name, 1).remove(0));
+    daemon.wait_event("that of the last", |event| {
+        event.event == "crash" && event.data["crash_id"] == first[1].id
+    });
+    daemon.kill();
+    // As if it had been killed before any of it was on disk.
+    for (name, report) in names.iter().zip(&first) {
+        std::fs::remove_file(sandbox.state_dir().join(format!("crashes/{name}/{}.json", report.id))).unwrap();
+    }
+    for file in sandbox.state_dir().join("events").read_dir().unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let kept: Vec<&str> = text.lines().filter(|line| !line.contains("\"event\":\"crash\"")).collect();
+        std::fs::write(&path, kept.join("\n") + "\n").unwrap();
+    }
+    sandbox.configure(&text(false));
+    let daemon = sandbox.start();
+    for (name, was) in names.iter().zip(&first) {
+        let made = daemon.wait(&format!("a late report of {name}"), || {
+            let late = daemon.reports(name).into_iter().find(|report| report.restart.decision == "unknown");
+            late.ok_or_else(|| format!("{:#?}", daemon.crashes(name)))
+        });
+        assert_eq!((made.kind, made.generation, made.pid), (was.kind, was.generation, was.pid), "{made:#?}");
+        assert_eq!((made.exit_code, &made.signal), (was.exit_code.filter(|_| *name == "a"), &was.signal));
+        assert!(made.restart.why.contains("mcpd was killed"), "{made:#?}");
+        let text = format!("{made:?}");
+        assert!(!text.contains("marked-0123456789"), "{text}");
+        match *name {
+            "a" => {
+                assert_eq!(made.cause.as_deref(), Some("Error: no [redacted]"));
+                assert_eq!((made.stdout_tail.len(), made.stderr_tail.len()), (1, 1), "{made:#?}");
+            }
+            "post" => assert!(made.reason.contains("exec_stop_post failed"), "{}", made.reason),
+            _ => assert!(made.reason.contains("no-such-user-here"), "{}", made.reason),
+        }
+    }
+    // It has not run in this life: what its files hold is read for this.
+    let logs = daemon.ctl(&["logs", "a"]).all();
+    assert!(logs.contains("no [redacted]") && !logs.contains("marked-0123456789"), "{logs}");
 }
 
 /// A file system of a few kilobytes at `path`, or none, aloud.
