@@ -306,7 +306,11 @@ fn a_report_that_was_not_written_is_made_from_the_journal() {
     let names = ["a", "post", "none"];
     let daemon = sandbox.start();
     let first = names.map(|name| daemon.wait_crashes(name, 1).remove(0));
-    // An event is told before it is on disk, and only what is on disk can be owed.
+    // Events and lines are told before they are on disk, and only what is on disk outlives a daemon.
+    daemon.wait("its lines on disk", || {
+        let log = std::fs::read_to_string(sandbox.log_dir().join("a.log")).map_err(|error| error.to_string())?;
+        if log.contains("out") && log.contains("Error: no") { Ok(()) } else { Err(log) }
+    });
     daemon.wait("all of it on disk", || {
         let files = sandbox.state_dir().join("events").read_dir().map_err(|error| error.to_string())?;
         let texts = files.map(|file| file.and_then(|file| std::fs::read_to_string(file.path())));
