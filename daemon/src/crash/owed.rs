@@ -4,13 +4,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mcpd_config::spec::Signal;
 use mcpd_core::Exit;
 use mcpd_proto::crash::CrashKind;
 use mcpd_proto::event::Event;
 use serde::Deserialize;
 use serde_json::Value;
+
+/// By so much the loop may come later to telling of a start than the log's thread to reading: that of a busy machine.
+const READ_EARLY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the journal says of a crash.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,8 @@ pub struct Owed {
     pub exit: Option<Exit>,
     /// The main process and when it began, if there was one.
     pub process: Option<(u32, Timestamp)>,
+    /// Before that nothing in the log is its own; the beginning of time where that is not known.
+    pub lines_from: Timestamp,
     /// What was said of its end.
     pub words: String,
 }
@@ -77,11 +82,14 @@ fn of(failed: &Event, events: &[Arc<Event>]) -> Option<Owed> {
             && event.service.as_ref() == Some(service)
             && event.data.get("generation").and_then(Value::as_u64) == Some(generation)
     };
-    let process = events.iter().rfind(is_its).and_then(|started| {
+    let start = events.iter().rposition(|event| is_its(&event));
+    let process = start.and_then(|at| {
+        let started = &events[at];
         let pid = started.data.get("pid")?.as_u64().and_then(|pid| u32::try_from(pid).ok())?;
         Some((pid, started.time.parse().ok()?))
     });
     Some(Owed {
+        lines_from: lines_from(&events[..start.unwrap_or(0)], service, process.map(|(_, started)| started)),
         failed: failed.id,
         service: service.clone(),
         generation,
@@ -91,6 +99,16 @@ fn of(failed: &Event, events: &[Arc<Event>]) -> Option<Owed> {
         process,
         words: end.message.clone(),
     })
+}
+
+/// The first line of a process may be read before it is told that the process was started.
+fn lines_from(before: &[Arc<Event>], service: &str, started: Option<Timestamp>) -> Timestamp {
+    let of_a_run = |event: &&Arc<Event>| {
+        event.service.as_deref() == Some(service) && matches!(&*event.event, "exited" | "failed")
+    };
+    let last_run = before.iter().rfind(of_a_run).and_then(|event| event.time.parse().ok());
+    let early = started.and_then(|started| started.checked_sub(READ_EARLY).ok());
+    last_run.max(early).unwrap_or(Timestamp::MIN)
 }
 
 fn exit(end: &Event) -> Option<Exit> {
@@ -163,5 +181,22 @@ mod tests {
         assert_eq!(owed[0].ended, "2026-11-26T10:00:09Z".parse().unwrap());
         assert_eq!(owed[1].words, "spawn_failed, core dumped");
         assert_eq!(super::owed(&[]), []);
+    }
+    #[test]
+    fn its_lines_may_have_been_read_before_its_start_was_told() {
+        let run = |from: u64, generation: u64| {
+            let pid = json!({ "generation": generation, "pid": 40 + generation });
+            let failed = json!({ "generation": generation, "kind": "exit" });
+            [
+                event(from, 0, "started", pid),
+                event(from + 1, from, "exited", json!({ "exit_code": 1 })),
+                event(from + 2, from + 1, "failed", failed),
+            ]
+        };
+        let events =
+            [&[event(20, 0, "began", json!({}))][..], &run(21, 1), &run(26, 2), &run(45, 3)].concat();
+        let from: Vec<i64> = owed(&events).iter().map(|owed| owed.lines_from.as_second() % 60).collect();
+        // Not before the last run was over, and not much before its own start.
+        assert_eq!(from, [11, 23, 35]);
     }
 }

@@ -209,14 +209,17 @@ fn written(store: &CrashStore, owed: &Owed, told: &BTreeSet<String>) -> Option<C
 /// What it printed between its start and the beginning of this life.
 fn tails(log_dir: &Path, search: &Search, owed: &Owed, began: Timestamp) -> Tails {
     let Some((format, most)) = search.log else { return Tails::default() };
-    let Some((_, started)) = owed.process else { return Tails::default() };
+    if owed.process.is_none() {
+        return Tails::default();
+    }
+    let from = owed.lines_from;
     let is_its = |line: &LogLine| {
         let time = line.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
-        time.is_some_and(|time| time >= started && time < began)
+        time.is_some_and(|time| time >= from && time < began)
     };
     let mut tails = Tails::default();
     // Without its log a report says less.
-    let _ = read::read(log_dir, &search.name, format, None, Some(started), &mut |lines| {
+    let _ = read::read(log_dir, &search.name, format, None, Some(from), &mut |lines| {
         for line in lines.into_iter().filter(is_its) {
             let tail = match line.stream {
                 Some(Stream::Err) => &mut tails.stderr,
