@@ -40,6 +40,8 @@ pub struct Core {
     pub(crate) unsettled: Index,
     /// The first and the last change of the configuration's files since it was read.
     pub(crate) config_changed: Option<(Mono, Mono)>,
+    /// Services of which something is new since that was last asked for.
+    pub(crate) touched: BTreeSet<ServiceId>,
 }
 
 /// The way to [`Action::Ready`].
@@ -74,6 +76,7 @@ impl Core {
             configured: None,
             unsettled: Index::default(),
             config_changed: None,
+            touched: BTreeSet::new(),
         }
     }
 
@@ -250,6 +253,7 @@ impl Core {
         step: impl FnOnce(&mut Service, &mut Cx<'_>),
     ) {
         let Some(service) = self.services.get_mut(&id) else { return };
+        self.touched.insert(id);
         let mut cx = Cx {
             now,
             out,
@@ -336,6 +340,7 @@ impl Core {
             self.unsettled.set(id, None, service.settles_by);
         }
         service.program_missing = program_missing;
+        self.touched.insert(id);
         self.services.insert(id, Box::new(service));
         self.agenda.changed.insert(id);
         if left > 0 {
@@ -392,6 +397,7 @@ impl Core {
             self.unsettled.set(id, Some(at), None);
             if let Some(service) = self.services.get_mut(&id) {
                 service.settles_by = None;
+                self.touched.insert(id);
             }
         }
         if self.boot == Boot::Waiting && self.unsettled.first().is_none() {

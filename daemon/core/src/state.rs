@@ -6,6 +6,7 @@
 //! The format is a promise: what one version has written, later versions read. A field that is added has a
 //! `#[serde(default)]`; what cannot be said that way is a new [`VERSION`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -55,6 +56,15 @@ struct Common {
     looks: BTreeSet<ServiceId>,
     changed: BTreeSet<ServiceId>,
     work: u64,
+}
+
+/// What has changed since a state, or since the last of these.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delta<'a> {
+    /// Its relations are those of the services in it.
+    common: Common,
+    services: Vec<Cow<'a, Service>>,
+    gone: Vec<ServiceId>,
 }
 
 /// Why a state cannot be taken over.
@@ -111,12 +121,54 @@ impl State {
     }
 }
 
+impl State {
+    /// Takes in what has changed since. In the order in which they were made, and none left out.
+    pub fn apply(&mut self, delta: Delta<'_>) {
+        let Delta { common, services, gone } = delta;
+        let before = std::mem::replace(&mut self.common, common);
+        let touched: BTreeSet<ServiceId> =
+            services.iter().map(|service| service.id).chain(gone.iter().copied()).collect();
+        let others = before.relations.into_iter().filter(|(id, _)| !touched.contains(id));
+        self.common.relations.extend(others);
+        self.services.retain(|service| !gone.contains(&service.id));
+        for service in services {
+            let service = service.into_owned();
+            match self.services.binary_search_by_key(&service.id, |other| other.id) {
+                Ok(place) => self.services[place] = service,
+                Err(place) => self.services.insert(place, service),
+            }
+        }
+    }
+
+    /// Which services there are.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> {
+        self.services.iter().map(|service| service.id)
+    }
+}
+
 impl Core {
+    /// What has changed since the last time this was asked for, or since [`Self::restore`]; of a new core everything.
+    pub fn delta(&mut self) -> Delta<'_> {
+        let touched = std::mem::take(&mut self.touched);
+        let common = self.common(touched.iter().copied());
+        let gone = touched.iter().filter(|id| !self.services.contains_key(id)).copied().collect();
+        let services = touched.iter().filter_map(|id| self.services.get(id));
+        let services = services.map(|service| Cow::Borrowed(&**service)).collect();
+        Delta { common, services, gone }
+    }
+
     /// Everything it knows.
     #[must_use]
     pub fn state(&self) -> State {
+        let common = self.common(self.services.keys().copied());
+        let services = self.services.values().map(|service| Service::clone(service)).collect();
+        State { version: VERSION, common, services }
+    }
+
+    /// `said`: whose relations belong to it.
+    fn common(&self, said: impl Iterator<Item = ServiceId>) -> Common {
         let Self {
-            services,
+            services: _,
             graph,
             agenda,
             expected,
@@ -132,9 +184,10 @@ impl Core {
             configured,
             unsettled: _,
             config_changed,
+            touched: _,
         } = self;
-        let relations = services.keys().map(|id| (*id, graph.said_by(*id)));
-        let common = Common {
+        let relations = said.map(|id| (id, graph.said_by(id)));
+        Common {
             boot: *boot,
             chance: *chance,
             notes: *notes,
@@ -152,9 +205,7 @@ impl Core {
             looks: agenda.looks.clone(),
             changed: agenda.changed.clone(),
             work: agenda.work,
-        };
-        let services = services.values().map(|service| Service::clone(service)).collect();
-        State { version: VERSION, common, services }
+        }
     }
 
     /// What is waited for and nobody answers any more once the daemon is dead: for a successor to do again, or to answer
@@ -227,6 +278,7 @@ impl Core {
             configured,
             unsettled,
             config_changed,
+            touched: BTreeSet::new(),
         }
     }
 }

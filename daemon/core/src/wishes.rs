@@ -76,6 +76,7 @@ impl Core {
 
     /// What the configuration says of a service's relations holds from now on.
     pub(crate) fn relate(&mut self, id: ServiceId, relations: &crate::policy::Relations) {
+        self.touched.insert(id);
         let concerned = self.graph.declare(id, relations);
         self.agenda.looks.extend(concerned);
         self.agenda.looks.insert(id);

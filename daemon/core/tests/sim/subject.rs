@@ -131,6 +131,8 @@ pub(crate) struct Subject {
     core: Core,
     flaw: Option<Flaw>,
     count: u64,
+    /// What has been written down of it.
+    paper: Option<State>,
 }
 
 /// What a core that is broken in this way takes the event for.
@@ -173,12 +175,12 @@ const GHOST: RequestId = RequestId(u64::MAX);
 
 impl Subject {
     pub(crate) fn new(seed: u64, flaw: Option<Flaw>) -> Self {
-        Self { core: Core::new(seed, NoteId(1)), flaw, count: 0 }
+        Self { core: Core::new(seed, NoteId(1)), flaw, count: 0, paper: None }
     }
 
     /// A core that knows nothing but the number of its next note, as broken as this one.
     pub(crate) fn successor(&self, first_note: NoteId) -> Self {
-        Self { core: Core::new(self.count + 1, first_note), flaw: self.flaw, count: 0 }
+        Self { core: Core::new(self.count + 1, first_note), flaw: self.flaw, count: 0, paper: None }
     }
 
     pub(crate) fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
@@ -316,11 +318,28 @@ impl Subject {
 
     /// The daemon is killed, and its successor takes over what was written down: text, as another program would read it.
     pub(crate) fn take_over(&mut self) {
-        let mut text = self.core.state().to_text();
+        let mut text = self.noted();
         if self.flaw == Some(Flaw::WritesBadly) {
             text = text.replace("\"attempt\":1,", "\"attempt\":0,");
         }
         self.core = Core::restore(State::from_text(&text).unwrap());
+    }
+
+    /// The state as it comes to be when only what changes is written down, step by step.
+    fn noted(&mut self) -> String {
+        let full = self.core.state().to_text();
+        let delta = serde_json::to_string(&self.core.delta()).unwrap();
+        let paper = match self.paper.take() {
+            Some(mut paper) => {
+                paper.apply(serde_json::from_str(&delta).unwrap());
+                paper
+            }
+            None => State::from_text(&full).unwrap(),
+        };
+        let text = paper.to_text();
+        assert_eq!(text, full, "what has changed is not all that was noted");
+        self.paper = Some(paper);
+        text
     }
 
     pub(crate) fn owed(&self) -> Vec<Action> {
