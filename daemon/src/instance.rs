@@ -9,12 +9,22 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::keeper::{Handle, Kept, Legacy, Line};
 use crate::sys;
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    fn handle(&self) -> Handle<'_> {
+        #[cfg(unix)]
+        return std::os::fd::AsFd::as_fd(&self.file);
+        #[cfg(windows)]
+        return std::os::windows::io::AsHandle::as_handle(&self.file);
+    }
 }
 
 /// Why the lock cannot be had.
@@ -52,11 +62,22 @@ fn is_gone(holder: &str) -> bool {
     sys::start_ticks(std::process::id()).is_some() && pid.is_some_and(|pid| sys::start_ticks(pid).is_none())
 }
 
-/// Takes the lock in the file at `path` and writes this process's number into it.
+/// Takes the lock in the file at `path` and writes the number of mcpd's process into it. The keeper holds it as well, so that
+/// nobody gets in between this daemon and the next.
 ///
 /// # Errors
 /// [`LockError`]
-pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
+pub fn lock(path: &Path, key: &'static str, line: &Line, legacy: &mut Legacy) -> Result<Lock, LockError> {
+    let name = format!("lock {}", path.display());
+    if let Some(file) = legacy.take(&name).and_then(Kept::into_file) {
+        return Ok(Lock { file });
+    }
+    let lock = take(path, key, line.about().map_or_else(std::process::id, |keeper| keeper.pid))?;
+    line.keep(&name, None, &[lock.handle()]);
+    Ok(lock)
+}
+
+fn take(path: &Path, key: &'static str, pid: u32) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_path_buf(), source };
     // What can only be read can be locked as well, if it is there.
     let read_only = |error: io::Error| match error.kind() {
@@ -85,6 +106,6 @@ pub fn lock(path: &Path, key: &'static str) -> Result<Lock, LockError> {
     }
     // On a disk that is full or read-only the lock is held all the same.
     let _ = file.set_len(0).and_then(|()| file.rewind());
-    let _ = writeln!(file, "pid {}", std::process::id()).and_then(|()| file.flush());
-    Ok(Lock { _file: file })
+    let _ = writeln!(file, "pid {pid}").and_then(|()| file.flush());
+    Ok(Lock { file })
 }

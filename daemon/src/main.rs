@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mcpd::shell::load::Source;
+use mcpd::keeper::{self, Legacy, Line};
+use mcpd::shell::load::{Loaded, Source};
 use mcpd::{demo, run, setup, sys, voice};
 use mcpd_config::Environment;
 
@@ -27,6 +28,9 @@ struct Arguments {
     /// Check the configuration and exit: 0 valid, 6 invalid.
     #[arg(long)]
     check: bool,
+    /// Started by its keeper, which holds the other end of stdin.
+    #[arg(long, hide = true)]
+    kept: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -53,7 +57,15 @@ fn main() -> ExitCode {
         Some(Command::Demo) => run_demo(),
         Some(Command::DemoServer { which, port }) => status(demo::serve(&which, port)),
         Some(Command::CtrlC { pid }) => status(sys::ctrl_c_helper(pid)),
-        None => run_daemon(arguments.config, arguments.check),
+        None if arguments.check => check(arguments.config),
+        None if arguments.kept => match Line::take_up() {
+            Ok((line, legacy)) => run_daemon(arguments.config, line, legacy),
+            Err(error) => complain(FAILED, &format!("its keeper cannot be heard: {error}")),
+        },
+        None => match keeper::keep() {
+            Some(code) => status(code),
+            None => run_daemon(arguments.config, Line::none(), Legacy::default()),
+        },
     }
 }
 
@@ -66,48 +78,59 @@ fn complain(code: u8, what: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run_daemon(config: Option<PathBuf>, check: bool) -> ExitCode {
+/// The configuration that is meant, read; or what this process ends with.
+fn load(config: Option<PathBuf>) -> Result<(Source, Loaded), ExitCode> {
     let path = match config {
         Some(path) => path,
-        None => match mcpd_config::find_default(&Environment::from_process()) {
-            Ok(path) => path,
-            Err(error) => return complain(INVALID, &error),
-        },
+        None => mcpd_config::find_default(&Environment::from_process())
+            .map_err(|error| complain(INVALID, &error))?,
     };
     // Relative names of the file mean the same when the daemon has long been running.
     let path = std::path::absolute(&path).unwrap_or(path);
     let source = Source::File(path);
     let color =
         std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let loaded = match source.load(color) {
-        Ok(loaded) => loaded,
+    match source.load(color) {
+        Ok(loaded) => Ok((source, loaded)),
         Err(diagnostics) => {
             eprint!("{diagnostics}");
             if !diagnostics.ends_with('\n') {
                 eprintln!();
             }
-            return ExitCode::from(INVALID);
+            Err(ExitCode::from(INVALID))
         }
+    }
+}
+
+fn check(config: Option<PathBuf>) -> ExitCode {
+    let (source, loaded) = match load(config) {
+        Ok(read) => read,
+        Err(code) => return code,
     };
-    if check {
-        for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
-        }
-        for (name, why) in &loaded.missing {
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for (name, why) in &loaded.missing {
+        eprintln!("warning: service \"{name}\" would be parked: {why}");
+    }
+    for (name, spec) in &loaded.config.services {
+        if let Some(why) = sys::unknown_account(&setup::of(spec)) {
             eprintln!("warning: service \"{name}\" would be parked: {why}");
         }
-        for (name, spec) in &loaded.config.services {
-            if let Some(why) = sys::unknown_account(&setup::of(spec)) {
-                eprintln!("warning: service \"{name}\" would be parked: {why}");
-            }
-        }
-        let count = loaded.config.services.len();
-        let services = if count == 1 { "1 service" } else { &format!("{count} services") };
-        println!("{}: valid, {services}", source.path().display());
-        return ExitCode::SUCCESS;
     }
+    let count = loaded.config.services.len();
+    let services = if count == 1 { "1 service" } else { &format!("{count} services") };
+    println!("{}: valid, {services}", source.path().display());
+    ExitCode::SUCCESS
+}
+
+fn run_daemon(config: Option<PathBuf>, line: Line, legacy: Legacy) -> ExitCode {
+    let (source, loaded) = match load(config) {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
     voice::start();
-    match run::run(source, loaded) {
+    match run::run(source, loaded, line, legacy) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(FAILED, &error),
     }
@@ -130,7 +153,7 @@ fn run_demo() -> ExitCode {
         Ok(loaded) => {
             println!("{}", demo::greeting(&exe, &loaded.config.daemon.control_socket, &dir));
             voice::start();
-            let result = run::run(source, loaded);
+            let result = run::run(source, loaded, Line::none(), Legacy::default());
             // Logs and reports of a demo are of no use without it.
             let _ = std::fs::remove_dir_all(&dir);
             match result {

@@ -7,6 +7,7 @@ use mcpd_core::Said;
 use tokio::sync::mpsc;
 
 use crate::crash::clean;
+use crate::keeper::{Legacy, Line};
 use crate::probe::words;
 use crate::shell::message::Message;
 use crate::sys;
@@ -50,10 +51,26 @@ fn word(line: &[u8]) -> Option<Word> {
     Some(Word::Said(said))
 }
 
-/// Makes the socket and hands what arrives to the loop. The socket's path for services, or why they cannot have one.
-pub fn listen(path: PathBuf, outbox: mpsc::Sender<Message>) -> Result<PathBuf, String> {
-    let socket = sys::NotifySocket::bind(&path)
+/// Name of the socket with the keeper.
+const KEPT: &str = "notification socket";
+
+/// Makes the socket, or takes the kept one over, and hands what arrives to the loop. The socket's path for services, or why
+/// they cannot have one.
+pub fn listen(
+    path: PathBuf,
+    outbox: mpsc::Sender<Message>,
+    line: &Line,
+    legacy: &mut Legacy,
+) -> Result<PathBuf, String> {
+    let place = || Some(format!("{} {}", path.display(), sys::identity(&path)?));
+    let kept = legacy.take(KEPT).filter(|kept| kept.text.is_some() && kept.text == place());
+    let socket = match kept.and_then(|mut kept| kept.handles.pop()) {
+        Some(kept) => sys::NotifySocket::of(kept),
+        None => sys::NotifySocket::bind(&path),
+    };
+    let socket = socket
         .map_err(|error| format!("the notification socket {} cannot be made: {error}", path.display()))?;
+    line.keep(KEPT, place(), &[socket.handle()]);
     tokio::spawn(async move {
         loop {
             let heard = match socket.receive().await {

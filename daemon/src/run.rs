@@ -16,6 +16,7 @@ use crate::crash::CrashStore;
 use crate::history::History;
 use crate::instance::{self, LockError};
 use crate::journal::Journal;
+use crate::keeper::{Legacy, Line};
 use crate::leftovers::Leftovers;
 use crate::log::{Logs, Settings};
 use crate::notifier::Notifier;
@@ -75,11 +76,12 @@ fn takes_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), ReadOnlyFilesystem | StorageFull | QuotaExceeded)
 }
 
-/// Runs the daemon with a configuration that is valid, until it is told to end.
+/// Runs the daemon with a configuration that is valid, until it is told to end. `line`: to its keeper; `legacy`: what the
+/// daemon before it has left there.
 ///
 /// # Errors
 /// [`RunError`]
-pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
+pub fn run(source: Source, loaded: Loaded, line: Line, mut legacy: Legacy) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
     let state_dir = &daemon.state_dir;
     sys::make_private_dir(state_dir).map_err(not_made(state_dir, "daemon.state_dir"))?;
@@ -90,48 +92,70 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     }
     // Without it services run all the same, and the log path says what is wrong.
     let _ = sys::make_private_dir(&daemon.log_dir);
-    let _state = match instance::lock(&daemon.state_dir.join("mcpd.lock"), "daemon.state_dir") {
-        Ok(lock) => Some(lock),
-        // Nobody else keeps anything there either. Services run all the same, and whoever wants to write says what is wrong.
-        Err(LockError::Io { path, source }) if takes_nothing(&source) => {
-            tracing::warn!(path = %path.display(), error = %source, "the state directory takes no files");
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let _state =
+        match instance::lock(&daemon.state_dir.join("mcpd.lock"), "daemon.state_dir", &line, &mut legacy) {
+            Ok(lock) => Some(lock),
+            // Nobody else keeps anything there either. Services run all the same, and whoever wants to write says what is wrong.
+            Err(LockError::Io { path, source }) if takes_nothing(&source) => {
+                tracing::warn!(path = %path.display(), error = %source, "the state directory takes no files");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
     let _socket = if cfg!(unix) {
         let mut path = OsString::from(&daemon.control_socket);
         path.push(".lock");
-        Some(instance::lock(Path::new(&path), "daemon.control_socket")?)
+        Some(instance::lock(Path::new(&path), "daemon.control_socket", &line, &mut legacy)?)
     } else {
         None
     };
     // Two that rotate the same files would throw away each other's lines.
-    let _logs = match instance::lock(&daemon.log_dir.join("mcpd-logs.lock"), "daemon.log_dir") {
-        Ok(lock) => Some(lock),
-        Err(error @ LockError::Held { .. }) => return Err(error.into()),
-        // Where no lock can be written no log can be, which the log path says.
-        Err(LockError::Io { .. }) => None,
-    };
+    let _logs =
+        match instance::lock(&daemon.log_dir.join("mcpd-logs.lock"), "daemon.log_dir", &line, &mut legacy) {
+            Ok(lock) => Some(lock),
+            Err(error @ LockError::Held { .. }) => return Err(error.into()),
+            // Where no lock can be written no log can be, which the log path says.
+            Err(LockError::Io { .. }) => None,
+        };
     sys::raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime"))?;
     // Before anything is started or looked for.
-    let cgroups = sys::Cgroups::claim(&daemon.state_dir);
-    let result = runtime.block_on(supervise(source, loaded, cgroups.clone()));
-    if let (Err(_), Ok(cgroups)) = (&result, &cgroups) {
+    let cgroups = claim_cgroups(&daemon.state_dir, &line, &mut legacy);
+    let result = runtime.block_on(supervise(source, loaded, cgroups.clone(), line, legacy));
+    match (&result, &cgroups) {
+        (Ok(()), _) => {
+            // Nobody comes next.
+            let _ = sys::remove_stale_socket(&daemon.control_socket);
+            let _ = sys::remove_stale_socket(&daemon.notify_socket());
+        }
         // It ends without ever having come to the loop's own end.
-        cgroups.leave();
+        (Err(_), Ok(cgroups)) => cgroups.leave(),
+        (Err(_), Err(_)) => {}
     }
     result
+}
+
+/// Name of where the first daemon was started, with the keeper.
+const STARTED_IN: &str = "cgroup";
+
+fn claim_cgroups(state_dir: &Path, line: &Line, legacy: &mut Legacy) -> Result<sys::Cgroups, String> {
+    let started_in = legacy.take(STARTED_IN).and_then(|kept| kept.text).map(PathBuf::from);
+    let keeper = line.about().map(|keeper| keeper.pid);
+    let cgroups = sys::Cgroups::claim(state_dir, keeper, started_in.as_deref())?;
+    let started_in = cgroups.started_in().to_str().map(str::to_owned);
+    line.keep(STARTED_IN, started_in, &[]);
+    Ok(cgroups)
 }
 
 async fn supervise(
     source: Source,
     loaded: Loaded,
     cgroups: Result<sys::Cgroups, String>,
+    line: Line,
+    mut legacy: Legacy,
 ) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
@@ -173,7 +197,7 @@ async fn supervise(
         History::start(&daemon.state_dir, trouble).map_err(system("cannot start a thread"))?
     };
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
-    let notify = notify::listen(daemon.notify_socket(), outbox.clone());
+    let notify = notify::listen(daemon.notify_socket(), outbox.clone(), &line, &mut legacy);
     let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
     let spawner = {
@@ -206,8 +230,16 @@ async fn supervise(
         workers: workers.clone(),
         sessions: sessions.clone(),
     };
-    control::listen(&daemon.control_socket, desk)?;
-    let systemd = Systemd::from_environment();
+    control::listen(&daemon.control_socket, desk, &line, &mut legacy)?;
+    // Of another configuration, or of a version that knew more.
+    legacy.names().for_each(|name| line.drop_kept(name));
+    {
+        let outbox = outbox.clone();
+        // Full: what a keeper wants is known to the next daemon.
+        line.listen(move |heard| outbox.try_send(Message::Keeper(heard)).is_ok())
+            .map_err(system("cannot listen to the keeper"))?;
+    }
+    let systemd = Systemd::from_environment(line.clone());
     let parts = Parts {
         inbox,
         outbox,
@@ -225,6 +257,7 @@ async fn supervise(
         first_note: NoteId(first_note),
         workers,
         systemd,
+        line,
         sessions,
         watcher,
         notifier,

@@ -23,7 +23,10 @@ const END: Duration = Duration::from_secs(15);
 /// A running `mcpd`. Dropping it stops it, and fails the scenario when a process of the sandbox is left.
 pub struct Daemon<'s> {
     sandbox: &'s Sandbox,
+    /// What a service manager would know as mcpd: the daemon's keeper, where there is one.
     child: Child,
+    /// The daemon itself, as it was at the start.
+    pid: u32,
     ended: Option<ExitStatus>,
     watch: Watch,
     /// What it started may live on.
@@ -42,12 +45,21 @@ impl<'s> Daemon<'s> {
         let mut command = Self::command(sandbox);
         change(&mut command);
         let child = command.spawn().expect("mcpd can be started");
-        let mut daemon =
-            Self { sandbox, child, ended: None, watch: Watch::default(), abandoned: false, cgroup: None };
+        let pid = child.id();
+        let mut daemon = Self {
+            sandbox,
+            child,
+            pid,
+            ended: None,
+            watch: Watch::default(),
+            abandoned: false,
+            cgroup: None,
+        };
         daemon.await_hello();
         daemon.watch = Watch::open(&sandbox.socket()).expect("a daemon that answered can be subscribed to");
         let status = daemon.call("daemon.status", json!({}));
         daemon.cgroup = status["cgroup"].as_str().map(PathBuf::from);
+        daemon.pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
         daemon
     }
 
@@ -139,10 +151,22 @@ impl<'s> Daemon<'s> {
         }
     }
 
-    /// The daemon's process.
+    /// The daemon's process: the one that was there when it first answered.
     #[must_use]
     pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The process that a service manager, a shell or a container knows as mcpd: its keeper.
+    #[must_use]
+    pub fn main_pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Both of them.
+    #[must_use]
+    pub fn own_pids(&self) -> [u32; 2] {
+        [self.main_pid(), self.pid()]
     }
 
     /// The sandbox it lives in.
@@ -396,10 +420,10 @@ impl<'s> Daemon<'s> {
         self.ended
     }
 
-    /// Sends a signal to the daemon.
+    /// Sends a signal to mcpd.
     #[cfg(unix)]
     pub fn signal(&self, signal: rustix::process::Signal) {
-        crate::processes::signal(self.pid(), signal);
+        crate::processes::signal(self.main_pid(), signal);
     }
 
     /// Asks it to end, as a service manager would.
@@ -441,9 +465,26 @@ impl<'s> Daemon<'s> {
     /// # Panics
     /// When it cannot be killed.
     pub fn kill_alone(mut self) {
-        self.child.kill().expect("a child can be killed");
+        self.kill_both();
         self.wait_end();
         self.abandoned = true;
+    }
+
+    /// It has ended by itself after its main process was killed, and nothing is asked of it any more.
+    ///
+    /// # Panics
+    /// When the main process is still there.
+    pub fn forget(mut self) {
+        self.wait_end();
+        self.abandoned = true;
+    }
+
+    /// At one stroke: neither sees the end of the other.
+    fn kill_both(&mut self) {
+        #[cfg(unix)]
+        crate::processes::kill_with_daemon(self.main_pid());
+        #[cfg(not(unix))]
+        self.child.kill().expect("a child can be killed");
     }
 }
 
@@ -472,7 +513,7 @@ impl Drop for Daemon<'_> {
         }
         let orderly = self.end_within(crate::wait::stretched(END)).is_some();
         if !orderly {
-            let _ = self.child.kill();
+            self.kill_both();
             let _ = self.child.wait();
         }
         #[cfg(unix)]

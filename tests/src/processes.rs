@@ -75,6 +75,16 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Kills an mcpd and the daemon that it keeps at one stroke: neither sees the end of the other.
+pub fn kill_with_daemon(keeper: u32) {
+    signal(keeper, Signal::STOP);
+    // It has the second name until it has given itself the first.
+    for child in children(keeper).iter().filter(|child| ["mcpd", "exe"].contains(&&*child.name)) {
+        signal(child.pid, Signal::KILL);
+    }
+    signal(keeper, Signal::KILL);
+}
+
 /// Whether the system knows the id, zombies included.
 #[must_use]
 pub fn exists(pid: u32) -> bool {

@@ -165,7 +165,7 @@ impl Program<'_> {
         let known: BTreeSet<u32> =
             tree(&next).into_iter().chain(new.clone()).map(|process| process.pid).collect();
         let beside: Vec<&u32> =
-            marked.iter().filter(|&&pid| pid != next.pid() && !known.contains(&pid)).collect();
+            marked.iter().filter(|&pid| !next.own_pids().contains(pid) && !known.contains(pid)).collect();
         assert!(
             beside.iter().all(|&&pid| !processes::lives(pid)),
             "a second copy: {beside:?} beside {known:?}"

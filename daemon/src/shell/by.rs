@@ -13,6 +13,8 @@ pub(super) enum By {
     Client(Option<Arc<Asker>>),
     /// A signal to mcpd. Who sent it is not known.
     Signal,
+    /// The keeper, by not being there any more.
+    Keeper,
 }
 
 impl By {
@@ -22,6 +24,7 @@ impl By {
             Self::Client(Some(asker)) => asker.words(),
             Self::Client(None) => "somebody".into(),
             Self::Signal => "a signal".into(),
+            Self::Keeper => "the end of mcpd's keeper".into(),
         }
     }
 
@@ -30,6 +33,7 @@ impl By {
         match self {
             Self::Client(asker) => json!(asker.as_deref()),
             Self::Signal => json!({ "signal": true }),
+            Self::Keeper => json!({ "keeper": true }),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::owed::Debt;
 use super::why::Known;
 use crate::control::Asker;
 use crate::crash::lack::Lack;
+use crate::keeper::Heard;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
 use crate::notifier::{News, Owed};
@@ -30,6 +31,8 @@ use crate::{recorder, sys};
 
 /// Something for the loop.
 pub enum Message {
+    /// The keeper has said something.
+    Keeper(Heard),
     /// The spawner is done with a job.
     Spawned(Answer),
     /// What a dead process had written is read.

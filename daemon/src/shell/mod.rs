@@ -72,6 +72,7 @@ use self::message::{Message, Reply};
 use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::history::History;
+use crate::keeper::Line;
 use crate::log::Logs;
 use crate::notifier::Notifier;
 use crate::recorder::Recorder;
@@ -140,6 +141,7 @@ pub struct Shell {
     shutdown_by: Option<By>,
     workers: Workers,
     systemd: Systemd,
+    line: Line,
     sessions: Sessions,
     watcher: Watcher,
     notifier: Notifier,
@@ -209,6 +211,8 @@ pub struct Parts {
     pub workers: Workers,
     /// Tells systemd.
     pub systemd: Systemd,
+    /// To the keeper.
+    pub line: Line,
     /// The clients' sessions.
     pub sessions: Sessions,
     /// Watches files.
@@ -233,6 +237,7 @@ impl Shell {
             first_note,
             workers,
             systemd,
+            line,
             sessions,
             watcher,
             notifier,
@@ -270,6 +275,7 @@ impl Shell {
             shutdown_by: None,
             workers,
             systemd,
+            line,
             sessions,
             watcher,
             notifier,
@@ -295,15 +301,9 @@ impl Shell {
             all_down: false,
             ends_by: None,
         };
-        let data = serde_json::json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION") });
-        shell.tell_own(
-            Level::Info,
-            None,
-            "began",
-            format!("mcpd {} has begun", env!("CARGO_PKG_VERSION")),
-            data,
-        );
+        shell.tell_beginning();
         shell.begin(loaded, &store, earlier);
+        shell.line.ready();
         shell
     }
 
@@ -329,6 +329,22 @@ impl Shell {
         sys::give_back_memory();
         self.events.push_back(Event::Begun);
         self.recall_crashes(store, log_dir);
+    }
+
+    /// The first event of this life. When the keeper has started it in place of another one, what became of that.
+    fn tell_beginning(&mut self) {
+        let mut data = serde_json::json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION") });
+        let mut message = format!("mcpd {} has begun", env!("CARGO_PKG_VERSION"));
+        let mut level = Level::Info;
+        if let Some(keeper) = self.line.about() {
+            data["keeper"] = serde_json::json!({ "pid": keeper.pid, "lives": keeper.lives });
+            if let Some(last) = &keeper.last {
+                level = Level::Error;
+                message = format!("{message}: the daemon before it (pid {}) {}", last.pid, last.how);
+                data["last"] = serde_json::json!(last);
+            }
+        }
+        self.tell_own(level, None, "began", message, data);
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.

@@ -17,6 +17,7 @@ use super::reload::Wanted;
 use super::report::stamp;
 use super::{Owner, Shell};
 use crate::journal;
+use crate::keeper::Heard;
 use crate::log::LogEvent;
 use crate::scribe::Level;
 use crate::spawner::{Answer, NotStarted, Started};
@@ -31,6 +32,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 impl Shell {
     pub(super) fn take(&mut self, message: Message) {
         match message {
+            Message::Keeper(Heard::Asks(number)) => self.line.answer(number),
+            Message::Keeper(Heard::Gone) => self.keeper_gone(),
             Message::Spawned(answer) => self.spawned(answer),
             Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
             Message::Examined { service, generation, lack } => self.examined(service, generation, lack),
@@ -110,6 +113,15 @@ impl Shell {
             }
             Message::Journal(news) => self.journal_news(news),
             Message::Ask(ask) => self.ask(ask),
+        }
+    }
+
+    /// Nobody would take over from this daemon, and nobody passes on what a service manager asks for.
+    fn keeper_gone(&mut self) {
+        let message = "the keeper of mcpd is gone: everything is stopped".into();
+        self.tell_own(Level::Error, None, "keeper_gone", message, json!({}));
+        if !self.core.is_shutting_down() {
+            self.shut_down(By::Keeper);
         }
     }
 

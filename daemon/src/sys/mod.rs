@@ -35,12 +35,14 @@ pub use allowance::{Allowance, Amount, Controller, Disallowed, Resource, Shortag
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
-    TREE, async_pipe, boot_id, changed_at, core_pattern, ctrl_c_helper, exec_step, give_back_memory,
-    host_name, in_memory, is_pipe, is_root, is_shortage, machine, make_private_dir, make_runtime_dir,
-    monotonic_ns, open_lock, os_release, peer, port_holder, private, program_name, raise_open_files_limit,
-    remove_stale_socket, sample, set_socket_mode, spawn, start_ticks, stderr_is_the_journal, unknown_account,
-    user_name,
+    TREE, async_pipe, boot_id, changed_at, control_listener, core_pattern, ctrl_c_helper, exec_step,
+    give_back_memory, host_name, identity, in_memory, is_pipe, is_root, is_shortage, machine,
+    make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, peer, port_holder, private,
+    program_name, raise_open_files_limit, remove_stale_socket, sample, set_socket_mode, spawn, start_ticks,
+    stderr_is_the_journal, unknown_account, user_name,
 };
+#[cfg(unix)]
+pub use platform::{close_on_exec, inherited_open_files_limit, open_files_limit_was};
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
 /// recognised. The caller of [`spawn`] puts it into [`SpawnPlan::env`].

@@ -35,10 +35,13 @@ pub use delegation::Cgroups;
 pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
-    async_pipe, ctrl_c_helper, is_pipe, make_private_dir, make_runtime_dir, open_lock, private,
-    remove_stale_socket, set_socket_mode, stderr_is_the_journal,
+    async_pipe, control_listener, ctrl_c_helper, identity, is_pipe, make_private_dir, make_runtime_dir,
+    open_lock, private, remove_stale_socket, set_socket_mode, stderr_is_the_journal,
 };
-pub use limits::{give_back_memory, is_shortage, raise_open_files_limit};
+pub use limits::{
+    close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, open_files_limit_was,
+    raise_open_files_limit,
+};
 pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};
 pub use peers::{peer, program_name, user_name};

@@ -17,8 +17,8 @@ pub use cgroup::{Cgroup, Cgroups};
 pub use children::Children;
 pub use console::{CTRL_C_ARGUMENT, ctrl_c_helper};
 pub use files::{
-    async_pipe, is_pipe, make_private_dir, make_runtime_dir, open_lock, private, remove_stale_socket,
-    set_socket_mode, stderr_is_the_journal,
+    async_pipe, control_listener, identity, is_pipe, make_private_dir, make_runtime_dir, open_lock, private,
+    remove_stale_socket, set_socket_mode, stderr_is_the_journal,
 };
 pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};

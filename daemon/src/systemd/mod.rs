@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use mcpd_core::Mono;
 
+use crate::keeper::Line;
 use crate::sys;
 
 /// STATUS= follows the truth at most this late, so that a crash storm is not a storm of datagrams.
@@ -34,6 +35,8 @@ enum Phase {
 
 /// The connection to the service manager, if there is one.
 pub struct Systemd {
+    /// It listens to the process that it has started: to the keeper, where there is one.
+    line: Line,
     present: bool,
     watchdog: Option<(Duration, Mono)>,
     status_due: Option<Mono>,
@@ -45,12 +48,13 @@ pub struct Systemd {
 impl Systemd {
     /// Looks for NOTIFY_SOCKET and WATCHDOG_USEC.
     #[must_use]
-    pub fn from_environment() -> Self {
+    pub fn from_environment(line: Line) -> Self {
         let present = platform::is_present();
         let now = Mono(sys::monotonic_ns());
         // Twice as often as is asked for, as sd_watchdog_enabled(3) recommends.
         let watchdog = platform::watchdog().filter(|_| present).map(|every| (every / 2, now));
         Self {
+            line,
             present,
             watchdog,
             status_due: None,
@@ -80,7 +84,7 @@ impl Systemd {
             && *due <= now
         {
             *due = now + *every;
-            platform::send(&["WATCHDOG=1"]);
+            self.send(&["WATCHDOG=1"]);
         }
         if let Some(status) = status {
             self.status_due = None;
@@ -101,7 +105,7 @@ impl Systemd {
     fn status(&mut self, status: &str) {
         if self.present && self.last_status != status {
             status.clone_into(&mut self.last_status);
-            platform::send(&[&format!("STATUS={status}")]);
+            self.send(&[&format!("STATUS={status}")]);
         }
     }
 
@@ -112,14 +116,14 @@ impl Systemd {
             self.phase = Phase::Ready;
             self.extend_due = None;
             status.clone_into(&mut self.last_status);
-            platform::send(&["READY=1", &format!("STATUS={status}")]);
+            self.send(&["READY=1", &format!("STATUS={status}")]);
         }
     }
 
     /// A reload begins. Before READY=1 there is nothing to reload from, as systemd sees it.
     pub fn reloading(&mut self) {
         if self.present && self.phase == Phase::Ready {
-            platform::send(&["RELOADING=1", &format!("MONOTONIC_USEC={}", sys::monotonic_ns() / 1000)]);
+            self.send(&["RELOADING=1", &format!("MONOTONIC_USEC={}", sys::monotonic_ns() / 1000)]);
         }
     }
 
@@ -127,13 +131,19 @@ impl Systemd {
     pub fn stopping(&mut self) {
         if self.present && self.phase != Phase::Stopping {
             self.phase = Phase::Stopping;
-            platform::send(&["STOPPING=1"]);
+            self.send(&["STOPPING=1"]);
             self.extend(Mono(sys::monotonic_ns()));
         }
     }
 
+    fn send(&self, lines: &[&str]) {
+        if !self.line.notify(&lines.join("\n")) {
+            platform::send(lines);
+        }
+    }
+
     fn extend(&mut self, now: Mono) {
-        platform::send(&[&format!("EXTEND_TIMEOUT_USEC={}", EXTEND_BY.as_micros())]);
+        self.send(&[&format!("EXTEND_TIMEOUT_USEC={}", EXTEND_BY.as_micros())]);
         self.extend_due = Some(now + EXTEND_EVERY);
     }
 }

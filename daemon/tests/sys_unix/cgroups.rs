@@ -16,7 +16,7 @@ fn the_same_holds_in_cgroups() {
     // It would take this test's child for its own, and this one that one's.
     let _lab = Lab::new();
     let state = tempfile::tempdir().unwrap();
-    match Cgroups::claim(state.path()) {
+    match Cgroups::claim(state.path(), None, None) {
         Ok(cgroups) => cgroups.leave(),
         Err(why) => return skipped(&format!("{why}: nothing is tested with cgroups")),
     }
@@ -25,7 +25,7 @@ fn the_same_holds_in_cgroups() {
         .output()
         .unwrap();
     // What the tests have not removed themselves: in some of them processes are left to be killed.
-    let cgroups = Cgroups::claim(state.path()).unwrap();
+    let cgroups = Cgroups::claim(state.path(), None, None).unwrap();
     let base = cgroups.path().to_path_buf();
     cgroups.leave();
     let said = String::from_utf8_lossy(&again.stdout).into_owned();

@@ -190,7 +190,8 @@ pub(crate) static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) fn cgroups() -> Option<&'static Cgroups> {
     static CGROUPS: OnceLock<Option<Cgroups>> = OnceLock::new();
-    let claim = || std::env::var_os(IN_CGROUPS).map(|dir| Cgroups::claim(Path::new(&dir)).unwrap());
+    let claim =
+        || std::env::var_os(IN_CGROUPS).map(|dir| Cgroups::claim(Path::new(&dir), None, None).unwrap());
     CGROUPS.get_or_init(claim).as_ref()
 }
 

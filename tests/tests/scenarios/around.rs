@@ -399,7 +399,7 @@ fn what_they_leave_is_of_the_run(start: for<'s> fn(&'s Sandbox) -> Option<Daemon
     assert!(!processes::exists(nothing));
     named("nothing", nothing);
     wait_for("everything to be gone", || {
-        processes::marked(sandbox.mark()).iter().all(|process| process.pid == daemon.pid())
+        processes::marked(sandbox.mark()).iter().all(|process| daemon.own_pids().contains(&process.pid))
     });
 }
 

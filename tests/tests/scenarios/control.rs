@@ -66,7 +66,7 @@ fn the_second_daemon_is_told_who_holds_it() {
     };
     let same = second(&sandbox.config());
     assert!(same.code > 0, "{same:?}");
-    assert!(same.stderr.contains(&daemon.pid().to_string()), "{}", same.stderr);
+    assert!(same.stderr.contains(&daemon.main_pid().to_string()), "{}", same.stderr);
 
     // Everything is another's but the state, but the socket, but the logs.
     let config = std::fs::read_to_string(sandbox.config()).unwrap();
@@ -79,7 +79,7 @@ fn the_second_daemon_is_told_who_holds_it() {
         let path = sandbox.write("second.toml", &text);
         let refused = second(&path);
         assert!(refused.code > 0, "{refused:?}");
-        assert!(refused.stderr.contains(&daemon.pid().to_string()), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&daemon.main_pid().to_string()), "{}", refused.stderr);
         assert!(refused.stderr.contains(&format!("another daemon.{key}")), "{}", refused.stderr);
     }
     others_are_fine(&daemon);

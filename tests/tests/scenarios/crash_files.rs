@@ -308,7 +308,8 @@ fn a_report_that_was_not_written_is_made_from_the_journal() {
     let first = names.map(|name| daemon.wait_crashes(name, 1).remove(0));
     // Events and lines are told before they are on disk, and only what is on disk outlives a daemon.
     daemon.wait("its lines on disk", || {
-        let log = std::fs::read_to_string(sandbox.log_dir().join("a.log")).map_err(|error| error.to_string())?;
+        let log =
+            std::fs::read_to_string(sandbox.log_dir().join("a.log")).map_err(|error| error.to_string())?;
         if log.contains("out") && log.contains("Error: no") { Ok(()) } else { Err(log) }
     });
     daemon.wait("all of it on disk", || {

@@ -33,10 +33,10 @@ const PROCESSES: usize = 16;
 /// With cgroups, where mcpd may have some, or without.
 type Start = for<'s> fn(&'s Sandbox) -> Option<Daemon<'s>>;
 
-/// The processes of a sandbox but mcpd itself.
-fn services(sandbox: &Sandbox, daemon: u32) -> Vec<u32> {
+/// The processes of a sandbox but mcpd's own.
+fn services(sandbox: &Sandbox, own: [u32; 2]) -> Vec<u32> {
     let marked = processes::marked(sandbox.mark()).into_iter();
-    marked.map(|process| process.pid).filter(|&pid| pid != daemon).collect()
+    marked.map(|process| process.pid).filter(|pid| !own.contains(pid)).collect()
 }
 
 /// It has said so, which it does once nothing of its start is under way any more.
@@ -48,8 +48,8 @@ fn all_there(sandbox: &Sandbox, daemon: &Daemon<'_>) -> Vec<u32> {
     for name in NAMES {
         ready(daemon, name);
     }
-    wait_for("every process", || services(sandbox, daemon.pid()).len() == PROCESSES);
-    services(sandbox, daemon.pid())
+    wait_for("every process", || services(sandbox, daemon.own_pids()).len() == PROCESSES);
+    services(sandbox, daemon.own_pids())
 }
 
 /// What is said of leftovers, once that is said of so many services.
@@ -252,11 +252,11 @@ fn while_it_ends_it_can_be_asked_and_mcpd_can_be_killed_again() {
         "#,
     );
     let first = sandbox.start();
-    wait_for("all", || services(&sandbox, first.pid()).len() == 3);
+    wait_for("all", || services(&sandbox, first.own_pids()).len() == 3);
     for name in ["deaf", "other"] {
         first.wait_state(name, State::Up);
     }
-    let old = services(&sandbox, first.pid());
+    let old = services(&sandbox, first.own_pids());
     let other = first.pid_of("other");
     first.kill_alone();
 
@@ -282,7 +282,7 @@ fn while_it_ends_it_can_be_asked_and_mcpd_can_be_killed_again() {
     third.signal(Signal::TERM);
     assert!(third.wait_end().success());
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
-    assert!(services(&sandbox, third.pid()).is_empty());
+    assert!(services(&sandbox, third.own_pids()).is_empty());
     assert!(!sandbox.state_dir().join("runs.jsonl").exists(), "an orderly end leaves nothing to look for");
 }
 
@@ -293,7 +293,7 @@ fn known_without_its_line(start: Start) {
     );
     let Some(first) = start(&sandbox) else { return };
     ready(&first, "x");
-    let old = services(&sandbox, first.pid());
+    let old = services(&sandbox, first.own_pids());
     first.kill_alone();
     let path = sandbox.state_dir().join("runs.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -338,6 +338,6 @@ fn a_runaway_of_an_earlier_life_is_caught() {
     let _ = second.ctl(&["status"]).expect(0);
     assert_eq!(hops(), after, "it runs on");
     // In the middle of exec it has no mark.
-    wait_for("the new process alone", || services(&sandbox, second.pid()) == [second.pid_of("x")]);
+    wait_for("the new process alone", || services(&sandbox, second.own_pids()) == [second.pid_of("x")]);
     sandbox.remove("go");
 }

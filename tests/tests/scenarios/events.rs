@@ -10,7 +10,7 @@ use mcpd_tests::proto::event::Event;
 use mcpd_tests::proto::message::FromDaemon;
 use mcpd_tests::proto::status::State;
 use mcpd_tests::wait::{patience, wait_for};
-use mcpd_tests::{Daemon, Sandbox};
+use mcpd_tests::{Daemon, Sandbox, processes};
 use serde_json::{Value, json};
 
 const RUNS: &str = r#"
@@ -253,7 +253,7 @@ fn two_hundred_sigkills_lose_nothing_that_was_seen() {
         while mine.len() < enough {
             mine.push(hears.recv_timeout(patience()).unwrap());
         }
-        child.kill().unwrap();
+        processes::kill_with_daemon(child.id());
         child.wait().unwrap();
         reader.join().unwrap();
         mine.extend(hears);

@@ -165,6 +165,8 @@ fn the_step_leaves_no_trace_in_the_program() {
     assert_eq!(step["system"]["fds"], json!([0, 1, 2]));
     for (told, name) in [(&mut direct, "direct"), (&mut step, "step")] {
         let pid = u32::try_from(told["pid"].as_u64().unwrap()).unwrap();
+        // It runs a moment before mcpd says so.
+        daemon.wait_state(name, State::Up);
         assert_eq!(pid, daemon.pid_of(name));
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();

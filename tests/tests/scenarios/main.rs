@@ -32,6 +32,8 @@ mod script;
 mod secrets;
 mod signals;
 mod supervision;
+#[cfg(target_os = "linux")]
+mod survival;
 mod templates;
 #[cfg(target_os = "linux")]
 mod trees;

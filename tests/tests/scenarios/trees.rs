@@ -90,7 +90,7 @@ fn nothing_is_left(sandbox: &Sandbox, mut daemon: Daemon<'_>) {
     }
     let all: usize = KINDS.iter().map(|(_, count)| count).sum();
     // One that is on its way out, or between fork and exec, counts for a moment.
-    wait_for("nothing but these and mcpd", || processes::marked(sandbox.mark()).len() == all + 1);
+    wait_for("nothing but these and mcpd", || processes::marked(sandbox.mark()).len() == all + 2);
     daemon.signal(Signal::TERM);
     assert!(daemon.wait_end().success());
     assert!(processes::marked(sandbox.mark()).is_empty(), "{:?}", processes::marked(sandbox.mark()));

@@ -84,7 +84,7 @@ impl Children {
     ///
     /// When the kernel refuses to make the daemon a child subreaper.
     pub fn new(wake: Waker) -> io::Result<Self> {
-        limits::keep_inherited_descriptors();
+        limits::close_on_exec();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let (unclaimed, claimed) = (Vec::new(), Vec::new());
         Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed, claimed, wake, watch: None })

@@ -46,6 +46,8 @@ struct Shared {
     base: PathBuf,
     /// The highest one that can be seen.
     root: PathBuf,
+    /// The process of the daemon's keeper.
+    keeper: Option<u32>,
     controllers: Controllers,
 }
 
@@ -54,16 +56,18 @@ struct Shared {
 const ALWAYS: [Controller; 2] = [Controller::Memory, Controller::Pids];
 
 impl Cgroups {
-    /// Takes possession of the daemon's part of the tree and moves the daemon into its leaf of it.
+    /// Takes possession of the daemon's part of the tree and moves the daemon and its keeper, if it has one, into the leaf
+    /// of it. `started_in`: [`Self::started_in`] of the daemon before this one, whose keeper has started this one in that leaf.
     ///
     /// # Errors
     /// A sentence that says why there is none: processes are held together by sessions and groups then.
-    pub fn claim(state_dir: &Path) -> Result<Self, String> {
-        let (start, root) = start()?;
+    pub fn claim(state_dir: &Path, keeper: Option<u32>, started_in: Option<&Path>) -> Result<Self, String> {
+        let (found, root) = start()?;
+        let start = started_in.filter(|place| place.is_dir()).map_or(found, Path::to_path_buf);
         let home = given(&start)?;
         let base = home.join(base_name(state_dir));
         let daemon = base.join(DAEMON);
-        let claimed = make(&base).and_then(|()| make(&daemon)).and_then(|()| enter(&daemon));
+        let claimed = make(&base).and_then(|()| make(&daemon)).and_then(|()| enter(&daemon, keeper));
         match claimed {
             Ok(()) => {
                 let controllers = Controllers::of(&home, &base);
@@ -71,7 +75,7 @@ impl Cgroups {
                     // Who needs it is told why it is not there.
                     let _ = controllers.hand_down(controller);
                 }
-                Ok(Self { shared: Arc::new(Shared { start, base, root, controllers }) })
+                Ok(Self { shared: Arc::new(Shared { start, base, root, keeper, controllers }) })
             }
             Err(error) => {
                 // Removed if they are empty: they may be an earlier life's, with processes in them.
@@ -80,6 +84,11 @@ impl Cgroups {
                 Err(format!("the cgroup {} is not writable: {error}", home.display()))
             }
         }
+    }
+
+    /// Where the first daemon of this keeper was started.
+    pub fn started_in(&self) -> &Path {
+        &self.shared.start
     }
 
     /// The directory of all of them.
@@ -145,15 +154,15 @@ impl Cgroups {
 
     /// The daemon's end: back to where it was started, nothing of its own left.
     pub fn leave(&self) {
-        let Shared { start, base, root: _, controllers } = &*self.shared;
+        let Shared { start, base, root: _, keeper, controllers } = &*self.shared;
         for (_, cgroup) in self.inherited() {
             let _ = cgroup.remove();
         }
         // What hands controllers down holds no processes, unless it is the root of all.
         controllers.withdraw(false);
-        let back = enter(start).or_else(|_| {
+        let back = enter(start, *keeper).or_else(|_| {
             controllers.withdraw(true);
-            enter(start)
+            enter(start, *keeper)
         });
         if back.is_ok() {
             let _ = fs::remove_dir(base.join(DAEMON));
@@ -176,8 +185,16 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-fn enter(path: &Path) -> io::Result<()> {
-    fs::write(path.join("cgroup.procs"), "0")
+/// Moves the daemon, and its keeper. For either the kernel waits until every processor has passed through its scheduler: it
+/// waits for both at once.
+fn enter(path: &Path, keeper: Option<u32>) -> io::Result<()> {
+    let procs = path.join("cgroup.procs");
+    let Some(keeper) = keeper else { return fs::write(procs, "0") };
+    std::thread::scope(|scope| {
+        let moved = scope.spawn(|| fs::write(&procs, keeper.to_string()));
+        fs::write(&procs, std::process::id().to_string())?;
+        moved.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    })
 }
 
 /// The cgroup that the daemon is in, as a directory, and the one above all that it can see.

@@ -2,12 +2,14 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use interprocess::local_socket::ListenerOptions;
+use interprocess::local_socket::tokio::Listener;
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::tokio::Listener as UdListener;
 use tokio::io::AsyncRead;
 
 use super::LogPipe;
@@ -27,6 +29,21 @@ pub fn set_socket_mode(path: &Path) -> io::Result<()> {
 #[must_use]
 pub fn private(options: ListenerOptions<'_>) -> ListenerOptions<'_> {
     options.mode(SOCKET_MODE)
+}
+
+/// The control socket's listening end, from a descriptor that an earlier daemon has made.
+///
+/// # Errors
+/// When it is none.
+pub fn control_listener(kept: OwnedFd) -> io::Result<Listener> {
+    Ok(Listener::UdSocket(UdListener::try_from(kept)?))
+}
+
+/// What tells the file at this path from another one that takes its place.
+#[must_use]
+pub fn identity(path: &Path) -> Option<String> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some(format!("{}:{}", found.dev(), found.ino()))
 }
 
 /// Is it a pipe or a socket: something that a writer may have to wait for?

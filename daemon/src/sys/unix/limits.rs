@@ -26,8 +26,13 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
     error.raw_os_error().is_some_and(|raw| SHORTAGES.iter().any(|errno| errno.raw_os_error() == raw))
 }
 
+/// What the limits (soft, hard) were before this process's parent has raised them.
+pub fn open_files_limit_was(soft: Option<u64>, hard: Option<u64>) {
+    let _ = INHERITED.set(Rlimit { current: soft, maximum: hard });
+}
+
 /// The soft and the hard limit of open files that the daemon was given, when it has another one by now.
-pub(super) fn inherited() -> Option<(Option<u64>, Option<u64>)> {
+pub fn inherited_open_files_limit() -> Option<(Option<u64>, Option<u64>)> {
     INHERITED.get().map(|limit| (limit.current, limit.maximum))
 }
 
@@ -53,7 +58,7 @@ pub fn give_back_memory() {
 
 /// Makes all descriptors but the standard ones close on exec. Those that the daemon opens are so from the start; this is
 /// for the ones that it was started with (a careless shell, an editor, a build tool).
-pub(super) fn keep_inherited_descriptors() {
+pub fn close_on_exec() {
     let first = libc::c_uint::from(3_u8);
     // SAFETY: the call takes numbers only; it closes nothing.
     let done =

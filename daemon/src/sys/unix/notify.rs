@@ -2,8 +2,8 @@
 //! has sent what, so that nobody speaks for somebody else.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with, sockopt};
 use tokio::io::Interest;
@@ -19,11 +19,10 @@ const CONTROL: usize = 2048;
 /// Any user's service may write; the kernel says who did.
 const MODE: u32 = 0o666;
 
-/// The receiving end.
+/// The receiving end. Its name stays when it is dropped: the next daemon goes on with it.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
-    path: PathBuf,
 }
 
 /// Descriptors that came with a message. Closing them tells a sender that waits (`sd_notify_barrier(3)`) that what it
@@ -51,7 +50,22 @@ impl NotifySocket {
         bind(&socket, &SocketAddrUnix::new(path)?)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
         let socket = UnixDatagram::from_std(socket.into())?;
-        Ok(Self { socket, path: path.to_path_buf() })
+        Ok(Self { socket })
+    }
+
+    /// One that an earlier daemon has made.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn of(kept: OwnedFd) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixDatagram::from(kept);
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: UnixDatagram::from_std(socket)? })
+    }
+
+    /// For the keeper.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Waits for the next message.
@@ -65,13 +79,6 @@ impl NotifySocket {
                 result => return result,
             }
         }
-    }
-}
-
-impl Drop for NotifySocket {
-    fn drop(&mut self) {
-        // Whoever removed it already has done what is wanted.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -155,8 +162,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("n");
         drop(NotifySocket::bind(&path).unwrap());
-        assert!(!path.exists());
         // The corpse of one that was killed is no obstacle, a file that is somebody's is.
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "").unwrap();
         assert_eq!(NotifySocket::bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         std::fs::remove_file(&path).unwrap();
@@ -181,7 +188,7 @@ mod tests {
         let path = dir.path().join("n");
         let socket = NotifySocket::bind(&path).unwrap();
         let (mut waits, held) = io::pipe().unwrap();
-        let rights = [std::os::fd::AsFd::as_fd(&held)];
+        let rights = [held.as_fd()];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut with = SendAncillaryBuffer::new(&mut space);
         assert!(with.push(SendAncillaryMessage::ScmRights(&rights)));

@@ -1,10 +1,11 @@
 //! The same questions as on Unix; here the answers are short.
 
 use std::io;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, IntoRawHandle};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, IntoRawHandle, OwnedHandle};
 use std::path::Path;
 
 use interprocess::local_socket::ListenerOptions;
+use interprocess::local_socket::tokio::Listener;
 use tokio::io::AsyncRead;
 use tokio::net::windows::named_pipe::NamedPipeServer;
 
@@ -22,6 +23,20 @@ pub fn set_socket_mode(_path: &Path) -> io::Result<()> {
 #[must_use]
 pub fn private(options: ListenerOptions<'_>) -> ListenerOptions<'_> {
     options
+}
+
+/// Nobody keeps one here.
+///
+/// # Errors
+/// Always.
+pub fn control_listener(_kept: OwnedHandle) -> io::Result<Listener> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not asked here.
+#[must_use]
+pub fn identity(_path: &Path) -> Option<String> {
+    None
 }
 
 /// Pipes have names of their own here, no files.

@@ -103,7 +103,11 @@ impl Handover {
 
 /// What is to be set, and what of the daemon's own must not show.
 fn setup(plan: &SpawnPlan) -> Vec<Setup> {
-    let own = limits::inherited().map(|(soft, hard)| Setup::Limit { name: "nofile".into(), soft, hard });
+    let own = limits::inherited_open_files_limit().map(|(soft, hard)| Setup::Limit {
+        name: "nofile".into(),
+        soft,
+        hard,
+    });
     own.into_iter().chain(plan.setup.iter().cloned()).collect()
 }
 

@@ -1,0 +1,547 @@
+//! What the keeper does next: no clock, no process, no descriptor. What happened goes in, what is to be done comes out.
+
+use std::time::Duration;
+
+use mcpd_core::Mono;
+
+/// `kill(2)`: the number with which a shell tells of a program that a signal has ended, less that signal.
+const BY_SIGNAL: i32 = 128;
+/// `signal(7)`
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+const SIGINT: i32 = 2;
+
+/// Between two starts, whatever the first one died of.
+const AT_LEAST: Duration = Duration::from_millis(100);
+/// After the first failure in a row; doubled with each one more ...
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// ... up to this.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// Who has been ready for so long has not failed at its start.
+const PROVEN: Duration = Duration::from_secs(10);
+/// A daemon that was stopped (SIGSTOP) and is not continued is replaced after this.
+const STOPPED_FOR: Duration = Duration::from_secs(2);
+/// So long a successor may take until it is ready. The first daemon may take as long as whoever started it lets it.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// By itself.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The daemon runs.
+    Started,
+    /// It could not be started.
+    NotStarted,
+    /// It says that it does its work.
+    Ready,
+    /// It has answered a question.
+    Answered,
+    /// It has been stopped (SIGSTOP).
+    Stopped,
+    /// It goes on.
+    Continued,
+    /// It is being looked at by a debugger, or what else may be why it was not to be killed.
+    Traced,
+    /// It has ended.
+    Ended(Death),
+    /// The keeper has got a signal.
+    Signal(i32),
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a daemon.
+    Start,
+    /// Pass a signal on to it.
+    Forward(i32),
+    /// Ask it whether it is there.
+    Ask,
+    /// End it by SIGKILL; that it is being traced is a reason not to.
+    Kill,
+    /// End with this status.
+    Exit(i32),
+    /// Say why the last daemon is gone: one sentence without an end.
+    Tell(String),
+}
+
+/// How often it is asked, and how long it may take to answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vigilance {
+    every: Duration,
+    patience: Duration,
+}
+
+impl Vigilance {
+    /// `watchdog`: WATCHDOG_USEC. A daemon that hangs has told systemd that it is well half of that ago, at most; it has to be
+    /// found out before systemd ends everything.
+    #[must_use]
+    pub(super) fn new(watchdog: Option<Duration>) -> Self {
+        let whole = watchdog.unwrap_or(Duration::from_secs(60));
+        Self { every: whole / 6, patience: whole / 4 }
+    }
+}
+
+/// The daemon that there is.
+#[derive(Debug)]
+struct Alive {
+    since: Mono,
+    ready: Option<Mono>,
+    stopped: Option<Mono>,
+    /// Asked, and not answered since then.
+    asked: Option<Mono>,
+    ask_at: Option<Mono>,
+    /// Why it was killed.
+    killed: Option<String>,
+}
+
+/// The keeper's mind.
+#[derive(Debug)]
+pub(super) struct Mind {
+    vigilance: Vigilance,
+    alive: Option<Alive>,
+    /// When the next one is to be started.
+    start_at: Option<Mono>,
+    last_start: Option<Mono>,
+    /// Some daemon has been ready.
+    proven: bool,
+    /// Failures in a row.
+    failures: u32,
+    /// The end has been asked for, by this signal.
+    ending: Option<i32>,
+    lives: u64,
+    over: bool,
+}
+
+impl Mind {
+    /// Before the first start, which is due at once.
+    #[must_use]
+    pub(super) fn new(now: Mono, vigilance: Vigilance) -> Self {
+        Self {
+            vigilance,
+            alive: None,
+            start_at: Some(now),
+            last_start: None,
+            proven: false,
+            failures: 0,
+            ending: None,
+            lives: 0,
+            over: false,
+        }
+    }
+
+    /// How many daemons there have been.
+    #[must_use]
+    pub(super) fn lives(&self) -> u64 {
+        self.lives
+    }
+
+    /// How many in a row have failed at their start.
+    #[must_use]
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When [`Self::due`] is wanted next.
+    #[must_use]
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        if self.over {
+            return None;
+        }
+        let Some(alive) = &self.alive else { return self.start_at };
+        if alive.killed.is_some() {
+            return None;
+        }
+        let stopped = alive.stopped.map(|at| at + STOPPED_FOR);
+        let hangs = alive.asked.filter(|_| alive.stopped.is_none()).map(|at| at + self.vigilance.patience);
+        let late = (self.proven && alive.ready.is_none()).then(|| alive.since + READY_WITHIN);
+        [stopped, hangs, late, alive.ask_at].into_iter().flatten().min()
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn due(&mut self, now: Mono, out: &mut Vec<Action>) {
+        if self.over || self.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let Vigilance { every, patience } = self.vigilance;
+        let Some(alive) = &mut self.alive else {
+            self.start_at = None;
+            self.last_start = Some(now);
+            out.push(Action::Start);
+            return;
+        };
+        let why = if alive.stopped.is_some_and(|at| at + STOPPED_FOR <= now) {
+            Some(format!("was stopped (SIGSTOP) for {} s and killed", STOPPED_FOR.as_secs()))
+        } else if alive.stopped.is_none() && alive.asked.is_some_and(|at| at + patience <= now) {
+            Some(format!("did not answer for {:.1} s and was killed", patience.as_secs_f64()))
+        } else if self.proven && alive.ready.is_none() && alive.since + READY_WITHIN <= now {
+            Some(format!("was not ready after {} s and was killed", READY_WITHIN.as_secs()))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            alive.killed = Some(why);
+            out.push(Action::Kill);
+        } else if alive.ask_at.is_some_and(|at| at <= now) {
+            alive.ask_at = Some(now + every);
+            // One question at a time: the first that is not answered is the one that counts.
+            if alive.asked.is_none() && alive.stopped.is_none() {
+                alive.asked = Some(now);
+                out.push(Action::Ask);
+            }
+        }
+    }
+
+    /// Takes in what happened.
+    pub(super) fn take(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
+        if self.over {
+            return;
+        }
+        match event {
+            Event::Started => {
+                self.lives += 1;
+                self.alive = Some(Alive {
+                    since: now,
+                    ready: None,
+                    stopped: None,
+                    asked: None,
+                    ask_at: None,
+                    killed: None,
+                });
+            }
+            Event::NotStarted => {
+                if self.proven {
+                    self.again(now, true);
+                } else {
+                    self.exit(1, out);
+                }
+            }
+            Event::Ready => {
+                let every = self.vigilance.every;
+                let Some(alive) = &mut self.alive else { return };
+                alive.ready = Some(now);
+                alive.ask_at = Some(now + every);
+                self.proven = true;
+                // The one before may have been killed before it heard of this.
+                if let Some(signal) = self.ending.filter(|_| self.lives > 1) {
+                    out.push(Action::Forward(signal));
+                }
+            }
+            Event::Answered => {
+                if let Some(alive) = &mut self.alive {
+                    alive.asked = None;
+                }
+            }
+            Event::Stopped => {
+                if let Some(alive) = &mut self.alive {
+                    alive.stopped.get_or_insert(now);
+                }
+            }
+            Event::Continued => {
+                if let Some(alive) = &mut self.alive {
+                    alive.stopped = None;
+                    // Its time begins anew.
+                    alive.asked = alive.asked.map(|_| now);
+                }
+            }
+            Event::Traced => {
+                if let Some(alive) = &mut self.alive {
+                    alive.killed = None;
+                    alive.stopped = alive.stopped.map(|_| now);
+                    alive.asked = alive.asked.map(|_| now);
+                }
+            }
+            Event::Ended(death) => self.ended(now, death, out),
+            Event::Signal(signal) => {
+                if matches!(signal, SIGTERM | SIGINT) {
+                    self.ending = Some(signal);
+                }
+                if self.alive.is_some() {
+                    out.push(Action::Forward(signal));
+                } else if self.ending.is_some() {
+                    // Whoever is there to stop the services is wanted now.
+                    self.start_at = Some(now);
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, now: Mono, death: Death, out: &mut Vec<Action>) {
+        let Some(alive) = self.alive.take() else { return };
+        match death {
+            // It has done all that there was to do.
+            Death::Code(0) => return self.exit(0, out),
+            // Nobody asked to end waits for another one to fail.
+            Death::Code(code) if !self.proven || self.ending.is_some() => return self.exit(code, out),
+            Death::Signal(signal) if !self.proven => return self.exit(BY_SIGNAL + signal, out),
+            Death::Code(_) | Death::Signal(_) => {}
+        }
+        let how = alive.killed.unwrap_or_else(|| match death {
+            Death::Code(code) => format!("ended with exit code {code}"),
+            Death::Signal(signal) => format!("was ended by signal {signal}"),
+        });
+        out.push(Action::Tell(how));
+        let lasted = alive.ready.is_some_and(|at| at + PROVEN <= now);
+        // What kills a daemon that has come to work is not its start, and services wait for somebody.
+        let from_outside = death == Death::Signal(SIGKILL) && alive.ready.is_some();
+        if lasted {
+            self.failures = 0;
+        }
+        self.again(now, !lasted && !from_outside);
+    }
+
+    fn again(&mut self, now: Mono, failed: bool) {
+        let mut delay = Duration::ZERO;
+        if failed {
+            delay = FIRST_DELAY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_DELAY);
+            self.failures = self.failures.saturating_add(1);
+        }
+        let earliest = self.last_start.map_or(now, |at| at + AT_LEAST);
+        self.start_at = Some((now + delay).max(earliest));
+    }
+
+    fn exit(&mut self, code: i32, out: &mut Vec<Action>) {
+        self.over = true;
+        out.push(Action::Exit(code));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct World {
+        mind: Mind,
+        now: Mono,
+        out: Vec<Action>,
+    }
+
+    impl World {
+        /// One whose first daemon is ready.
+        fn ready() -> Self {
+            let mut world = Self::new();
+            world.starts();
+            world.take(Event::Ready);
+            assert_eq!(world.done(), []);
+            world
+        }
+
+        fn new() -> Self {
+            let now = Mono(5_000_000_000);
+            Self { mind: Mind::new(now, Vigilance::new(None)), now, out: Vec::new() }
+        }
+
+        fn starts(&mut self) {
+            assert_eq!(self.due(), [Action::Start]);
+            self.take(Event::Started);
+        }
+
+        fn take(&mut self, event: Event) {
+            self.mind.take(self.now, event, &mut self.out);
+        }
+
+        fn done(&mut self) -> Vec<Action> {
+            std::mem::take(&mut self.out)
+        }
+
+        fn due(&mut self) -> Vec<Action> {
+            self.mind.due(self.now, &mut self.out);
+            self.done()
+        }
+
+        /// Goes to the next deadline and does what is due: how long that was, and what it is.
+        fn next(&mut self) -> (Duration, Vec<Action>) {
+            let at = self.mind.deadline().expect("something is due");
+            let waited = at.since(self.now);
+            self.now = at.max(self.now);
+            (waited, self.due())
+        }
+
+        fn dies(&mut self, death: Death) -> Vec<Action> {
+            self.take(Event::Ended(death));
+            self.done()
+        }
+    }
+
+    fn tell(text: &str) -> Action {
+        Action::Tell(text.into())
+    }
+
+    #[test]
+    fn what_ends_before_it_was_ever_ready_is_passed_on() {
+        for (death, code) in [(Death::Code(6), 6), (Death::Code(0), 0), (Death::Signal(11), 139)] {
+            let mut world = World::new();
+            world.starts();
+            assert_eq!(world.dies(death), [Action::Exit(code)]);
+            assert_eq!(world.mind.deadline(), None);
+        }
+        let mut world = World::new();
+        assert_eq!(world.due(), [Action::Start]);
+        world.take(Event::NotStarted);
+        assert_eq!(world.done(), [Action::Exit(1)]);
+    }
+
+    #[test]
+    fn one_that_is_killed_has_a_successor_at_once() {
+        let mut world = World::ready();
+        world.now = world.now + SECOND;
+        assert_eq!(world.dies(Death::Signal(9)), [tell("was ended by signal 9")]);
+        assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
+        world.take(Event::Started);
+        world.take(Event::Ready);
+        // Not again at once, but not later for having been killed often either.
+        for _ in 0..20 {
+            world.dies(Death::Signal(9));
+            assert_eq!(world.next(), (AT_LEAST, vec![Action::Start]));
+            world.take(Event::Started);
+            world.take(Event::Ready);
+        }
+        assert_eq!((world.mind.lives(), world.mind.failures()), (22, 0));
+        world.now = world.now + SECOND;
+        assert_eq!(world.dies(Death::Code(0)), [Action::Exit(0)]);
+    }
+
+    #[test]
+    fn one_that_fails_at_its_start_is_tried_again_with_backoff() {
+        let mut world = World::ready();
+        world.now = world.now + PROVEN;
+        world.dies(Death::Signal(6));
+        let mut waited = Vec::new();
+        for death in [Death::Code(1), Death::Signal(9), Death::Code(101), Death::Code(6)].repeat(3) {
+            let (wait, actions) = world.next();
+            assert_eq!(actions, [Action::Start]);
+            waited.push(u64::try_from(wait.as_millis()).unwrap());
+            world.take(Event::Started);
+            assert!(matches!(&world.dies(death)[..], [Action::Tell(_)]));
+        }
+        assert_eq!(waited, [0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000, 10_000, 10_000]);
+        world.next();
+        world.take(Event::Started);
+        world.take(Event::Ready);
+        world.now = world.now + PROVEN;
+        world.dies(Death::Signal(6));
+        assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
+        assert_eq!(world.mind.failures(), 0);
+    }
+
+    #[test]
+    fn one_that_panics_soon_after_it_was_ready_has_failed() {
+        let mut world = World::ready();
+        for expected in [200, 400, 800] {
+            world.now = world.now + SECOND;
+            world.dies(Death::Code(101));
+            let (waited, actions) = world.next();
+            assert_eq!((waited, actions), (Duration::from_millis(expected), vec![Action::Start]));
+            world.take(Event::Started);
+            world.take(Event::Ready);
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_is_replaced() {
+        let mut world = World::ready();
+        for _ in 0..3 {
+            assert_eq!(world.next(), (Duration::from_secs(10), vec![Action::Ask]));
+            world.take(Event::Answered);
+        }
+        assert_eq!(world.next().1, [Action::Ask]);
+        let mut waited = Duration::ZERO;
+        let actions = loop {
+            let (wait, actions) = world.next();
+            waited += wait;
+            if !actions.is_empty() {
+                break actions;
+            }
+        };
+        assert_eq!((waited, actions), (Duration::from_secs(15), vec![Action::Kill]));
+        assert_eq!(world.mind.deadline(), None, "it is killed once");
+        assert_eq!(world.dies(Death::Signal(9)), [tell("did not answer for 15.0 s and was killed")]);
+        assert_eq!(world.next().1, [Action::Start]);
+    }
+
+    #[test]
+    fn one_that_is_stopped_is_replaced_unless_it_goes_on() {
+        let mut world = World::ready();
+        world.take(Event::Stopped);
+        world.now = world.now + SECOND;
+        assert_eq!(world.due(), []);
+        world.take(Event::Continued);
+        world.now = world.now + SECOND;
+        assert_eq!(world.due(), []);
+        world.take(Event::Stopped);
+        assert_eq!(world.next(), (STOPPED_FOR, vec![Action::Kill]));
+        // A debugger has it: it is given its time again and again.
+        world.take(Event::Traced);
+        assert_eq!(world.next(), (STOPPED_FOR, vec![Action::Kill]));
+        assert_eq!(world.dies(Death::Signal(9)), [tell("was stopped (SIGSTOP) for 2 s and killed")]);
+        assert_eq!(world.next().1, [Action::Start]);
+    }
+
+    #[test]
+    fn a_successor_that_is_never_ready_is_replaced() {
+        let mut world = World::ready();
+        world.dies(Death::Signal(9));
+        world.next();
+        world.take(Event::Started);
+        assert_eq!(world.next(), (READY_WITHIN, vec![Action::Kill]));
+        world.dies(Death::Signal(9));
+        assert_eq!(world.mind.failures(), 1);
+        // The first one may take its time.
+        let mut world = World::new();
+        world.starts();
+        assert_eq!(world.mind.deadline(), None);
+    }
+
+    #[test]
+    fn signals_reach_whoever_is_there() {
+        let mut world = World::ready();
+        world.take(Event::Signal(1));
+        world.take(Event::Signal(SIGTERM));
+        assert_eq!(world.done(), [Action::Forward(1), Action::Forward(SIGTERM)]);
+        // Killed in the middle of its end: the next one is told to end, too.
+        world.dies(Death::Signal(9));
+        world.next();
+        world.take(Event::Started);
+        assert_eq!(world.done(), []);
+        world.take(Event::Ready);
+        assert_eq!(world.done(), [Action::Forward(SIGTERM)]);
+        assert_eq!(world.dies(Death::Code(3)), [Action::Exit(3)]);
+        world.take(Event::Signal(SIGTERM));
+        assert_eq!(world.done(), [], "nothing is left to be told");
+    }
+
+    #[test]
+    fn whoever_wants_the_end_does_not_wait_for_a_backoff() {
+        let mut world = World::ready();
+        for _ in 0..8 {
+            world.dies(Death::Code(1));
+            world.next();
+            world.take(Event::Started);
+        }
+        world.dies(Death::Code(1));
+        world.take(Event::Signal(SIGINT));
+        assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
+        world.take(Event::Started);
+        world.take(Event::Ready);
+        assert_eq!(world.done(), [Action::Forward(SIGINT)]);
+    }
+
+    #[test]
+    fn systemd_hears_nothing_of_a_hang() {
+        for seconds in [2, 10, 30, 120] {
+            let whole = Duration::from_secs(seconds);
+            let Vigilance { every, patience } = Vigilance::new(Some(whole));
+            assert!(whole / 2 + every + patience < whole);
+        }
+    }
+}

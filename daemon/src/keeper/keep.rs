@@ -1,0 +1,328 @@
+//! The keeper's process: carries out what its mind decides, holds what the daemon gives it, passes signals and messages on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_core::Mono;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+use super::decide::{Action, Death, Event, Mind, Vigilance};
+use super::packet::{self, ToDaemon, ToKeeper};
+use super::{About, KEPT, Kept, Last};
+use crate::sys;
+
+/// The program that this process runs, also when another file has taken its place: an upgrade is asked for, it does not
+/// happen by a crash.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+type Signals = SignalDelivery<UnixStream, SignalOnly>;
+
+struct Keeper {
+    mind: Mind,
+    actions: Vec<Action>,
+    signals: Signals,
+    daemon: Option<Daemon>,
+    kept: BTreeMap<String, Kept>,
+    last: Option<Last>,
+    questions: u64,
+    exit: Option<i32>,
+}
+
+struct Daemon {
+    pid: Pid,
+    /// None once it has closed its end.
+    line: Option<OwnedFd>,
+    /// What there was no room for yet.
+    waiting: VecDeque<Outgoing>,
+}
+
+enum Outgoing {
+    /// What is kept by this name.
+    Kept(String),
+    Other(ToDaemon),
+}
+
+/// Starts the daemon and minds it until it ends by itself; the exit status for this process.
+///
+/// # Errors
+/// When the system has no room for the little that this needs.
+pub(super) fn keep() -> io::Result<i32> {
+    sys::close_on_exec();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    sys::raise_open_files_limit();
+    let (read, write) = UnixStream::pair()?;
+    let wanted = [SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1];
+    let signals = SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?;
+    let vigilance = Vigilance::new(sd_notify::watchdog_enabled());
+    let mut keeper = Keeper {
+        mind: Mind::new(now(), vigilance),
+        actions: Vec::new(),
+        signals,
+        daemon: None,
+        kept: BTreeMap::new(),
+        last: None,
+        questions: 0,
+        exit: None,
+    };
+    keeper.run()
+}
+
+fn now() -> Mono {
+    Mono(sys::monotonic_ns())
+}
+
+impl Keeper {
+    fn run(&mut self) -> io::Result<i32> {
+        loop {
+            self.mind.due(now(), &mut self.actions);
+            self.perform();
+            if let Some(code) = self.exit {
+                return Ok(code);
+            }
+            self.wait()?;
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.mind.take(now(), event, &mut self.actions);
+        self.perform();
+    }
+
+    fn perform(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Start => self.start(),
+                    Action::Forward(signal) => self.signal(Signal::from_named_raw(signal)),
+                    Action::Ask => {
+                        self.questions += 1;
+                        self.say(Outgoing::Other(ToDaemon::Ask { number: self.questions }));
+                    }
+                    Action::Kill if self.is_traced() => {
+                        self.mind.take(now(), Event::Traced, &mut self.actions)
+                    }
+                    Action::Kill => {
+                        // systemd would lose its patience with the next one, which has done nothing.
+                        notify("WATCHDOG=1");
+                        self.signal(Some(Signal::KILL));
+                    }
+                    Action::Exit(code) => self.exit = Some(code),
+                    Action::Tell(how) => self.tell(how),
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, how: String) {
+        let Some(daemon) = self.daemon.take() else { return };
+        let pid = daemon.pid.as_raw_nonzero().get().unsigned_abs();
+        // Whoever does not read it does not hinder anybody.
+        let _ = writeln!(io::stderr(), "mcpd: the daemon (pid {pid}) {how}: the next one takes over");
+        self.last = Some(Last { pid, how, at: Timestamp::now().as_microsecond() });
+    }
+
+    fn start(&mut self) {
+        let event = match self.try_start() {
+            Ok(()) => Event::Started,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "mcpd: the daemon cannot be started: {error}");
+                Event::NotStarted
+            }
+        };
+        self.mind.take(now(), event, &mut self.actions);
+    }
+
+    fn try_start(&mut self) -> io::Result<()> {
+        let (own, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&own, true)?;
+        let mut words = std::env::args_os();
+        let name = words.next().unwrap_or_else(|| OsString::from("mcpd"));
+        let mut command = Command::new(OWN_PROGRAM);
+        // Its own group: what a terminal sends to everybody in front of it reaches the daemon once, through the keeper.
+        command.arg0(name).arg(KEPT).args(words).process_group(0).stdin(theirs);
+        // It says for whom WATCHDOG_USEC is; the keeper sends on what the daemon says.
+        command.env_remove("WATCHDOG_PID");
+        let pid = i32::try_from(command.spawn()?.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::Other)?;
+        self.daemon = Some(Daemon { pid, line: Some(own), waiting: VecDeque::new() });
+        Ok(())
+    }
+
+    fn signal(&self, signal: Option<Signal>) {
+        if let (Some(daemon), Some(signal)) = (&self.daemon, signal) {
+            // It may be dead, and is not reaped: the signal reaches nobody else.
+            let _ = rustix::process::kill_process(daemon.pid, signal);
+        }
+    }
+
+    /// A debugger has it, and means to have it stopped.
+    fn is_traced(&self) -> bool {
+        let Some(daemon) = &self.daemon else { return false };
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap_or_default();
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+        tracer.is_some_and(|pid| pid.trim() != "0")
+    }
+
+    /// Until something happens or is due.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.mind.deadline().map(|at| timespec(at.since(now())));
+        let line = self.daemon.as_ref().and_then(|daemon| daemon.line.as_ref());
+        let writes = self.daemon.as_ref().is_some_and(|daemon| !daemon.waiting.is_empty());
+        let interest = if writes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let mut polled = vec![PollFd::new(self.signals.get_read(), PollFlags::IN)];
+        polled.extend(line.map(|line| PollFd::new(line, interest)));
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stirred = polled.get(1).is_some_and(|line| !line.revents().is_empty());
+        drop(polled);
+        if stirred {
+            self.flush();
+            self.hear();
+        }
+        let signals: Vec<i32> = self.signals.pending().collect();
+        for signal in signals {
+            if signal == SIGCHLD {
+                self.reap();
+            } else {
+                self.take(Event::Signal(signal));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in all that the daemon has said.
+    fn hear(&mut self) {
+        loop {
+            let Some(line) = self.daemon.as_ref().and_then(|daemon| daemon.line.as_ref()) else { return };
+            match packet::receive::<ToKeeper>(line) {
+                Ok(Some((said, with))) => self.heard(said, with),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Its end is closed: it is dead, or about to be.
+                Err(_) => {
+                    if let Some(daemon) = &mut self.daemon {
+                        daemon.line = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, said: ToKeeper, with: Vec<OwnedFd>) {
+        match said {
+            ToKeeper::Keep { name, text } => {
+                self.kept.insert(name, Kept { text, handles: with });
+            }
+            ToKeeper::Drop { name } => drop(self.kept.remove(&name)),
+            ToKeeper::Take => {
+                let names: Vec<String> = self.kept.keys().cloned().collect();
+                for name in names {
+                    self.say(Outgoing::Kept(name));
+                }
+                let about = About {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    pid: std::process::id(),
+                    lives: self.mind.lives(),
+                    failures: self.mind.failures(),
+                    last: self.last.clone(),
+                    open_files: sys::inherited_open_files_limit(),
+                };
+                self.say(Outgoing::Other(ToDaemon::All(about)));
+            }
+            ToKeeper::Ready => self.take(Event::Ready),
+            ToKeeper::Answer { number } if number == self.questions => self.take(Event::Answered),
+            ToKeeper::Answer { .. } => {}
+            ToKeeper::Notify { text } => notify(&text),
+        }
+    }
+
+    fn say(&mut self, what: Outgoing) {
+        if let Some(daemon) = &mut self.daemon {
+            daemon.waiting.push_back(what);
+        }
+        self.flush();
+    }
+
+    /// As much of what waits as there is room for.
+    fn flush(&mut self) {
+        let Some(Daemon { line: Some(line), waiting, .. }) = &mut self.daemon else { return };
+        while let Some(next) = waiting.front() {
+            let sent = match next {
+                Outgoing::Other(packet) => packet::send(&*line, packet, &[]),
+                Outgoing::Kept(name) => match self.kept.get(name) {
+                    Some(Kept { text, handles }) => {
+                        let packet = ToDaemon::Kept { name: name.clone(), text: text.clone() };
+                        let with: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+                        packet::send(&*line, &packet, &with)
+                    }
+                    None => Ok(()),
+                },
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // What cannot be sent to one that is dying needs not be.
+                Ok(()) | Err(_) => drop(waiting.pop_front()),
+            }
+        }
+    }
+
+    /// Takes away every dead child: the daemon, and whatever fell to the keeper.
+    fn reap(&mut self) {
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+        while let Ok(Some((pid, status))) = rustix::process::wait(options) {
+            if self.daemon.as_ref().is_none_or(|daemon| daemon.pid != pid) {
+                continue;
+            }
+            let Some(event) = event(status) else { continue };
+            if let Event::Ended(_) = event {
+                // Its last words come before its end.
+                self.hear();
+            }
+            self.take(event);
+        }
+    }
+}
+
+fn event(status: WaitStatus) -> Option<Event> {
+    if let Some(code) = status.exit_status() {
+        return Some(Event::Ended(Death::Code(code)));
+    }
+    if let Some(signal) = status.terminating_signal() {
+        return Some(Event::Ended(Death::Signal(signal)));
+    }
+    if status.stopped() {
+        return Some(Event::Stopped);
+    }
+    status.continued().then_some(Event::Continued)
+}
+
+/// Says something to the service manager, if there is one.
+fn notify(text: &str) {
+    let lines: Vec<sd_notify::NotifyState<'_>> = text.lines().map(sd_notify::NotifyState::Custom).collect();
+    // Without one, or one that does not listen, there is nobody to tell.
+    let _ = sd_notify::notify(&lines);
+}
+
+/// Rounded up to what the clock of `poll(2)` counts in: one that comes back too early does so again and again.
+fn timespec(time: Duration) -> Timespec {
+    let time = time + Duration::from_micros(100);
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}

@@ -1,0 +1,183 @@
+//! The daemon's end of the line to its keeper.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
+
+use super::packet::{self, ToDaemon, ToKeeper};
+use super::{About, Handle, Kept, Legacy};
+use crate::sys;
+
+/// What a daemon has of its keeper. Cheap to clone. Without a keeper nothing is kept, and nobody is told.
+#[derive(Debug, Clone, Default)]
+pub struct Line {
+    inner: Option<Arc<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: OwnedFd,
+    about: About,
+    waiting: Mutex<VecDeque<(ToKeeper, Vec<OwnedFd>)>>,
+    filled: Notify,
+}
+
+/// What the keeper says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Are you there? To be answered by whoever is asked, with [`Line::answer`].
+    Asks(u64),
+    /// It is gone.
+    Gone,
+}
+
+impl Line {
+    /// A daemon without a keeper.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Takes up the line that the keeper has given as stdin, and what it has kept. Waits for that.
+    ///
+    /// # Errors
+    /// When nobody is there, or stdin is none.
+    pub fn take_up() -> io::Result<(Self, Legacy)> {
+        let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        // The kernel names a process for the file that it runs, and that was a link of another name.
+        let _ = rustix::thread::set_name(c"mcpd");
+        packet::send(&socket, &ToKeeper::Take, &[])?;
+        let mut legacy = Legacy::default();
+        let about = loop {
+            match packet::receive::<ToDaemon>(&socket)? {
+                Some((ToDaemon::Kept { name, text }, handles)) => {
+                    legacy.kept.insert(name, Kept { text, handles });
+                }
+                Some((ToDaemon::All(about), _)) => break about,
+                Some((ToDaemon::Ask { .. }, _)) | None => {}
+            }
+        };
+        if let Some((soft, hard)) = about.open_files {
+            sys::open_files_limit_was(soft, hard);
+        }
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let inner = Inner { socket, about, waiting: Mutex::default(), filled: Notify::new() };
+        Ok((Self { inner: Some(Arc::new(inner)) }, legacy))
+    }
+
+    /// What is known of the keeper; `None`: there is none.
+    #[must_use]
+    pub fn about(&self) -> Option<&About> {
+        self.inner.as_ref().map(|inner| &inner.about)
+    }
+
+    /// Has descriptors and a text kept by a name, in place of what had it.
+    pub fn keep(&self, name: &str, text: Option<String>, descriptors: &[Handle<'_>]) {
+        let packet = ToKeeper::Keep { name: name.to_owned(), text };
+        self.say(packet, descriptors);
+    }
+
+    /// What has that name is not needed any more.
+    pub fn drop_kept(&self, name: &str) {
+        self.say(ToKeeper::Drop { name: name.to_owned() }, &[]);
+    }
+
+    /// The work has begun.
+    pub fn ready(&self) {
+        self.say(ToKeeper::Ready, &[]);
+    }
+
+    /// The answer to [`Heard::Asks`].
+    pub fn answer(&self, number: u64) {
+        self.say(ToKeeper::Answer { number }, &[]);
+    }
+
+    /// Tells the service manager. False: there is no keeper to do it.
+    #[must_use]
+    pub fn notify(&self, text: &str) -> bool {
+        self.say(ToKeeper::Notify { text: text.to_owned() }, &[]);
+        self.inner.is_some()
+    }
+
+    /// Does not wait: what there is no room for is sent by whoever [listens](Self::listen).
+    fn say(&self, packet: ToKeeper, descriptors: &[Handle<'_>]) {
+        let Some(inner) = &self.inner else { return };
+        let mut waiting = inner.waiting();
+        if waiting.is_empty() {
+            match packet::send(&inner.socket, &packet, descriptors) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Of a keeper that is gone the listener hears.
+                Ok(()) | Err(_) => return,
+            }
+        }
+        let copies = descriptors.iter().filter_map(|descriptor| descriptor.try_clone_to_owned().ok());
+        waiting.push_back((packet, copies.collect()));
+        inner.filled.notify_one();
+    }
+
+    /// Hears what the keeper says until it is gone, as a task of the current runtime.
+    ///
+    /// # Errors
+    /// When the system has no room for it.
+    pub fn listen(&self, tell: impl Fn(Heard) -> bool + Send + 'static) -> io::Result<()> {
+        let Some(inner) = self.inner.clone() else { return Ok(()) };
+        // Of this type only the registration is used: the socket keeps the borders of its packets as well.
+        let socket = UnixDatagram::from_std(inner.socket.try_clone()?.into())?;
+        tokio::spawn(async move {
+            loop {
+                let heard = tokio::select! {
+                    heard = next(&socket) => heard,
+                    sent = inner.send_waiting(&socket) => sent.map(|()| None),
+                };
+                let heard = match heard {
+                    Ok(Some(heard)) => heard,
+                    Ok(None) => continue,
+                    Err(_) => Heard::Gone,
+                };
+                if !tell(heard) || heard == Heard::Gone {
+                    break;
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(ToKeeper, Vec<OwnedFd>)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what waits, once something does and as soon as there is room.
+    async fn send_waiting(&self, socket: &UnixDatagram) -> io::Result<()> {
+        while self.waiting().is_empty() {
+            self.filled.notified().await;
+        }
+        let sent = socket.async_io(Interest::WRITABLE, || {
+            let mut waiting = self.waiting();
+            while let Some((packet, descriptors)) = waiting.front() {
+                let with: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                packet::send(socket, packet, &with)?;
+                waiting.pop_front();
+            }
+            Ok(())
+        });
+        sent.await
+    }
+}
+
+/// The next thing that means something.
+async fn next(socket: &UnixDatagram) -> io::Result<Option<Heard>> {
+    let heard = socket.async_io(Interest::READABLE, || packet::receive::<ToDaemon>(socket)).await?;
+    Ok(match heard {
+        Some((ToDaemon::Ask { number }, _)) => Some(Heard::Asks(number)),
+        Some(_) | None => None,
+    })
+}

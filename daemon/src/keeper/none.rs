@@ -1,0 +1,72 @@
+//! Windows: nobody keeps anything.
+
+use super::{Handle, Legacy};
+
+/// What a daemon has of its keeper: nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Line;
+
+/// What the keeper says: nothing, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Are you there?
+    Asks(u64),
+    /// It is gone.
+    Gone,
+}
+
+impl Line {
+    /// A daemon without a keeper.
+    #[must_use]
+    pub fn none() -> Self {
+        Self
+    }
+
+    /// There is no keeper.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn take_up() -> std::io::Result<(Self, Legacy)> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// What is known of the keeper: there is none.
+    #[must_use]
+    pub fn about(&self) -> Option<&super::About> {
+        None
+    }
+
+    /// Keeps nothing.
+    pub fn keep(&self, name: &str, text: Option<String>, handles: &[Handle<'_>]) {
+        let _ = (name, text, handles);
+    }
+
+    /// Nothing is kept.
+    pub fn drop_kept(&self, name: &str) {
+        let _ = name;
+    }
+
+    /// Tells nobody.
+    pub fn ready(&self) {}
+
+    /// Answers nobody.
+    pub fn answer(&self, number: u64) {
+        let _ = number;
+    }
+
+    /// False: there is no keeper to do it.
+    #[must_use]
+    pub fn notify(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
+
+    /// Hears nothing.
+    ///
+    /// # Errors
+    /// None.
+    pub fn listen(&self, tell: impl Fn(Heard) -> bool + Send + 'static) -> std::io::Result<()> {
+        let _ = tell;
+        Ok(())
+    }
+}
