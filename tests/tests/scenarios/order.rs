@@ -472,7 +472,8 @@ fn a_wide_graph_starts_at_once_and_stops_in_reverse() {
     assert!(daemon.wait_end().success());
     // Its own log has every word, also those that came faster than a subscriber takes them.
     let said = daemon.stderr();
-    let ended: Vec<&str> = said.lines().filter(|line| line.contains(": exited with code 0")).collect();
+    // Whoever has not come to its first line on a busy machine is ended by the signal itself.
+    let ended: Vec<&str> = said.lines().filter(|line| line.contains(", as it was asked to")).collect();
     assert_eq!(ended.len(), LEAVES + 1);
     assert!(ended.last().is_some_and(|last| last.contains(" root: ")), "{ended:?}");
 }
