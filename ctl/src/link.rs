@@ -171,6 +171,12 @@ impl Link {
                 "mcpd at {} closed the connection before it answered: it has ended, or is being restarted.",
                 self.socket.path.display()
             )),
+            // It was killed before it had read the question.
+            CallError::Io(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) =>
+            {
+                Failure::Gone(format!("mcpd at {} is gone: {error}.", self.socket.path.display()))
+            }
             CallError::TimedOut => Failure::Broken("the connection to mcpd stalled".to_owned()),
             CallError::Io(error) => Failure::Broken(format!("the connection to mcpd failed: {error}")),
             CallError::Garbled(what) => Failure::Broken(format!(

@@ -6,7 +6,7 @@ use mcpd_proto::message::Notification;
 use mcpd_proto::method::SubscribeParams;
 use serde_json::{Value, json};
 
-use super::{Context, QUESTION, decode, until_interrupted};
+use super::{Context, Lost, QUESTION, decode, until_interrupted};
 use crate::args::Events;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -29,26 +29,42 @@ pub(crate) fn run(events: &Events, context: &mut Context) -> Result<Exit, Failur
     let backlog = events.last.or_else(|| since.is_none().then_some(most));
     let params =
         SubscribeParams { name: events.name.clone(), backlog, since, after: None, follow: events.follow };
-    let patience = if events.follow {
-        until_interrupted()?;
-        Patience::Endless
-    } else {
-        Patience::Each(QUESTION)
-    };
-    let link = context.link(patience)?;
-    let json = context.common.json;
-    let out = &mut context.out;
-    let ended = link.stream("event.subscribe", json!(params), |item| take(item, json, out));
-    out.flush()?;
-    match ended {
-        Ok(_) if events.follow => {
-            Err(Failure::Gone("mcpd ended the stream of events: it is on its way down.".to_owned()))
+    if !events.follow {
+        let link = context.link(Patience::Each(QUESTION))?;
+        let json = context.common.json;
+        let ended = link.stream("event.subscribe", json!(params), |item| take(item, json, &mut context.out));
+        context.out.flush()?;
+        return ended.map(|_| Exit::Done);
+    }
+    until_interrupted()?;
+    follow(params, context)
+}
+
+/// Until somebody ends it, over the deaths of daemons: each next one goes on where the last one was.
+fn follow(mut params: SubscribeParams, context: &mut Context) -> Result<Exit, Failure> {
+    let mut lost = Lost::default();
+    loop {
+        let link = context.link(Patience::Endless)?;
+        let (json, out) = (context.common.json, &mut context.out);
+        let ended = link.stream("event.subscribe", json!(params), |item| {
+            lost.found();
+            if let Some(id) = item.params.get("id").and_then(Value::as_u64) {
+                params.after = Some(id);
+            }
+            take(item, json, out)
+        });
+        out.flush()?;
+        match ended {
+            Ok(_) => {
+                let why = "mcpd ended the stream of events: it is on its way down.";
+                return Err(Failure::Gone(why.to_owned()));
+            }
+            Err(failure) if lost.may_come_back(&failure) => {}
+            Err(failure) => return Err(lost.last_word(failure)),
         }
-        Err(Failure::Gone(_)) if events.follow => {
-            Err(Failure::Gone("mcpd closed the connection: it has ended, or is being restarted.".to_owned()))
+        if params.after.is_some() {
+            (params.backlog, params.since) = (None, None);
         }
-        Err(failure) => Err(failure),
-        Ok(_) => Ok(Exit::Done),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `logs`
 
+use std::cmp::Ordering;
+
 use mcpd_proto::log::{LogLine, LogLines};
 use mcpd_proto::message::Notification;
 use mcpd_proto::method::LogReadParams;
 use serde_json::{Value, json};
 
-use super::{Context, QUESTION, decode, until_interrupted};
+use super::{Context, Lost, QUESTION, decode, until_interrupted};
 use crate::args::{Lines, Logs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -40,31 +42,47 @@ pub(crate) fn run(logs: &Logs, context: &mut Context) -> Result<Exit, Failure> {
         (_, _, Some(_)) => Form::Terminal,
         (_, _, None) => Form::Plain,
     };
-    let mut writer = Writer { form, joiner: Joiner::default(), lines: 0, name: logs.name.clone() };
-    let (method, patience) = if logs.follow {
+    let mut writer = Writer::new(form, &logs.name);
+    if logs.follow {
         until_interrupted()?;
-        ("log.follow", Patience::Endless)
-    } else {
-        ("log.read", Patience::Each(QUESTION))
-    };
-    let link = context.link(patience)?;
-    let ended = link.stream(method, json!(params), |item| writer.take(&item, &mut context.out));
+        return follow(params, &mut writer, context);
+    }
+    let link = context.link(Patience::Each(QUESTION))?;
+    let ended = link.stream("log.read", json!(params), |item| writer.take(&item, &mut context.out));
     writer.finish(&mut context.out)?;
-    match ended {
-        Ok(_) if logs.follow => Err(Failure::Gone(format!(
-            "mcpd ended the stream of {}: it is on its way down, or the service is no longer configured.",
-            logs.name
-        ))),
-        Err(Failure::Gone(_)) if logs.follow => {
-            Err(Failure::Gone("mcpd closed the connection: it has ended, or is being restarted.".to_owned()))
-        }
-        Err(failure) => Err(failure),
-        Ok(_) => {
-            if writer.lines == 0 && form == Form::Terminal {
-                let since = logs.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
-                complain(&format!("{} has written nothing{since}.\n", logs.name));
+    ended?;
+    if writer.lines == 0 && form == Form::Terminal {
+        let since = logs.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        complain(&format!("{} has written nothing{since}.\n", logs.name));
+    }
+    Ok(Exit::Done)
+}
+
+/// Until somebody ends it, over the deaths of daemons: each next one goes on where the last one was.
+fn follow(mut params: LogReadParams, writer: &mut Writer, context: &mut Context) -> Result<Exit, Failure> {
+    let mut lost = Lost::default();
+    loop {
+        let link = context.link(Patience::Endless)?;
+        let ended = link.stream("log.follow", json!(params), |item| {
+            lost.found();
+            writer.take(&item, &mut context.out)
+        });
+        match ended {
+            Ok(_) => {
+                writer.finish(&mut context.out)?;
+                return Err(Failure::Gone(format!(
+                    "mcpd ended the stream of {}: it is on its way down, or the service is no longer configured.",
+                    writer.name
+                )));
             }
-            Ok(Exit::Done)
+            Err(failure) if lost.may_come_back(&failure) => context.out.flush()?,
+            Err(failure) => {
+                writer.finish(&mut context.out)?;
+                return Err(lost.last_word(failure));
+            }
+        }
+        if let Some(last) = writer.place.resume() {
+            (params.lines, params.since) = (None, Some(last));
         }
     }
 }
@@ -88,9 +106,55 @@ struct Writer {
     joiner: Joiner,
     lines: u64,
     name: String,
+    place: Place,
+}
+
+/// The last line that was shown, to go on after it: several may have its time.
+#[derive(Debug, Default)]
+struct Place {
+    time: Option<String>,
+    of_that_time: usize,
+    /// Lines of that time that are told again.
+    again: usize,
+    resuming: bool,
+}
+
+impl Place {
+    /// From when on to ask, if what was shown has times.
+    fn resume(&mut self) -> Option<String> {
+        self.again = self.of_that_time;
+        self.resuming = self.time.is_some();
+        self.time.clone()
+    }
+
+    /// Whether a line is new.
+    fn is_new(&mut self, time: Option<&str>) -> bool {
+        let Some(time) = time else { return true };
+        if self.resuming {
+            match self.time.as_deref().map_or(Ordering::Greater, |last| time.cmp(last)) {
+                Ordering::Less => return false,
+                Ordering::Equal if self.again > 0 => {
+                    self.again -= 1;
+                    return false;
+                }
+                Ordering::Equal => {}
+                Ordering::Greater => self.resuming = false,
+            }
+        }
+        if self.time.as_deref() == Some(time) {
+            self.of_that_time += 1;
+        } else {
+            (self.time, self.of_that_time) = (Some(time.to_owned()), 1);
+        }
+        true
+    }
 }
 
 impl Writer {
+    fn new(form: Form, name: &str) -> Self {
+        Self { form, joiner: Joiner::default(), lines: 0, name: name.to_owned(), place: Place::default() }
+    }
+
     fn take(&mut self, item: &Notification, out: &mut Out) -> Result<(), Failure> {
         if item.method != "log.lines" {
             return Ok(());
@@ -101,7 +165,9 @@ impl Writer {
                 out.line(&json!({ "skipped": skipped }))?;
             }
             for line in item.params.get("lines").and_then(Value::as_array).into_iter().flatten() {
-                out.line(line)?;
+                if self.place.is_new(line.get("time").and_then(Value::as_str)) {
+                    out.line(line)?;
+                }
             }
         } else {
             let LogLines { request: _, lines, skipped } = decode(&item.params)?;
@@ -113,7 +179,9 @@ impl Writer {
                 ));
             }
             for line in &lines {
-                self.write(line, out)?;
+                if self.place.is_new(line.time.as_deref()) {
+                    self.write(line, out)?;
+                }
             }
         }
         // Whoever follows wants to see it now.
@@ -152,5 +220,29 @@ impl Writer {
             }
         }
         out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_resumes_shows_every_line_once() {
+        let mut place = Place::default();
+        let show = |place: &mut Place, times: &[&str]| {
+            times.iter().map(|time| place.is_new(Some(time))).collect::<Vec<_>>()
+        };
+        assert_eq!(show(&mut place, &["1", "2", "2"]), [true, true, true]);
+        assert_eq!(place.resume().as_deref(), Some("2"));
+        // Told again are those of the last time; one more has come since.
+        assert_eq!(show(&mut place, &["2", "2", "2", "3"]), [false, false, true, true]);
+        assert_eq!(place.resume().as_deref(), Some("3"));
+        assert_eq!(show(&mut place, &["3", "4", "4"]), [false, true, true]);
+        assert_eq!(place.resume().as_deref(), Some("4"));
+        assert_eq!(show(&mut place, &["4", "4", "4"]), [false, false, true]);
+        // Raw output has no times: what comes is shown.
+        let mut raw = Place::default();
+        assert!(raw.is_new(None) && raw.resume().is_none());
     }
 }

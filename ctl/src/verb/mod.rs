@@ -14,7 +14,7 @@ mod why;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -99,6 +99,55 @@ fn decode<T: DeserializeOwned>(document: &Value) -> Result<T, Failure> {
             env!("CARGO_PKG_VERSION")
         ))
     })
+}
+
+/// A daemon that is gone while it was being followed. Its keeper starts another one at once, and a service manager within
+/// seconds.
+#[derive(Debug, Default)]
+struct Lost {
+    since: Option<Instant>,
+}
+
+/// So long the next one is waited for.
+const COMES_BACK: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+impl Lost {
+    /// It says something.
+    fn found(&mut self) {
+        self.since = None;
+    }
+
+    /// What to say in the end: that nobody came back, if that is it.
+    fn last_word(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Gone(_) | Failure::NotRunning { .. } | Failure::Unreachable { .. }
+                if self.since.is_some() =>
+            {
+                Failure::Gone("mcpd closed the connection, and is not there any more.".to_owned())
+            }
+            other => other,
+        }
+    }
+
+    /// Whether to try again; waits a moment first.
+    fn may_come_back(&mut self, failure: &Failure) -> bool {
+        let since = match failure {
+            Failure::Gone(_) => *self.since.get_or_insert_with(Instant::now),
+            // Not when nobody was there from the start.
+            Failure::NotRunning { .. } | Failure::Unreachable { .. } => match self.since {
+                Some(since) => since,
+                None => return false,
+            },
+            _ => return false,
+        };
+        let again = since.elapsed() < COMES_BACK;
+        if again {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        again
+    }
 }
 
 /// From here on Ctrl-C is how the command is meant to end: quietly, with exit code 0. What has been read is written at

@@ -28,15 +28,21 @@ fn following(verb: &str, method: &'static str, item: Value) -> (Running, Sender<
     (Running::start(command), close, fake)
 }
 
+/// The daemon is gone, and no other one takes its place.
+fn end(close: &Sender<()>, fake: &Fake) {
+    std::fs::remove_file(&fake.socket).unwrap();
+    close.send(()).unwrap();
+}
+
 #[test]
 fn followed_lines_come_at_once_and_the_daemons_end_is_10() {
     let (mut running, close, fake) = following("logs web -f", "log.lines", json!({"lines": [line("hello")]}));
     assert_eq!(running.line(), "2026-11-22T11:30:00.123456Z out hello\n");
     assert_eq!(fake.asked(), ("log.follow".into(), json!({"name": "web", "lines": 10, "since": null})));
-    close.send(()).unwrap();
+    end(&close, &fake);
     let ended = running.end();
     assert_eq!(ended.code, 10, "{ended:?}");
-    assert_eq!(ended.stderr, "mcpctl: mcpd closed the connection: it has ended, or is being restarted.\n");
+    assert_eq!(ended.stderr, "mcpctl: mcpd closed the connection, and is not there any more.\n");
 }
 
 #[test]
@@ -50,12 +56,12 @@ fn followed_events_come_at_once() {
         fake.asked(),
         ("event.subscribe".into(), json!({"name": null, "backlog": 10, "follow": true}))
     );
-    close.send(()).unwrap();
+    end(&close, &fake);
     assert_eq!(running.end().code, 10);
 
-    let (mut running, close, _fake) = following("events -f --json", "event", event.clone());
+    let (mut running, close, fake) = following("events -f --json", "event", event.clone());
     assert_eq!(serde_json::from_str::<Value>(&running.line()).unwrap(), event);
-    close.send(()).unwrap();
+    end(&close, &fake);
     assert_eq!(running.end().code, 10);
 }
 
