@@ -1,11 +1,14 @@
 //! What a configuration says once everything is settled: defaults filled, variables replaced, types checked.
 //!
-//! These are plain values. Only the resolver makes them, so that holding one means that it is valid.
+//! These are plain values. Only the resolver makes them, so that holding one means that it is valid; what is deserialised is
+//! what one daemon has written down for the next.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 mod cgroup;
 mod notify;
@@ -17,7 +20,7 @@ pub(crate) use resources::Ranges;
 pub use resources::{Limit, LimitUnit, LimitValue, ResourcesSpec};
 
 /// A whole configuration: the daemon's own settings and the services by name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// `[daemon]`
     pub daemon: DaemonSpec,
@@ -28,7 +31,7 @@ pub struct Config {
 }
 
 /// `[daemon]`: where the daemon keeps its things.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonSpec {
     /// The Unix socket or named pipe that clients connect to.
     pub control_socket: PathBuf,
@@ -43,7 +46,7 @@ pub struct DaemonSpec {
 }
 
 /// One service, `[service.NAME]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceSpec {
     /// The name in the table's header: 1 to 128 of `A-Z a-z 0-9 _ . @ : -`, not starting with a dot.
     pub name: String,
@@ -114,7 +117,7 @@ pub struct ServiceSpec {
 
 /// `requires`, `wants`, ...: names of other services of this configuration, as they are written. systemd's meanings, but
 /// for one: whoever requires or is bound to another starts after it, unless one of them says the opposite.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relations {
     /// Started with it and before it; a stop or restart of one of them that somebody asked for takes it along.
     pub requires: Vec<String>,
@@ -133,7 +136,7 @@ pub struct Relations {
 }
 
 /// `type`: when a start is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceType {
     /// Started once the process runs (systemd's `Type=simple`).
     Simple,
@@ -147,7 +150,7 @@ pub enum ServiceType {
 }
 
 /// One command of several.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandSpec {
     /// Program and arguments; never empty.
     pub argv: Vec<String>,
@@ -156,7 +159,7 @@ pub struct CommandSpec {
 }
 
 /// What `type = "oneshot"` runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OneshotSpec {
     /// The commands of `exec`, one after the other; at least one.
     pub exec: Vec<CommandSpec>,
@@ -165,7 +168,7 @@ pub struct OneshotSpec {
 }
 
 /// One entry of `environment_files`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentFile {
     /// The file; relative paths are relative to the configuration file.
     pub path: PathBuf,
@@ -174,7 +177,7 @@ pub struct EnvironmentFile {
 }
 
 /// A signal by its POSIX name, as `SIGTERM`. The number is Linux's on x86-64 and arm64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Signal(i32);
 
 /// `signal(7)`, "Standard signals", x86/ARM column.
@@ -284,7 +287,7 @@ impl fmt::Display for Signal {
 }
 
 /// One entry of `success_exit_status` or `prevent_exit_status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitMatch {
     /// The program ended with this code, 0 to 255.
     Code(i32),
@@ -293,7 +296,7 @@ pub enum ExitMatch {
 }
 
 /// `[service.NAME.restart]`: what happens when a run ends that nobody asked to end.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RestartSpec {
     /// Which ends are followed by a restart.
     pub when: RestartWhen,
@@ -316,7 +319,7 @@ pub struct RestartSpec {
 }
 
 /// `restart.when`, systemd's `Restart=` with `never` for `no`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartWhen {
     /// After every end.
     Always,
@@ -333,7 +336,7 @@ pub enum RestartWhen {
 }
 
 /// `restart.on_limit`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnLimit {
     /// Stay down with a reason until asked, or until configuration or executable change.
     Park,
@@ -342,7 +345,7 @@ pub enum OnLimit {
 }
 
 /// `[service.NAME.ready]`: when is a start over?
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ReadySpec {
     /// It is asked, again and again and fast, until it answers well.
     Probe {
@@ -362,7 +365,7 @@ pub enum ReadySpec {
 }
 
 /// `[service.NAME.health]`: how to tell a live service from a hung one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthSpec {
     /// What is asked.
     pub probe: Probe,
@@ -379,7 +382,7 @@ pub struct HealthSpec {
 }
 
 /// `health.action`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HealthAction {
     /// Stop the hung tree, report, restart by policy.
     Restart,
@@ -388,7 +391,7 @@ pub enum HealthAction {
 }
 
 /// What a probe asks: exactly one of `http`, `tcp`, `exec`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Probe {
     /// GET this URL and look at the answer.
     Http(HttpProbe),
@@ -405,7 +408,7 @@ pub enum Probe {
 }
 
 /// `health.http` and the keys that go with it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HttpProbe {
     /// `http://` or `https://`
     pub url: String,
@@ -420,7 +423,7 @@ pub struct HttpProbe {
 }
 
 /// `[service.NAME.watch]`: what follows when files change.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WatchSpec {
     /// Files, and directories with everything below them; absolute where the configuration's own path is. Never empty.
     pub paths: Vec<PathBuf>,
@@ -435,7 +438,7 @@ pub struct WatchSpec {
 }
 
 /// `watch.action`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WatchAction {
     /// A new process.
     Restart,
@@ -446,7 +449,7 @@ pub enum WatchAction {
 }
 
 /// `[service.NAME.log]`: where stdout and stderr go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSpec {
     /// Where lines go.
     pub target: LogTarget,
@@ -459,7 +462,7 @@ pub struct LogSpec {
 }
 
 /// `log.target`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {
     /// `log_dir/NAME.log`
     File,
@@ -470,7 +473,7 @@ pub enum LogTarget {
 }
 
 /// `log.format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogFormat {
     /// `2026-11-22T11:30:00.123456Z out line`
     Text,
@@ -481,7 +484,7 @@ pub enum LogFormat {
 }
 
 /// `[service.NAME.crash]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashSpec {
     /// Last lines of each stream in a report.
     pub tail_lines: u32,

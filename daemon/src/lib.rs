@@ -19,6 +19,7 @@
 //! | [`workers`] | what waits for a disk or a network where it stands |
 //! | [`signals`], [`systemd`] | what the system asks, what systemd is told |
 //! | [`sys`] | processes and clocks of each operating system; all unsafe code |
+//! | [`ledger`] | what the next daemon has to know, should this one be killed |
 //! | [`keeper`] | the daemon itself: what starts it, and the next one when it dies |
 //! | [`run`] | the order in which all this starts |
 //! | [`voice`] | where all that is said goes |
@@ -32,6 +33,7 @@ pub mod history;
 pub mod instance;
 pub mod journal;
 pub mod keeper;
+pub mod ledger;
 pub mod leftovers;
 pub mod log;
 pub mod notifier;

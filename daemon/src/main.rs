@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mcpd::keeper::{self, Legacy, Line};
 use mcpd::shell::load::{Loaded, Source};
+use mcpd::shell::takeover::{Bequest, LEDGER};
 use mcpd::{demo, run, setup, sys, voice};
 use mcpd_config::Environment;
 
@@ -124,17 +125,38 @@ fn check(config: Option<PathBuf>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run_daemon(config: Option<PathBuf>, line: Line, legacy: Legacy) -> ExitCode {
-    let (source, loaded) = match load(config) {
+fn run_daemon(config: Option<PathBuf>, line: Line, mut legacy: Legacy) -> ExitCode {
+    let bequest = bequest(&line, &mut legacy);
+    // What was in force goes on being so, whatever the files say by now.
+    let (source, loaded) = match bequest.as_ref().map_or_else(|| load(config), |bequest| Ok(bequest.loaded()))
+    {
         Ok(read) => read,
         Err(code) => return code,
     };
     voice::start();
-    match run::run(source, loaded, line, legacy) {
+    match run::run(source, loaded, line, legacy, bequest) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(FAILED, &error),
     }
 }
+
+/// What the daemon before this one has written down. Not when it is what they die of, one after the other.
+fn bequest(line: &Line, legacy: &mut Legacy) -> Option<Bequest> {
+    let ledger = legacy.take(LEDGER)?.into_file()?;
+    let failures = line.about().map_or(0, |keeper| keeper.failures);
+    if failures >= HOPELESS {
+        eprintln!("mcpd: {failures} daemons in a row have failed at taking over: what runs is started anew");
+        return None;
+    }
+    Bequest::read(ledger)
+        .inspect_err(|why| {
+            eprintln!("mcpd: what the last daemon has written down cannot be gone on from: {why}")
+        })
+        .ok()
+}
+
+/// So many daemons that fail at their start have failed because of what they were to take over.
+const HOPELESS: u32 = 4;
 
 fn run_demo() -> ExitCode {
     let exe = match std::env::current_exe() {
@@ -153,7 +175,7 @@ fn run_demo() -> ExitCode {
         Ok(loaded) => {
             println!("{}", demo::greeting(&exe, &loaded.config.daemon.control_socket, &dir));
             voice::start();
-            let result = run::run(source, loaded, Line::none(), Legacy::default());
+            let result = run::run(source, loaded, Line::none(), Legacy::default(), None);
             // Logs and reports of a demo are of no use without it.
             let _ = std::fs::remove_dir_all(&dir);
             match result {

@@ -26,9 +26,10 @@ use crate::register::{self, Register};
 use crate::scribe::Scribe;
 use crate::shell::load::{Loaded, Source};
 use crate::shell::message::Message;
+use crate::shell::takeover::Bequest;
 use crate::shell::{Earlier, Parts, Shell};
 use crate::signals::Signals;
-use crate::spawner::Spawner;
+use crate::spawner::{Spawner, Trail};
 use crate::sys;
 use crate::systemd::Systemd;
 use crate::watch::Watcher;
@@ -77,11 +78,17 @@ fn takes_nothing(error: &io::Error) -> bool {
 }
 
 /// Runs the daemon with a configuration that is valid, until it is told to end. `line`: to its keeper; `legacy`: what the
-/// daemon before it has left there.
+/// daemon before it has left there; `bequest`: what that one has written down, if this one is to go on with it.
 ///
 /// # Errors
 /// [`RunError`]
-pub fn run(source: Source, loaded: Loaded, line: Line, mut legacy: Legacy) -> Result<(), RunError> {
+pub fn run(
+    source: Source,
+    loaded: Loaded,
+    line: Line,
+    mut legacy: Legacy,
+    bequest: Option<Bequest>,
+) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
     let state_dir = &daemon.state_dir;
     sys::make_private_dir(state_dir).map_err(not_made(state_dir, "daemon.state_dir"))?;
@@ -124,7 +131,7 @@ pub fn run(source: Source, loaded: Loaded, line: Line, mut legacy: Legacy) -> Re
         .map_err(system("cannot start the runtime"))?;
     // Before anything is started or looked for.
     let cgroups = claim_cgroups(&daemon.state_dir, &line, &mut legacy);
-    let result = runtime.block_on(supervise(source, loaded, cgroups.clone(), line, legacy));
+    let result = runtime.block_on(supervise(source, loaded, cgroups.clone(), line, legacy, bequest));
     match (&result, &cgroups) {
         (Ok(()), _) => {
             // Nobody comes next.
@@ -156,6 +163,7 @@ async fn supervise(
     cgroups: Result<sys::Cgroups, String>,
     line: Line,
     mut legacy: Legacy,
+    bequest: Option<Bequest>,
 ) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
     let (outbox, inbox) = mpsc::channel::<Message>(INBOX);
@@ -198,11 +206,14 @@ async fn supervise(
     };
     let recorder = Recorder::start(store.clone()).map_err(system("cannot start a thread"))?;
     let notify = notify::listen(daemon.notify_socket(), outbox.clone(), &line, &mut legacy);
-    let (life, register, earlier) = begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox)?;
+    let (life, register, earlier) =
+        begin_life(&daemon.state_dir, cgroups.as_ref().ok(), &outbox, bequest.as_ref().map(Bequest::life))?;
     let workers = Workers::start().map_err(system("cannot start a thread"))?;
+    let slots = slots(&line, &mut legacy);
     let spawner = {
         let (outbox, cgroups) = (outbox.clone(), cgroups.clone());
-        Spawner::start(std::env::vars_os().collect(), notify, cgroups, move |answer| {
+        let trail = Trail { line: line.clone(), slots: slots.clone() };
+        Spawner::start(std::env::vars_os().collect(), notify, cgroups, trail, move |answer| {
             // Nobody is there any more while the daemon ends: the process is found as a child then.
             let _ = outbox.blocking_send(Message::Spawned(answer));
         })
@@ -231,8 +242,11 @@ async fn supervise(
         sessions: sessions.clone(),
     };
     control::listen(&daemon.control_socket, desk, &line, &mut legacy)?;
-    // Of another configuration, or of a version that knew more.
-    legacy.names().for_each(|name| line.drop_kept(name));
+    if bequest.is_none() {
+        // Of another configuration, or of what is not gone on with.
+        legacy.names().for_each(|name| line.drop_kept(name));
+        legacy.take_dead().iter().for_each(|dead| line.seen(dead.pid));
+    }
     {
         let outbox = outbox.clone();
         // Full: what a keeper wants is known to the next daemon.
@@ -261,18 +275,35 @@ async fn supervise(
         sessions,
         watcher,
         notifier,
+        bequest: bequest.map(|bequest| (bequest, legacy)),
+        slots,
     };
     Shell::new(source, loaded, parts).run(signals).await.map_err(system("signals failed"))
 }
 
-/// What is left of earlier lives, and the beginning of this one.
+/// Name of the slots with the keeper.
+const SLOTS: &str = "slots";
+
+/// Those of the daemon before this one, or new ones. None without a keeper: nobody would look into them.
+fn slots(line: &Line, legacy: &mut Legacy) -> Option<Arc<sys::Slots>> {
+    line.about()?;
+    let kept = legacy.take(SLOTS).and_then(|mut kept| kept.handles.pop());
+    let slots = kept.and_then(|kept| sys::Slots::of(kept).ok()).or_else(|| sys::Slots::new().ok())?;
+    line.keep(SLOTS, None, &[slots.handle()]);
+    Some(Arc::new(slots))
+}
+
+/// What is left of earlier lives, and the beginning of this one; `goes_on`: or the life of the daemon before this one, which
+/// goes on, and nothing is left over.
 fn begin_life(
     state_dir: &Path,
     cgroups: Option<&sys::Cgroups>,
     outbox: &mpsc::Sender<Message>,
+    goes_on: Option<&str>,
 ) -> Result<(String, Register, Earlier), RunError> {
     let now = Timestamp::now();
-    let life = format!("{:x}-{:x}", std::process::id(), now.as_microsecond());
+    let life =
+        goes_on.map_or_else(|| format!("{:x}-{:x}", std::process::id(), now.as_microsecond()), str::to_owned);
     // Where a start of the machine has no name nothing outlives the daemon.
     let Some(boot_id) = sys::boot_id() else { return Ok((life, Register::none(), Earlier::default())) };
     let path = register::path(state_dir);
@@ -288,9 +319,10 @@ fn begin_life(
     }
     // A copy of another daemon's state directory: what that one runs is not left over while it lives.
     let lives = |record: &RunRecord| sys::start_ticks(record.mcpd_pid) == Some(record.mcpd_start_ticks);
-    earlier.records.retain(|record| !lives(record));
+    earlier.records.retain(|record| !lives(record) && goes_on.is_none());
     earlier.killed = !earlier.records.is_empty();
-    let known = known(&earlier.records, cgroups.map(sys::Cgroups::inherited).unwrap_or_default());
+    let inherited = cgroups.filter(|_| goes_on.is_none()).map(sys::Cgroups::inherited);
+    let known = known(&earlier.records, inherited.unwrap_or_default());
     // After an orderly end there is no record, and nothing to look for.
     if !known.lives.is_empty() || !known.cgroups.is_empty() {
         let remains = sys::Remains::new(known).map_err(system("cannot look for processes"))?;

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use mcpd_config::spec::{LogTarget, ReadySpec};
 use mcpd_config::{ServiceEnvironment, ServiceSpec};
+use serde::{Deserialize, Serialize};
 
 use crate::crash::redact::Redactor;
+use crate::keeper::Line;
 use crate::watch::Seen;
 use crate::{allowance, setup, sys};
 
@@ -35,6 +37,75 @@ pub struct Job {
     pub part: Option<Part>,
     /// It may say things about the service.
     pub speaks: bool,
+    /// It founds a run: its process is to be found when the daemon is killed before it has heard of it.
+    pub founds: Option<Founding>,
+}
+
+/// Which run a process founds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founding {
+    /// The number of the service.
+    pub service: u32,
+    /// Which start of it.
+    pub generation: u64,
+    /// Its run id.
+    pub run_id: String,
+    /// Which of its streams are pipes, in the order of their descriptors: `out`, `err`.
+    pub streams: Vec<String>,
+    /// When it was asked for, as [`sys::monotonic_ns`] says.
+    pub began: u64,
+    /// The directory of its cgroup.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// Name of a run's pipes with the keeper.
+#[must_use]
+pub fn pipes_of(key: sys::Key) -> String {
+    format!("{PIPES}{key:x}")
+}
+
+/// The key of such a name.
+#[must_use]
+pub fn key_of(name: &str) -> Option<sys::Key> {
+    sys::Key::from_str_radix(name.strip_prefix(PIPES)?, 16).ok()
+}
+
+/// With what those names begin.
+const PIPES: &str = "pipes ";
+
+/// How a process that was just started is found without the daemon.
+#[derive(Clone, Default)]
+pub struct Trail {
+    /// To the keeper, who holds the pipes.
+    pub line: Line,
+    /// Where the process itself writes its number.
+    pub slots: Option<Arc<sys::Slots>>,
+}
+
+impl Trail {
+    fn spawn(&self, job: &Job, plan: &sys::SpawnPlan) -> Result<sys::Spawned, sys::SpawnError> {
+        let (Some(founding), Some(slots)) = (&job.founds, &self.slots) else { return sys::spawn(plan) };
+        let announce = |stdout: Option<&sys::LogPipe>, stderr: Option<&sys::LogPipe>| {
+            let mut founding = Founding {
+                began: sys::monotonic_ns(),
+                cgroup: plan.cgroup.as_ref().map(|cgroup| cgroup.path().to_path_buf()),
+                ..founding.clone()
+            };
+            let mut handles = Vec::new();
+            for (name, pipe) in [("out", stdout), ("err", stderr)] {
+                if let Some(handle) = pipe.and_then(sys::pipe_handle) {
+                    founding.streams.push(name.to_owned());
+                    handles.push(handle);
+                }
+            }
+            self.line.keep_now(&pipes_of(job.key), serde_json::to_string(&founding).ok(), &handles);
+        };
+        let spawned = sys::spawn_announced(plan, Some((slots, job.key)), &announce);
+        if spawned.is_err() {
+            self.line.drop_kept(&pipes_of(job.key));
+        }
+        spawned
+    }
 }
 
 /// A program of mcpd's own: no service's user, directory, environment or limits.
@@ -155,10 +226,11 @@ impl Spawner {
         inherited: Vec<(OsString, OsString)>,
         notify: Result<PathBuf, String>,
         cgroups: Result<sys::Cgroups, String>,
+        trail: Trail,
         answer: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let start = move |work: &Work| match work {
-            Work::Service(job) => run(job, &inherited, &notify, cgroups.as_ref()),
+            Work::Service(job) => run(job, &inherited, &notify, cgroups.as_ref(), &trail),
             Work::Own(own) => run_own(own, &inherited),
         };
         Self::with(start, answer)
@@ -261,6 +333,7 @@ fn run(
     inherited: &[(OsString, OsString)],
     notify: &Result<PathBuf, String>,
     cgroups: Result<&sys::Cgroups, &String>,
+    trail: &Trail,
 ) -> Result<Started, NotStarted> {
     let spec = &job.spec;
     let ServiceEnvironment { variables: mut env, secrets: marked } =
@@ -316,7 +389,7 @@ fn run(
         }
     }
     let began = sys::monotonic_ns();
-    let mut spawned = sys::spawn(&plan);
+    let mut spawned = trail.spawn(job, &plan);
     let mut short = false;
     if spawned.is_err()
         && let Some(cgroup) = plan.cgroup.take()
@@ -333,7 +406,7 @@ fn run(
             && allowances.is_empty()
         {
             cgroup_trouble = Some(error.message.clone());
-            spawned = sys::spawn(&plan);
+            spawned = trail.spawn(job, &plan);
         }
     }
     let spawned = spawned.map_err(|error| {
@@ -453,6 +526,7 @@ mod tests {
             variables: Vec::new(),
             part: None,
             speaks: true,
+            founds: None,
         }
     }
 

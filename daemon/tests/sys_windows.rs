@@ -176,7 +176,7 @@ mod windows {
         fn collect_until(&mut self, what: &str, mut done: impl FnMut(&mut Children, &[Collected]) -> bool) {
             let deadline = Instant::now() + BOUND;
             loop {
-                self.children.collect(false, &mut self.found);
+                self.children.collect(false, &mut |_| (), &mut self.found);
                 if done(&mut self.children, &self.found) {
                     return;
                 }
@@ -425,7 +425,7 @@ mod windows {
         for (key, spawned) in answers {
             lab.children.adopt(key, spawned.process, "unused");
             pipes.push(Reader::new(spawned.stdout.unwrap()));
-            lab.children.collect(true, &mut lab.found);
+            lab.children.collect(true, &mut |_| (), &mut lab.found);
         }
         for key in 0..THREADS * EACH {
             assert_eq!(lab.exit_of(key).code, Some(3));

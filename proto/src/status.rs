@@ -55,6 +55,33 @@ pub struct DaemonStatus {
     /// The last reload: when and what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<String>,
+    /// What has started this daemon, and starts the next one should it die; null: nothing does.
+    #[serde(default)]
+    pub keeper: Option<Keeper>,
+}
+
+/// The daemon's keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// Its process: the one that a service manager knows as mcpd.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// How many daemons it has started, this one included.
+    pub daemons: u64,
+    /// The daemon before this one; null: this is the first.
+    pub last: Option<LastDaemon>,
+}
+
+/// A daemon that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDaemon {
+    /// Its process.
+    pub pid: u32,
+    /// What became of it: `was ended by signal 9`.
+    pub how: String,
+    /// When, RFC 3339 UTC.
+    pub time: String,
 }
 
 /// How the processes of a service are held together, so that none is left when it stops.

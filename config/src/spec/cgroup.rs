@@ -1,10 +1,12 @@
 //! What the cgroup of a run may use: the keys of `[service.NAME.resources]` that `systemd.resource-control(5)`
 //! explains.
 
+use serde::{Deserialize, Serialize};
+
 use crate::size;
 
 /// A limit, or a share, of all processes of a run together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CgroupLimit {
     /// `memory_max`, `MemoryMax=`: over it the kernel kills.
     MemoryMax,
@@ -23,7 +25,7 @@ pub enum CgroupLimit {
 }
 
 /// The value of a [`CgroupLimit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CgroupValue {
     /// No limit.
     Infinity,

@@ -1,9 +1,11 @@
 //! `crash.notify`: who is told when something is wrong with a service, and when it is right again.
 
+use serde::{Deserialize, Serialize};
+
 use crate::redact::REDACTED;
 
 /// One entry of `crash.notify`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifySpec {
     /// Who is told.
     pub target: NotifyTarget,
@@ -12,7 +14,7 @@ pub struct NotifySpec {
 }
 
 /// Who is told: exactly one of `exec`, `webhook`, `journal`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NotifyTarget {
     /// This program is run, with the document on its standard input.
     Exec {
@@ -26,7 +28,7 @@ pub enum NotifyTarget {
 }
 
 /// `webhook` and the keys that go with it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WebhookSpec {
     /// `http://` or `https://`. Whoever knows it may send: it is a secret.
     pub url: String,
@@ -37,7 +39,7 @@ pub struct WebhookSpec {
 }
 
 /// `template`: the shape of what is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NotifyTemplate {
     /// The document as it is.
     Json,
@@ -50,7 +52,7 @@ pub enum NotifyTemplate {
 }
 
 /// One word of `on`: a condition that is told when it begins and when it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NotifyOn {
     /// It has failed, and has not been up long enough since.
     Failing,

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::spec::{CgroupLimit, CgroupValue};
 use crate::{duration, size};
 
 /// `[service.NAME.resources]`. What is absent stays as it is for mcpd itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourcesSpec {
     /// `nice`: -20 (first in line for the processor) to 19, `setpriority(2)`.
     pub nice: Option<i32>,
@@ -23,7 +25,7 @@ pub struct ResourcesSpec {
 }
 
 /// A limit of `setrlimit(2)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is named for its RLIMIT_, which setrlimit(2) explains")]
 pub enum Limit {
     As,
@@ -45,7 +47,7 @@ pub enum Limit {
 }
 
 /// What a [`Limit`] counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitUnit {
     /// Things.
     Count,
@@ -143,7 +145,7 @@ impl Limit {
 
 /// A soft limit, which is in force and which the program may raise, and the hard one, which ends that. In the unit of
 /// the [`Limit`]; `None`: infinity. The soft one is never over the hard one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitValue {
     /// In force.
     pub soft: Option<u64>,

@@ -1,7 +1,7 @@
 //! `daemon status|reload|shutdown`
 
 use mcpd_proto::method::{ReloadParams, Reloaded};
-use mcpd_proto::status::{DaemonStatus, Tree};
+use mcpd_proto::status::{DaemonStatus, Keeper, Tree};
 use serde_json::{Value, json};
 
 use super::{Context, decode, plan};
@@ -94,6 +94,7 @@ fn describe(daemon: &DaemonStatus, look: &Look) -> String {
         Fact::new("state", &daemon.state_dir),
         Fact::new("logs", &daemon.log_dir),
     ];
+    facts.extend(daemon.keeper.as_ref().map(|keeper| Fact::new("keeper", kept_by(keeper, look))));
     facts.push(Fact::new("trees", trees(daemon)));
     facts.extend(daemon.last_reload.as_ref().map(|reload| Fact::new("reload", reload)));
     if daemon.log_lines_dropped > 0 {
@@ -104,6 +105,20 @@ fn describe(daemon: &DaemonStatus, look: &Look) -> String {
 }
 
 /// How the processes of a service are held together.
+fn kept_by(keeper: &Keeper, look: &Look) -> String {
+    let own = format!("pid {}, mcpd {}", keeper.pid, text::safe(&keeper.version));
+    match &keeper.last {
+        None => own,
+        Some(last) => format!(
+            "{own}; daemon {} of its own, for the one before (pid {}) {}, {}",
+            keeper.daemons,
+            last.pid,
+            text::safe(&last.how),
+            look.clock.full(&last.time)
+        ),
+    }
+}
+
 fn trees(daemon: &DaemonStatus) -> String {
     match (daemon.tree, &daemon.cgroup, &daemon.cgroup_missing) {
         (Tree::Cgroup, Some(path), _) => format!("a cgroup each, in {path}"),
@@ -185,6 +200,7 @@ mod tests {
             cgroup: None,
             cgroup_missing: Some("systemd has not delegated the cgroup /x (Delegate=yes in the unit)".into()),
             last_reload: None,
+            keeper: None,
         };
         let text = describe(&daemon, &terminal());
         assert_fits(&text, 80);

@@ -243,7 +243,7 @@ pub enum Outcome {
 pub struct NoteId(pub u64);
 
 /// Something that happened or was decided, and what brought it about.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Note {
     /// This note.
     pub id: NoteId,
@@ -260,7 +260,7 @@ pub struct Note {
 }
 
 /// What a note says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum NoteKind {
     /// A person asked for something.
     Asked(Verb),

@@ -16,7 +16,7 @@ pub struct ServiceId(pub u32);
 pub struct RequestId(pub u64);
 
 /// What a person can ask of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// Be up.
     Start,

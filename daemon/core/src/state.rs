@@ -157,6 +157,40 @@ impl Core {
         Delta { common, services, gone }
     }
 
+    /// Whom the next [`Self::delta`] is about.
+    pub fn touched(&self) -> impl Iterator<Item = ServiceId> {
+        self.touched.iter().copied()
+    }
+
+    /// The first configuration has been told of in whole.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.boot != Boot::Defining
+    }
+
+    /// A configuration is being told of.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whoever starts with the daemon has settled.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.boot == Boot::Ready
+    }
+
+    /// The number of the next note.
+    #[must_use]
+    pub fn next_note(&self) -> NoteId {
+        NoteId(self.notes)
+    }
+
+    /// Notes have this number at least from now on.
+    pub fn number_notes_from(&mut self, first: NoteId) {
+        self.notes = self.notes.max(first.0);
+    }
+
     /// Everything it knows.
     #[must_use]
     pub fn state(&self) -> State {

@@ -1,5 +1,7 @@
 //! What a person sees of a service: a copy of facts, no decisions.
 
+use serde::{Deserialize, Serialize};
+
 use crate::action::{Command, DownReason, NoteId, Stale, StopCause, WaitingFor};
 use crate::event::{Exit, ServiceId};
 use crate::time::Mono;
@@ -58,7 +60,7 @@ pub struct Flapping {
 }
 
 /// What a change of the configuration comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// It is in force, no process is touched.
     Live,

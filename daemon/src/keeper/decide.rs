@@ -17,6 +17,8 @@ const AT_LEAST: Duration = Duration::from_millis(100);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// ... up to this.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// The same for one that somebody kills before it is ready.
+const LONGEST_IF_KILLED: Duration = Duration::from_secs(1);
 /// Who has been ready for so long has not failed at its start.
 const PROVEN: Duration = Duration::from_secs(10);
 /// A daemon that was stopped (SIGSTOP) and is not continued is replaced after this.
@@ -40,8 +42,11 @@ pub(super) enum Event {
     Started,
     /// It could not be started.
     NotStarted,
-    /// It says that it does its work.
-    Ready,
+    /// It says that it does its work, and whether it knows that it is to end.
+    Ready {
+        /// It does.
+        stopping: bool,
+    },
     /// It has answered a question.
     Answered,
     /// It has been stopped (SIGSTOP).
@@ -99,8 +104,8 @@ struct Alive {
     /// Asked, and not answered since then.
     asked: Option<Mono>,
     ask_at: Option<Mono>,
-    /// Why it was killed.
-    killed: Option<String>,
+    /// Why it was killed, and whether that is its own fault.
+    killed: Option<(String, bool)>,
 }
 
 /// The keeper's mind.
@@ -115,6 +120,8 @@ pub(super) struct Mind {
     proven: bool,
     /// Failures in a row.
     failures: u32,
+    /// How many in a row somebody has killed before they were ready.
+    killed: u32,
     /// The end has been asked for, by this signal.
     ending: Option<i32>,
     lives: u64,
@@ -132,6 +139,7 @@ impl Mind {
             last_start: None,
             proven: false,
             failures: 0,
+            killed: 0,
             ending: None,
             lives: 0,
             over: false,
@@ -179,11 +187,12 @@ impl Mind {
             return;
         };
         let why = if alive.stopped.is_some_and(|at| at + STOPPED_FOR <= now) {
-            Some(format!("was stopped (SIGSTOP) for {} s and killed", STOPPED_FOR.as_secs()))
+            // Somebody else did that.
+            Some((format!("was stopped (SIGSTOP) for {} s and killed", STOPPED_FOR.as_secs()), false))
         } else if alive.stopped.is_none() && alive.asked.is_some_and(|at| at + patience <= now) {
-            Some(format!("did not answer for {:.1} s and was killed", patience.as_secs_f64()))
+            Some((format!("did not answer for {:.1} s and was killed", patience.as_secs_f64()), true))
         } else if self.proven && alive.ready.is_none() && alive.since + READY_WITHIN <= now {
-            Some(format!("was not ready after {} s and was killed", READY_WITHIN.as_secs()))
+            Some((format!("was not ready after {} s and was killed", READY_WITHIN.as_secs()), true))
         } else {
             None
         };
@@ -219,19 +228,21 @@ impl Mind {
             }
             Event::NotStarted => {
                 if self.proven {
-                    self.again(now, true);
+                    self.failures = self.failures.saturating_add(1);
+                    self.again(now, backoff(self.failures, LONGEST_DELAY));
                 } else {
                     self.exit(1, out);
                 }
             }
-            Event::Ready => {
+            Event::Ready { stopping } => {
                 let every = self.vigilance.every;
                 let Some(alive) = &mut self.alive else { return };
                 alive.ready = Some(now);
+                self.killed = 0;
                 alive.ask_at = Some(now + every);
                 self.proven = true;
-                // The one before may have been killed before it heard of this.
-                if let Some(signal) = self.ending.filter(|_| self.lives > 1) {
+                // The one before may have been killed before it heard of this. Told twice it would mean: at once.
+                if let Some(signal) = self.ending.filter(|_| self.lives > 1 && !stopping) {
                     out.push(Action::Forward(signal));
                 }
             }
@@ -284,26 +295,38 @@ impl Mind {
             Death::Signal(signal) if !self.proven => return self.exit(BY_SIGNAL + signal, out),
             Death::Code(_) | Death::Signal(_) => {}
         }
-        let how = alive.killed.unwrap_or_else(|| match death {
-            Death::Code(code) => format!("ended with exit code {code}"),
-            Death::Signal(signal) => format!("was ended by signal {signal}"),
-        });
+        // Somebody kills it, or the kernel for want of memory: no word against what it was doing.
+        let own_fault = alive.killed.as_ref().is_some_and(|(_, own_fault)| *own_fault);
+        let from_outside = death == Death::Signal(SIGKILL) && !own_fault;
+        let how = alive.killed.map_or_else(
+            || match death {
+                Death::Code(code) => format!("ended with exit code {code}"),
+                Death::Signal(signal) => format!("was ended by signal {signal}"),
+            },
+            |(how, _)| how,
+        );
         out.push(Action::Tell(how));
         let lasted = alive.ready.is_some_and(|at| at + PROVEN <= now);
-        // What kills a daemon that has come to work is not its start, and services wait for somebody.
-        let from_outside = death == Death::Signal(SIGKILL) && alive.ready.is_some();
         if lasted {
             self.failures = 0;
         }
-        self.again(now, !lasted && !from_outside);
+        let delay = match (from_outside, alive.ready) {
+            // Services wait for somebody.
+            (true, Some(_)) => Duration::ZERO,
+            (true, None) => {
+                self.killed = self.killed.saturating_add(1);
+                backoff(self.killed, LONGEST_IF_KILLED)
+            }
+            (false, _) if lasted => Duration::ZERO,
+            (false, _) => {
+                self.failures = self.failures.saturating_add(1);
+                backoff(self.failures, LONGEST_DELAY)
+            }
+        };
+        self.again(now, delay);
     }
 
-    fn again(&mut self, now: Mono, failed: bool) {
-        let mut delay = Duration::ZERO;
-        if failed {
-            delay = FIRST_DELAY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_DELAY);
-            self.failures = self.failures.saturating_add(1);
-        }
+    fn again(&mut self, now: Mono, delay: Duration) {
         let earliest = self.last_start.map_or(now, |at| at + AT_LEAST);
         self.start_at = Some((now + delay).max(earliest));
     }
@@ -312,6 +335,11 @@ impl Mind {
         self.over = true;
         out.push(Action::Exit(code));
     }
+}
+
+/// After so many in a row.
+fn backoff(count: u32, longest: Duration) -> Duration {
+    FIRST_DELAY.saturating_mul(1 << count.saturating_sub(1).min(16)).min(longest)
 }
 
 #[cfg(test)]
@@ -331,7 +359,7 @@ mod tests {
         fn ready() -> Self {
             let mut world = Self::new();
             world.starts();
-            world.take(Event::Ready);
+            world.take(Event::Ready { stopping: false });
             assert_eq!(world.done(), []);
             world
         }
@@ -398,13 +426,13 @@ mod tests {
         assert_eq!(world.dies(Death::Signal(9)), [tell("was ended by signal 9")]);
         assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
         world.take(Event::Started);
-        world.take(Event::Ready);
+        world.take(Event::Ready { stopping: false });
         // Not again at once, but not later for having been killed often either.
         for _ in 0..20 {
             world.dies(Death::Signal(9));
             assert_eq!(world.next(), (AT_LEAST, vec![Action::Start]));
             world.take(Event::Started);
-            world.take(Event::Ready);
+            world.take(Event::Ready { stopping: false });
         }
         assert_eq!((world.mind.lives(), world.mind.failures()), (22, 0));
         world.now = world.now + SECOND;
@@ -417,7 +445,7 @@ mod tests {
         world.now = world.now + PROVEN;
         world.dies(Death::Signal(6));
         let mut waited = Vec::new();
-        for death in [Death::Code(1), Death::Signal(9), Death::Code(101), Death::Code(6)].repeat(3) {
+        for death in [Death::Code(1), Death::Signal(11), Death::Code(101), Death::Code(6)].repeat(3) {
             let (wait, actions) = world.next();
             assert_eq!(actions, [Action::Start]);
             waited.push(u64::try_from(wait.as_millis()).unwrap());
@@ -427,10 +455,24 @@ mod tests {
         assert_eq!(waited, [0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000, 10_000, 10_000]);
         world.next();
         world.take(Event::Started);
-        world.take(Event::Ready);
+        world.take(Event::Ready { stopping: false });
         world.now = world.now + PROVEN;
         world.dies(Death::Signal(6));
         assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
+        assert_eq!(world.mind.failures(), 0);
+    }
+
+    #[test]
+    fn one_that_is_killed_at_its_start_has_not_failed() {
+        let mut world = World::ready();
+        world.dies(Death::Signal(9));
+        let mut waited = Vec::new();
+        for _ in 0..6 {
+            waited.push(u64::try_from(world.next().0.as_millis()).unwrap());
+            world.take(Event::Started);
+            world.dies(Death::Signal(9));
+        }
+        assert_eq!(waited, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(world.mind.failures(), 0);
     }
 
@@ -443,7 +485,7 @@ mod tests {
             let (waited, actions) = world.next();
             assert_eq!((waited, actions), (Duration::from_millis(expected), vec![Action::Start]));
             world.take(Event::Started);
-            world.take(Event::Ready);
+            world.take(Event::Ready { stopping: false });
         }
     }
 
@@ -484,7 +526,7 @@ mod tests {
         world.take(Event::Traced);
         assert_eq!(world.next(), (STOPPED_FOR, vec![Action::Kill]));
         assert_eq!(world.dies(Death::Signal(9)), [tell("was stopped (SIGSTOP) for 2 s and killed")]);
-        assert_eq!(world.next().1, [Action::Start]);
+        assert_eq!((world.next().1, world.mind.failures()), (vec![Action::Start], 0));
     }
 
     #[test]
@@ -513,8 +555,14 @@ mod tests {
         world.next();
         world.take(Event::Started);
         assert_eq!(world.done(), []);
-        world.take(Event::Ready);
+        world.take(Event::Ready { stopping: false });
         assert_eq!(world.done(), [Action::Forward(SIGTERM)]);
+        // Or knows it from what that one had written down.
+        world.dies(Death::Signal(9));
+        world.next();
+        world.take(Event::Started);
+        world.take(Event::Ready { stopping: true });
+        assert_eq!(world.done(), []);
         assert_eq!(world.dies(Death::Code(3)), [Action::Exit(3)]);
         world.take(Event::Signal(SIGTERM));
         assert_eq!(world.done(), [], "nothing is left to be told");
@@ -532,7 +580,7 @@ mod tests {
         world.take(Event::Signal(SIGINT));
         assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
         world.take(Event::Started);
-        world.take(Event::Ready);
+        world.take(Event::Ready { stopping: false });
         assert_eq!(world.done(), [Action::Forward(SIGINT)]);
     }
 

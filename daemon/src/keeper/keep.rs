@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use mcpd_core::Mono;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -21,11 +21,14 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use super::decide::{Action, Death, Event, Mind, Vigilance};
 use super::packet::{self, ToDaemon, ToKeeper};
 use super::{About, KEPT, Kept, Last};
-use crate::sys;
+use crate::sys::{self, Changed, Dead};
 
 /// The program that this process runs, also when another file has taken its place: an upgrade is asked for, it does not
 /// happen by a crash.
 const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Ends that are remembered for a daemon that does not come: what falls to the keeper meanwhile may be anything.
+const MOST_DEAD: usize = 64 * 1024;
 
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -35,6 +38,8 @@ struct Keeper {
     signals: Signals,
     daemon: Option<Daemon>,
     kept: BTreeMap<String, Kept>,
+    /// Processes that have ended, and no daemon has seen to it yet.
+    dead: VecDeque<Dead>,
     last: Option<Last>,
     questions: u64,
     exit: Option<i32>,
@@ -46,6 +51,8 @@ struct Daemon {
     line: Option<OwnedFd>,
     /// What there was no room for yet.
     waiting: VecDeque<Outgoing>,
+    /// It has been given what is kept.
+    informed: bool,
 }
 
 enum Outgoing {
@@ -72,6 +79,7 @@ pub(super) fn keep() -> io::Result<i32> {
         signals,
         daemon: None,
         kept: BTreeMap::new(),
+        dead: VecDeque::new(),
         last: None,
         questions: 0,
         exit: None,
@@ -157,7 +165,7 @@ impl Keeper {
         command.env_remove("WATCHDOG_PID");
         let pid = i32::try_from(command.spawn()?.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::Other)?;
-        self.daemon = Some(Daemon { pid, line: Some(own), waiting: VecDeque::new() });
+        self.daemon = Some(Daemon { pid, line: Some(own), waiting: VecDeque::new(), informed: false });
         Ok(())
     }
 
@@ -234,6 +242,12 @@ impl Keeper {
                 for name in names {
                     self.say(Outgoing::Kept(name));
                 }
+                if let Some(daemon) = &mut self.daemon {
+                    daemon.informed = true;
+                }
+                for dead in self.dead.clone() {
+                    self.say(Outgoing::Other(ToDaemon::Dead(dead)));
+                }
                 let about = About {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     pid: std::process::id(),
@@ -244,7 +258,17 @@ impl Keeper {
                 };
                 self.say(Outgoing::Other(ToDaemon::All(about)));
             }
-            ToKeeper::Ready => self.take(Event::Ready),
+            ToKeeper::Ready { stopping } => self.take(Event::Ready { stopping }),
+            ToKeeper::Sync => {
+                // Whoever is dead and not reaped by now is known.
+                self.reap();
+                self.say(Outgoing::Other(ToDaemon::Synced));
+            }
+            ToKeeper::Seen { pid } => {
+                if let Some(place) = self.dead.iter().position(|dead| dead.pid == pid) {
+                    self.dead.remove(place);
+                }
+            }
             ToKeeper::Answer { number } if number == self.questions => self.take(Event::Answered),
             ToKeeper::Answer { .. } => {}
             ToKeeper::Notify { text } => notify(&text),
@@ -283,32 +307,32 @@ impl Keeper {
 
     /// Takes away every dead child: the daemon, and whatever fell to the keeper.
     fn reap(&mut self) {
-        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
-        while let Ok(Some((pid, status))) = rustix::process::wait(options) {
-            if self.daemon.as_ref().is_none_or(|daemon| daemon.pid != pid) {
-                continue;
+        while let Some((pid, changed)) = sys::any_news() {
+            let own = self.daemon.as_ref().map(|daemon| daemon.pid.as_raw_nonzero().get().unsigned_abs());
+            match changed {
+                Changed::Ended(dead) if own == Some(pid) => {
+                    // Its last words come before its end.
+                    self.hear();
+                    let death = dead.signal.map(Death::Signal).or(dead.code.map(Death::Code));
+                    self.take(Event::Ended(death.unwrap_or(Death::Code(1))));
+                }
+                Changed::Ended(dead) => self.keep_dead(dead),
+                Changed::Stopped if own == Some(pid) => self.take(Event::Stopped),
+                Changed::Continued if own == Some(pid) => self.take(Event::Continued),
+                Changed::Stopped | Changed::Continued => {}
             }
-            let Some(event) = event(status) else { continue };
-            if let Event::Ended(_) = event {
-                // Its last words come before its end.
-                self.hear();
-            }
-            self.take(event);
         }
     }
-}
 
-fn event(status: WaitStatus) -> Option<Event> {
-    if let Some(code) = status.exit_status() {
-        return Some(Event::Ended(Death::Code(code)));
+    fn keep_dead(&mut self, dead: Dead) {
+        if self.daemon.as_ref().is_some_and(|daemon| daemon.informed) {
+            self.say(Outgoing::Other(ToDaemon::Dead(dead.clone())));
+        }
+        if self.dead.len() == MOST_DEAD {
+            self.dead.pop_front();
+        }
+        self.dead.push_back(dead);
     }
-    if let Some(signal) = status.terminating_signal() {
-        return Some(Event::Ended(Death::Signal(signal)));
-    }
-    if status.stopped() {
-        return Some(Event::Stopped);
-    }
-    status.continued().then_some(Event::Continued)
 }
 
 /// Says something to the service manager, if there is one.

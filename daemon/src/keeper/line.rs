@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::packet::{self, ToDaemon, ToKeeper};
 use super::{About, Handle, Kept, Legacy};
-use crate::sys;
+use crate::sys::{self, Dead};
 
 /// What a daemon has of its keeper. Cheap to clone. Without a keeper nothing is kept, and nobody is told.
 #[derive(Debug, Clone, Default)]
@@ -28,11 +29,19 @@ struct Inner {
     filled: Notify,
 }
 
+/// How often, and after which pause, room is looked for: a keeper that does not read for 2 s hangs.
+const TRIES: usize = 2000;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// What the keeper says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
+    /// A process that no living daemon has started has ended. To be answered with [`Line::seen`] once that is written down.
+    Dead(Dead),
     /// Are you there? To be answered by whoever is asked, with [`Line::answer`].
     Asks(u64),
+    /// All that it knew when it was asked for that ([`Line::sync`]) is told.
+    Synced,
     /// It is gone.
     Gone,
 }
@@ -60,8 +69,9 @@ impl Line {
                 Some((ToDaemon::Kept { name, text }, handles)) => {
                     legacy.kept.insert(name, Kept { text, handles });
                 }
+                Some((ToDaemon::Dead(dead), _)) => legacy.dead.push(dead),
                 Some((ToDaemon::All(about), _)) => break about,
-                Some((ToDaemon::Ask { .. }, _)) | None => {}
+                Some((ToDaemon::Ask { .. } | ToDaemon::Synced, _)) | None => {}
             }
         };
         if let Some((soft, hard)) = about.open_files {
@@ -84,14 +94,45 @@ impl Line {
         self.say(packet, descriptors);
     }
 
+    /// The same, and it is with the keeper when this comes back, unless that hangs. Not for the loop.
+    pub fn keep_now(&self, name: &str, text: Option<String>, descriptors: &[Handle<'_>]) {
+        let Some(inner) = &self.inner else { return };
+        let packet = ToKeeper::Keep { name: name.to_owned(), text };
+        for _ in 0..TRIES {
+            let room = {
+                let waiting = inner.waiting();
+                // What waits is older, and may be about the same.
+                waiting.is_empty()
+                    && match packet::send(&inner.socket, &packet, descriptors) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+                        Ok(()) | Err(_) => return,
+                    }
+            };
+            if !room {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        self.say(packet, descriptors);
+    }
+
     /// What has that name is not needed any more.
     pub fn drop_kept(&self, name: &str) {
         self.say(ToKeeper::Drop { name: name.to_owned() }, &[]);
     }
 
-    /// The work has begun.
-    pub fn ready(&self) {
-        self.say(ToKeeper::Ready, &[]);
+    /// The work has begun. `stopping`: and its end, which needs not be asked for again.
+    pub fn ready(&self, stopping: bool) {
+        self.say(ToKeeper::Ready { stopping }, &[]);
+    }
+
+    /// Asks to be told all ends that are known by now: [`Heard::Synced`] comes after them.
+    pub fn sync(&self) {
+        self.say(ToKeeper::Sync, &[]);
+    }
+
+    /// That this one has ended is known, and written down.
+    pub fn seen(&self, pid: u32) {
+        self.say(ToKeeper::Seen { pid }, &[]);
     }
 
     /// The answer to [`Heard::Asks`].
@@ -141,7 +182,8 @@ impl Line {
                     Ok(None) => continue,
                     Err(_) => Heard::Gone,
                 };
-                if !tell(heard) || heard == Heard::Gone {
+                let gone = heard == Heard::Gone;
+                if !tell(heard) || gone {
                     break;
                 }
             }
@@ -178,6 +220,8 @@ async fn next(socket: &UnixDatagram) -> io::Result<Option<Heard>> {
     let heard = socket.async_io(Interest::READABLE, || packet::receive::<ToDaemon>(socket)).await?;
     Ok(match heard {
         Some((ToDaemon::Ask { number }, _)) => Some(Heard::Asks(number)),
-        Some(_) | None => None,
+        Some((ToDaemon::Dead(dead), _)) => Some(Heard::Dead(dead)),
+        Some((ToDaemon::Synced, _)) => Some(Heard::Synced),
+        Some((ToDaemon::Kept { .. } | ToDaemon::All(_), _)) | None => None,
     })
 }

@@ -30,6 +30,8 @@ mod packet;
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use crate::sys::Dead;
+
 pub use self::about::{About, Last};
 pub use self::line::{Heard, Line};
 
@@ -62,12 +64,31 @@ pub struct Kept {
 #[derive(Debug, Default)]
 pub struct Legacy {
     kept: BTreeMap<String, Kept>,
+    dead: Vec<Dead>,
 }
 
 impl Legacy {
     /// Takes what has this name.
     pub fn take(&mut self, name: &str) -> Option<Kept> {
         self.kept.remove(name)
+    }
+
+    /// Puts something back.
+    pub fn put(&mut self, name: String, kept: Kept) {
+        self.kept.insert(name, kept);
+    }
+
+    /// Takes what has a name that this says yes to.
+    pub fn take_all(&mut self, named: impl Fn(&str) -> bool) -> Vec<(String, Kept)> {
+        let (taken, left) = std::mem::take(&mut self.kept).into_iter().partition(|(name, _)| named(name));
+        self.kept = left;
+        let taken: BTreeMap<String, Kept> = taken;
+        taken.into_iter().collect()
+    }
+
+    /// Processes that have ended, and that was not seen.
+    pub fn take_dead(&mut self) -> Vec<Dead> {
+        std::mem::take(&mut self.dead)
     }
 
     /// The names of what nobody has taken.

@@ -7,10 +7,14 @@ use super::{Handle, Legacy};
 pub struct Line;
 
 /// What the keeper says: nothing, ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
+    /// A process has ended.
+    Dead(crate::sys::Dead),
     /// Are you there?
     Asks(u64),
+    /// All that it knew is told.
+    Synced,
     /// It is gone.
     Gone,
 }
@@ -41,13 +45,28 @@ impl Line {
         let _ = (name, text, handles);
     }
 
+    /// Keeps nothing.
+    pub fn keep_now(&self, name: &str, text: Option<String>, handles: &[Handle<'_>]) {
+        let _ = (name, text, handles);
+    }
+
     /// Nothing is kept.
     pub fn drop_kept(&self, name: &str) {
         let _ = name;
     }
 
     /// Tells nobody.
-    pub fn ready(&self) {}
+    pub fn ready(&self, stopping: bool) {
+        let _ = stopping;
+    }
+
+    /// Nobody answers.
+    pub fn sync(&self) {}
+
+    /// Nobody has told of one.
+    pub fn seen(&self, pid: u32) {
+        let _ = pid;
+    }
 
     /// Answers nobody.
     pub fn answer(&self, number: u64) {

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::About;
+use crate::sys::Dead;
 
 /// As long as a packet may be.
 const LONGEST: usize = 8 * 1024;
@@ -35,8 +36,15 @@ pub(super) enum ToKeeper {
     Drop { name: String },
     /// Give me all that is kept.
     Take,
-    /// I do my work.
-    Ready,
+    /// Tell me when you have told me all that you know by now.
+    Sync,
+    /// I do my work. `stopping`: that I am to end is known to me.
+    Ready {
+        #[serde(default)]
+        stopping: bool,
+    },
+    /// I have written down that this one has ended.
+    Seen { pid: u32 },
     /// I am there: the answer to a question.
     Answer { number: u64 },
     /// Tell the service manager (`sd_notify(3)`), which listens to its own child alone.
@@ -55,8 +63,12 @@ pub(super) enum ToDaemon {
     },
     /// That was all of it.
     All(About),
+    /// A process has ended that was started by a daemon before you, or fell to me. Told until it is [`ToKeeper::Seen`].
+    Dead(Dead),
     /// Are you there?
     Ask { number: u64 },
+    /// The answer to [`ToKeeper::Sync`].
+    Synced,
 }
 
 /// Sends a packet. Waits where the socket does.

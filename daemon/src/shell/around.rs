@@ -91,6 +91,7 @@ impl Shell {
             variables,
             part,
             speaks: false,
+            founds: None,
         });
     }
 
@@ -131,8 +132,9 @@ impl Shell {
                     run.allowances = started.allowances;
                     entry.run = Some(run);
                     entry.renewed();
-                    let process = &started.spawned.process;
-                    self.enter_register(service, &run_id, process, started.cgroup.as_deref());
+                    if let Some(start_ticks) = started.spawned.process.start_ticks() {
+                        self.enter_register(service, &run_id, start_ticks, started.cgroup.as_deref());
+                    }
                 }
                 self.children.adopt(key, started.spawned.process, &run_id);
             }

@@ -22,6 +22,21 @@ impl Shell {
     }
 }
 
+impl Shell {
+    /// Of every service, as it is now: the daemon before this one has not said when it was last so.
+    pub(super) fn remember_all_available(&mut self) {
+        let now = self.now().1;
+        for (id, entry) in &mut self.entries {
+            let Some(view) = self.core.view(*id) else { continue };
+            let is = available(&view, entry.spec.oneshot.is_some());
+            if is != Is::Off {
+                entry.available = Some(is);
+                self.history.turned(&entry.name, is, now);
+            }
+        }
+    }
+}
+
 /// Up, down though it is wanted, or not wanted. A oneshot that does its work is neither: nobody uses it meanwhile.
 fn available(view: &View, oneshot: bool) -> Is {
     match view.state {

@@ -9,6 +9,7 @@
 //! | `earlier` | what did earlier lives of the daemon leave? |
 //! | `available` | is a service there for those who use it? |
 //! | `entry` | what is known of a service besides its state? |
+//! | `estate`, `takeover` | what does the next daemon have to know? How does it go on with that? |
 //! | `limits` | what may a run use while it lives? |
 //! | `owed` | which crash reports did the last life not come to write? |
 //! | `order` | what have services to do with each other? |
@@ -29,6 +30,7 @@ mod by;
 mod commands;
 mod earlier;
 mod entry;
+mod estate;
 mod examine;
 mod foresee;
 mod hooks;
@@ -48,6 +50,7 @@ mod reload;
 mod report;
 mod status;
 mod take;
+pub mod takeover;
 mod tell;
 mod tree;
 mod watched;
@@ -69,10 +72,11 @@ use self::commands::Pending;
 use self::entry::Entry;
 use self::load::{Loaded, Source};
 use self::message::{Message, Reply};
+use self::takeover::Bequest;
 use crate::control::Sessions;
 use crate::crash::CrashStore;
 use crate::history::History;
-use crate::keeper::Line;
+use crate::keeper::{Legacy, Line};
 use crate::log::Logs;
 use crate::notifier::Notifier;
 use crate::recorder::Recorder;
@@ -130,6 +134,12 @@ pub struct Shell {
     register: Register,
     cgroups: Result<sys::Cgroups, String>,
     inherited: earlier::Inheritance,
+    estate: estate::Estate,
+    /// Of these the keeper is told that their end is written down, once it is.
+    buried: Vec<u32>,
+    /// Runs that were taken over, until it is clear which of them are there.
+    missing: Vec<(ServiceId, sys::Key)>,
+    slots: Option<Arc<sys::Slots>>,
     scribe: Scribe,
     /// What is not written down yet, while actions are performed.
     told: Vec<(Level, mcpd_proto::event::Event)>,
@@ -219,6 +229,11 @@ pub struct Parts {
     pub watcher: Watcher,
     /// Tells others.
     pub notifier: Notifier,
+    /// What the daemon before this one has written down, when it was killed and this one takes over; and what else the
+    /// keeper has of it.
+    pub bequest: Option<(Bequest, Legacy)>,
+    /// Where processes that are being started write their numbers.
+    pub slots: Option<Arc<sys::Slots>>,
 }
 
 impl Shell {
@@ -241,10 +256,18 @@ impl Shell {
             sessions,
             watcher,
             notifier,
+            bequest,
+            slots,
             ..
         } = parts;
+        let on_disk = first_note;
+        let core = match &bequest {
+            Some((bequest, _)) => bequest.resume(first_note),
+            None => Core::new(now.0 ^ u64::from(std::process::id()), first_note),
+        };
+        let first_note = core.next_note();
         let mut shell = Self {
-            core: Core::new(now.0 ^ u64::from(std::process::id()), first_note),
+            core,
             source,
             config: loaded.config.clone(),
             entries: HashMap::new(),
@@ -267,6 +290,10 @@ impl Shell {
             register,
             cgroups,
             inherited: earlier::Inheritance::default(),
+            estate: estate::Estate::default(),
+            buried: Vec::new(),
+            missing: Vec::new(),
+            slots,
             scribe,
             told: Vec::new(),
             performing: false,
@@ -301,9 +328,21 @@ impl Shell {
             all_down: false,
             ends_by: None,
         };
-        shell.tell_beginning();
-        shell.begin(loaded, &store, earlier);
-        shell.line.ready();
+        shell.children.set_keeper(shell.line.about().map(|keeper| keeper.pid));
+        match bequest {
+            Some((bequest, mut legacy)) => {
+                shell.take_over(bequest, on_disk, &loaded, &mut legacy, &store);
+                // Of what nobody goes on with, or of a version that knew more.
+                legacy.names().for_each(|name| shell.line.drop_kept(name));
+                shell.begin_ledger();
+                shell.recall_crashes(&store, loaded.config.daemon.log_dir.clone());
+            }
+            None => {
+                shell.tell_beginning();
+                shell.begin(loaded, &store, earlier);
+            }
+        }
+        shell.line.ready(shell.core.is_shutting_down());
         shell
     }
 
@@ -344,7 +383,7 @@ impl Shell {
                 data["last"] = serde_json::json!(last);
             }
         }
-        self.tell_own(level, None, "began", message, data);
+        self.began = self.tell_own(level, None, "began", message, data);
     }
 
     /// What earlier lives of the daemon left in the crash store, read while services start.
@@ -428,6 +467,7 @@ impl Shell {
             while let Some(event) = self.events.pop_front() {
                 self.asking = self.word_of(&event);
                 self.core.handle(now, event, &mut actions);
+                self.note_decisions(&actions);
                 self.perform_all(&mut actions);
             }
             if self.core.next_deadline().is_none_or(|at| at > now) {
@@ -435,9 +475,11 @@ impl Shell {
             }
             self.asking = None;
             self.core.handle_timeout(now, &mut actions);
+            self.note_decisions(&actions);
             self.perform_all(&mut actions);
         }
         self.actions = actions;
+        self.note_facts();
     }
 
     fn perform_all(&mut self, actions: &mut Vec<Action>) {

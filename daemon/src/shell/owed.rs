@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mcpd_config::ServiceSpec;
 use mcpd_config::spec::{LogFormat, LogTarget};
 use mcpd_core::action::{Command, Crash};
 use mcpd_core::verdict::{Decision, Failure, What};
@@ -71,10 +72,10 @@ impl Shell {
         if !self.inherited.killed {
             return None;
         }
-        let services = self.entries.iter().map(|(id, entry)| {
-            let lines = usize::try_from(entry.spec.crash.tail_lines).unwrap_or(usize::MAX);
-            let log = (entry.spec.log.target == LogTarget::File).then_some((entry.spec.log.format, lines));
-            Search { service: *id, name: entry.name.clone(), log }
+        let services = self.entries.iter().map(|(id, entry)| Search {
+            service: *id,
+            name: entry.name.clone(),
+            log: log_of(&entry.spec),
         });
         let services: Vec<Search> = services.collect();
         let (store, outbox) = (store.clone(), self.outbox.clone());
@@ -194,6 +195,12 @@ impl Shell {
     }
 }
 
+/// The format of its log, and how many lines of it a report has; `None`: it has none.
+pub(super) fn log_of(spec: &ServiceSpec) -> Option<(LogFormat, usize)> {
+    let lines = usize::try_from(spec.crash.tail_lines).unwrap_or(usize::MAX);
+    (spec.log.target == LogTarget::File).then_some((spec.log.format, lines))
+}
+
 /// Its report, if that is on disk and nobody was told of it. Generations begin anew with each life.
 fn written(store: &CrashStore, owed: &Owed, told: &BTreeSet<String>) -> Option<CrashSummary> {
     let pid = owed.process.map(|(pid, _)| pid);
@@ -208,18 +215,27 @@ fn written(store: &CrashStore, owed: &Owed, told: &BTreeSet<String>) -> Option<C
 
 /// What it printed between its start and the beginning of this life.
 fn tails(log_dir: &Path, search: &Search, owed: &Owed, began: Timestamp) -> Tails {
-    let Some((format, most)) = search.log else { return Tails::default() };
     if owed.process.is_none() {
         return Tails::default();
     }
-    let from = owed.lines_from;
+    search.log.map_or_else(Tails::default, |log| printed(log_dir, &search.name, log, owed.lines_from, began))
+}
+
+/// The last lines that a service has in its log, of those of a time. `log`: its format, and how many of each stream.
+pub(super) fn printed(
+    log_dir: &Path,
+    service: &str,
+    (format, most): (LogFormat, usize),
+    from: Timestamp,
+    until: Timestamp,
+) -> Tails {
     let is_its = |line: &LogLine| {
         let time = line.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
-        time.is_some_and(|time| time >= from && time < began)
+        time.is_some_and(|time| time >= from && time < until)
     };
     let mut tails = Tails::default();
     // Without its log a report says less.
-    let _ = read::read(log_dir, &search.name, format, None, Some(from), &mut |lines| {
+    let _ = read::read(log_dir, service, format, None, Some(from), &mut |lines| {
         for line in lines.into_iter().filter(is_its) {
             let tail = match line.stream {
                 Some(Stream::Err) => &mut tails.stderr,

@@ -19,7 +19,7 @@ use super::{Owner, Shell};
 use crate::crash::changed::Good;
 use crate::log::Tails;
 use crate::scribe::Level;
-use crate::spawner::Job;
+use crate::spawner::{Founding, Job, pipes_of};
 use crate::watch::Changes;
 use crate::{recorder, sys, words};
 
@@ -62,6 +62,7 @@ impl Shell {
                     }
                     let cgroup = self.children.forget(run.key);
                     self.owners.remove(&run.key);
+                    self.line.drop_kept(&pipes_of(run.key));
                     self.register.ended(run_id_of(&self.boot, run.key), cgroup);
                     let name = entry.name.clone();
                     self.tell_killed(&name, &run);
@@ -138,7 +139,7 @@ impl Shell {
     }
 
     /// Keeps the notes that are the causes of what the shell has to say later.
-    fn mark(&mut self, note: &Note) {
+    pub(super) fn mark(&mut self, note: &Note) {
         if note.kind == NoteKind::ConfigChanged {
             self.config_changed = Some(note.id);
         } else if note.kind == NoteKind::ShuttingDown {
@@ -179,6 +180,14 @@ impl Shell {
             | Command::Stop(_)
             | Command::StopPost(_) => Some(entry.command_of(command)),
         };
+        let founding = Founding {
+            service: service.0,
+            generation,
+            run_id: run_id.clone(),
+            streams: Vec::new(),
+            began: 0,
+            cgroup: None,
+        };
         self.spawner.submit(Job {
             key,
             spec: entry.spec.clone(),
@@ -188,6 +197,7 @@ impl Shell {
             variables: Vec::new(),
             part: None,
             speaks: true,
+            founds: Some(founding),
         });
     }
 

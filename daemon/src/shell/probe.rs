@@ -117,6 +117,7 @@ impl Shell {
             variables,
             part: None,
             speaks: false,
+            founds: None,
         });
         key
     }

@@ -392,7 +392,7 @@ impl Shell {
         }
     }
 
-    fn check(&mut self, spec: &ServiceSpec, what: Probing) -> Option<Arc<HttpCheck>> {
+    pub(super) fn check(&mut self, spec: &ServiceSpec, what: Probing) -> Option<Arc<HttpCheck>> {
         http_check(asks(spec, what)).unwrap_or_else(|why| {
             let what = match what {
                 Probing::Health => "health",

@@ -11,7 +11,8 @@ use mcpd_core::{Mono, ServiceId};
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::ErrorObject;
 use mcpd_proto::status::{
-    DaemonStatus, Flapping, Health, Next, ServiceStatus, Stale, State, StatusDocument, Tree, Watch,
+    DaemonStatus, Flapping, Health, Keeper, LastDaemon, Next, ServiceStatus, Stale, State, StatusDocument,
+    Tree, Watch,
 };
 
 use super::Shell;
@@ -65,6 +66,16 @@ impl Shell {
             cgroup: self.cgroups.as_ref().ok().map(|cgroups| cgroups.path().display().to_string()),
             cgroup_missing: self.cgroups.as_ref().err().cloned(),
             last_reload: self.last_reload.clone(),
+            keeper: self.line.about().map(|keeper| Keeper {
+                pid: keeper.pid,
+                version: keeper.version.clone(),
+                daemons: keeper.lives,
+                last: keeper.last.as_ref().map(|last| LastDaemon {
+                    pid: last.pid,
+                    how: last.how.clone(),
+                    time: Timestamp::from_microsecond(last.at).map(super::report::stamp).unwrap_or_default(),
+                }),
+            }),
         }
     }
 

@@ -15,7 +15,7 @@ use super::entry::Run;
 use super::message::{About, Ask, Found, Message, Recorded};
 use super::reload::Wanted;
 use super::report::stamp;
-use super::{Owner, Shell};
+use super::{Owner, Shell, estate};
 use crate::journal;
 use crate::keeper::Heard;
 use crate::log::LogEvent;
@@ -33,6 +33,11 @@ impl Shell {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Keeper(Heard::Asks(number)) => self.line.answer(number),
+            Message::Keeper(Heard::Dead(dead)) => {
+                self.bury(&dead);
+                self.collect();
+            }
+            Message::Keeper(Heard::Synced) => self.end_missing(),
             Message::Keeper(Heard::Gone) => self.keeper_gone(),
             Message::Spawned(answer) => self.spawned(answer),
             Message::Drained { service, generation, tails } => self.drained(service, generation, tails),
@@ -116,6 +121,12 @@ impl Shell {
         }
     }
 
+    /// A process has ended that the keeper has reaped.
+    pub(super) fn bury(&mut self, dead: &sys::Dead) {
+        self.children.bury(dead);
+        self.buried.push(dead.pid);
+    }
+
     /// Nobody would take over from this daemon, and nobody passes on what a service manager asks for.
     fn keeper_gone(&mut self) {
         let message = "the keeper of mcpd is gone: everything is stopped".into();
@@ -149,7 +160,13 @@ impl Shell {
     }
 
     /// `failure`: the note of it.
-    fn recorded(&mut self, service: ServiceId, generation: u64, failure: Option<NoteId>, recorded: Recorded) {
+    pub(super) fn recorded(
+        &mut self,
+        service: ServiceId,
+        generation: u64,
+        failure: Option<NoteId>,
+        recorded: Recorded,
+    ) {
         let Recorded { mut summary, last_lines, became } = recorded;
         let name = summary.service.clone();
         let coalesced = matches!(became, recorder::Recorded::Coalesced { .. });
@@ -308,7 +325,9 @@ impl Shell {
                     run.allowances = started.allowances;
                     entry.run = Some(run);
                     entry.renewed();
-                    self.enter_register(service, &run_id, &spawned.process, started.cgroup.as_deref());
+                    if let Some(start_ticks) = spawned.process.start_ticks() {
+                        self.enter_register(service, &run_id, start_ticks, started.cgroup.as_deref());
+                    }
                 }
                 self.children.adopt(key, spawned.process, &run_id);
                 // A reload may have changed them meanwhile.
@@ -337,11 +356,11 @@ impl Shell {
         &self,
         service: ServiceId,
         run_id: &str,
-        process: &sys::Process,
+        start_ticks: u64,
         cgroup: Option<&Path>,
     ) {
         let Some(entry) = self.entries.get(&service) else { return };
-        let (Some(run), Some(start_ticks)) = (&entry.run, process.start_ticks()) else { return };
+        let Some(run) = &entry.run else { return };
         let spec = &entry.spec;
         let run = mcpd_proto::run::Run {
             service: spec.name.clone(),
@@ -361,7 +380,9 @@ impl Shell {
     pub(super) fn collect(&mut self) {
         let mut collected = Vec::new();
         loop {
-            self.children.collect(self.spawning > 0, &mut collected);
+            let mut ledger = self.estate.ledger();
+            let note = &mut |end: sys::Ending<'_>| estate::note_end(ledger.as_deref_mut(), end);
+            self.children.collect(self.spawning > 0, note, &mut collected);
             if collected.is_empty() {
                 break;
             }
@@ -373,29 +394,31 @@ impl Shell {
         let mut orphans = false;
         for one in collected.drain(..) {
             match one {
-                sys::Collected::Main { key, exit } => match self.owners.get(&key) {
-                    Some(Owner::Service { service, generation }) => {
-                        let (service, generation) = (*service, *generation);
-                        let (how, oom) = (core_exit(&exit), exit.oom);
-                        if let Some(run) =
-                            self.entries.get_mut(&service).and_then(|entry| entry.run(generation))
-                        {
-                            run.exit = Some(exit);
-                        }
-                        self.events.push_back(Event::Exited { service, generation, exit: how, oom });
-                    }
-                    Some(Owner::Helper(_)) => self.helper_exited(key, &exit),
-                    Some(Owner::Around(place)) => {
-                        let place = *place;
-                        self.around_exited(key, place, exit);
-                    }
-                    None => {}
-                },
+                sys::Collected::Main { key, exit } => self.main_ended(key, exit),
                 sys::Collected::Orphan { .. } => orphans = true,
             }
         }
         if orphans {
             self.look_again();
+        }
+    }
+
+    pub(super) fn main_ended(&mut self, key: sys::Key, exit: sys::Exit) {
+        match self.owners.get(&key) {
+            Some(Owner::Service { service, generation }) => {
+                let (service, generation) = (*service, *generation);
+                let (how, oom) = (core_exit(&exit), exit.oom);
+                if let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) {
+                    run.exit = Some(exit);
+                }
+                self.events.push_back(Event::Exited { service, generation, exit: how, oom });
+            }
+            Some(Owner::Helper(_)) => self.helper_exited(key, &exit),
+            Some(Owner::Around(place)) => {
+                let place = *place;
+                self.around_exited(key, place, exit);
+            }
+            None => {}
         }
     }
 

@@ -35,14 +35,14 @@ pub use allowance::{Allowance, Amount, Controller, Disallowed, Resource, Shortag
 pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Process, Remains, RemainsWaker,
-    TREE, async_pipe, boot_id, changed_at, control_listener, core_pattern, ctrl_c_helper, exec_step,
-    give_back_memory, host_name, identity, in_memory, is_pipe, is_root, is_shortage, machine,
-    make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, peer, port_holder, private,
-    program_name, raise_open_files_limit, remove_stale_socket, sample, set_socket_mode, spawn, start_ticks,
-    stderr_is_the_journal, unknown_account, user_name,
+    Slots, TREE, async_pipe, boot_id, changed_at, control_listener, core_pattern, ctrl_c_helper, exec_step,
+    give_back_memory, host_name, identity, in_memory, is_pipe, is_root, is_shortage, log_pipe, machine,
+    make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release, peer, pipe_handle, port_holder,
+    private, program_name, raise_open_files_limit, remove_stale_socket, sample, set_socket_mode, spawn,
+    spawn_announced, start_ticks, stderr_is_the_journal, unknown_account, user_name,
 };
 #[cfg(unix)]
-pub use platform::{close_on_exec, inherited_open_files_limit, open_files_limit_was};
+pub use platform::{Changed, any_news, close_on_exec, inherited_open_files_limit, open_files_limit_was};
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
 /// recognised. The caller of [`spawn`] puts it into [`SpawnPlan::env`].
@@ -239,7 +239,7 @@ impl SpawnError {
 }
 
 /// How a process ended and what it had used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// The exit code, when it ended by itself. On Windows also the NTSTATUS of a crash (negative: 0xC0000005 and the
     /// like).
@@ -260,7 +260,7 @@ pub struct Exit {
 }
 
 /// What a process and the descendants that it waited for took of the kernel: `getrusage(2)`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
     /// Page faults without a disk.
     pub minor_faults: u64,
@@ -270,6 +270,51 @@ pub struct Effort {
     pub voluntary_switches: u64,
     /// How often the processor was taken from it.
     pub involuntary_switches: u64,
+}
+
+/// A process that was reaped, as the kernel tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dead {
+    /// Its former process id.
+    pub pid: u32,
+    /// [`Exit::code`]
+    pub code: Option<i32>,
+    /// [`Exit::signal`]
+    pub signal: Option<i32>,
+    /// [`Exit::core_dumped`]
+    pub core_dumped: bool,
+    /// The most memory it ever had resident, in bytes; of a child also what it shared with the daemon at first.
+    pub max_rss_bytes: u64,
+    /// [`Exit::cpu`]
+    pub cpu: Duration,
+    /// [`Exit::effort`]
+    pub effort: Effort,
+}
+
+/// A process that is about to be reaped.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending<'a> {
+    /// The one that was started for this key.
+    Main(Key, &'a Exit),
+    /// One that may have been started, and is not adopted yet; or somebody's orphan.
+    Unknown(&'a Dead),
+}
+
+/// What a successor of the daemon has to know of a process that was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    /// Its process id.
+    pub pid: u32,
+    /// [`Process::start_ticks`]
+    pub start_ticks: Option<u64>,
+    /// The value of [`RUN_ID_VARIABLE`] in its environment.
+    pub run_id: String,
+    /// The directory of its cgroup.
+    pub cgroup: Option<PathBuf>,
+    /// What the daemon itself had resident when it was started.
+    pub rss_floor_bytes: u64,
+    /// It has ended, and that was told.
+    pub ended: bool,
 }
 
 /// What a living process holds.

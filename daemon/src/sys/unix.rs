@@ -25,18 +25,20 @@ mod notify;
 mod peers;
 mod proc_files;
 mod remains;
+mod slots;
 mod sockets;
 mod spawn;
 mod usage;
 
 pub use cgroup::Cgroup;
-pub use children::Children;
+pub use children::{Changed, Children, any_news};
 pub use delegation::Cgroups;
 pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
-    async_pipe, control_listener, ctrl_c_helper, identity, is_pipe, make_private_dir, make_runtime_dir,
-    open_lock, private, remove_stale_socket, set_socket_mode, stderr_is_the_journal,
+    async_pipe, control_listener, ctrl_c_helper, identity, is_pipe, log_pipe, make_private_dir,
+    make_runtime_dir, open_lock, pipe_handle, private, remove_stale_socket, set_socket_mode,
+    stderr_is_the_journal,
 };
 pub use limits::{
     close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, open_files_limit_was,
@@ -46,8 +48,9 @@ pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};
 pub use peers::{peer, program_name, user_name};
 pub use remains::{Remains, RemainsWaker};
+pub use slots::Slots;
 pub use sockets::port_holder;
-pub use spawn::{Process, in_memory, spawn};
+pub use spawn::{Process, in_memory, spawn, spawn_announced};
 
 use mcpd_proto::status::Tree;
 

@@ -60,7 +60,7 @@ impl Lab {
         loop {
             // What dies after the signals were drained brings a new one.
             while self.deaths.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
-            self.children.collect(false, &mut self.found);
+            self.children.collect(false, &mut |_| (), &mut self.found);
             if done(&mut self.children, &self.found) {
                 return;
             }

@@ -246,11 +246,11 @@ fn two_hundred_that_end_at_once_are_each_reported_once() {
     drop(send);
     let mut waiting = THREADS * EACH;
     while waiting > 0 {
-        lab.children.collect(true, &mut lab.found);
+        lab.children.collect(true, &mut |_| (), &mut lab.found);
         let (key, spawned) = answers.recv_timeout(BOUND).unwrap();
         lab.children.adopt(key, spawned.process, &run_id(key));
         waiting -= 1;
-        lab.children.collect(waiting > 0, &mut lab.found);
+        lab.children.collect(waiting > 0, &mut |_| (), &mut lab.found);
     }
     for thread in threads {
         thread.join().unwrap();
@@ -283,7 +283,7 @@ fn an_unknown_child_that_ends_while_a_spawn_is_in_flight_is_claimed_when_it_is_a
     assert_eq!(second.all(), "");
     let start = Instant::now();
     while main_exit(&lab.found, 2).is_none() {
-        lab.children.collect(true, &mut lab.found);
+        lab.children.collect(true, &mut |_| (), &mut lab.found);
         assert!(start.elapsed() < BOUND);
         std::thread::yield_now();
     }

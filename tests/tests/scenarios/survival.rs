@@ -1,6 +1,6 @@
 //! mcpd dies, and what does not: its socket, its locks, its services' supervision.
 
-use mcpd_tests::proto::status::State;
+use mcpd_tests::proto::status::{Health, ServiceStatus, State};
 use mcpd_tests::wait::wait_for;
 use mcpd_tests::{Daemon, Sandbox, processes};
 use rustix::process::Signal;
@@ -77,4 +77,191 @@ fn without_its_keeper_a_daemon_stops_everything() {
     let next = sandbox.start();
     next.wait_state("a", State::Up);
     assert!(!next.stderr().contains("left by an earlier life"), "{}", next.stderr());
+}
+
+/// Kills the daemon and waits for the next one.
+fn kill_daemon(daemon: &Daemon<'_>) {
+    let last = daemon_pid(daemon);
+    processes::signal(last, Signal::KILL);
+    daemon_pid_after(daemon, last);
+}
+
+/// "every service keeps its pid, ... counters, health state, crash lineage and watch resume"
+#[test]
+fn services_do_not_notice() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "crash-on", "@dir/crash", "--code", "3"]
+        restart = { delay = "10ms", jitter = 0 }
+        [service.sick]
+        exec = ["@fixture", "run"]
+        health = { exec = ["@fixture", "exists", "@dir/well"], interval = "50ms", retries = 2, action = "report", start_period = "0s" }
+        [service.watched]
+        exec = ["@fixture", "run"]
+        watch = { paths = ["@dir/source"], debounce = "10ms" }
+        [service.later]
+        exec = ["@fixture", "run"]
+        after = ["a"]
+        enabled = false
+        [service.tree]
+        exec = ["@fixture", "tree", "2", "--pid-file", "@dir/tree", "--deaf"]
+        stop_timeout = "200ms"
+        "#,
+    );
+    std::fs::create_dir(sandbox.path("source")).unwrap();
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    sandbox.touch("crash");
+    daemon.wait_crashes("a", 1);
+    daemon.wait_state("a", State::Up);
+    daemon.wait_status("sick", "unhealthy", |now| now.health == Health::Unhealthy);
+    wait_for("the tree", || {
+        std::fs::read_to_string(sandbox.path("tree")).is_ok_and(|text| text.lines().count() == 5)
+    });
+    let names = ["a", "sick", "watched", "tree"];
+    let before = names.map(|name| daemon.status(name));
+    for _ in 0..3 {
+        kill_daemon(&daemon);
+    }
+    let after = names.map(|name| daemon.status(name));
+    for (before, after) in before.iter().zip(&after) {
+        let known = |status: &ServiceStatus| {
+            (status.pid, status.state, status.restarts, status.restarts_total, status.health)
+        };
+        assert_eq!(known(before), known(after), "{}", before.name);
+        assert!(before.uptime_seconds < after.uptime_seconds, "{}", before.name);
+    }
+    assert_eq!(after[0].restarts_total, 1);
+    // The next crash knows the one before it.
+    sandbox.touch("crash");
+    let reports = daemon.wait_crashes("a", 2);
+    assert_eq!(reports[1].lineage.len(), 1, "{:#?}", reports[1]);
+    assert_eq!(reports[1].previous.as_ref(), Some(&reports[0].id));
+    assert_eq!(reports[1].pid, after[0].pid);
+    // What is watched is still watched, what is well by now is asked.
+    sandbox.write("source/file", "");
+    daemon.wait_status("watched", "another process", |now| now.pid.is_some() && now.pid != after[2].pid);
+    sandbox.touch("well");
+    daemon.wait_status("sick", "healthy", |now| now.health == Health::Healthy);
+    // What was started by a dead daemon is ended to the last process.
+    let tree: Vec<u32> = std::fs::read_to_string(sandbox.path("tree"))
+        .unwrap()
+        .lines()
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    daemon.call("service.stop", json!({ "names": ["tree"] }));
+    assert!(tree.iter().all(|&pid| !processes::lives(pid)), "{tree:?}");
+    daemon.call("service.start", json!({ "names": ["later"] }));
+    assert!(daemon.stop().success());
+}
+
+/// "a service that exited while nobody watched is reported with its exact exit code or signal and restarted by policy"
+#[test]
+fn what_ends_while_nobody_watches_is_told_as_it_was() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.code]
+        exec = ["@fixture", "crash-on", "@dir/go", "--keep", "--code", "7"]
+        restart = { delay = "10s", jitter = 0 }
+        [service.signal]
+        exec = ["@fixture", "run"]
+        restart = { delay = "10s", jitter = 0 }
+        [service.done]
+        exec = ["@fixture", "slow-start", "1", "crash-on", "@dir/go", "--keep", "--code", "0"]
+        restart.when = "on-failure"
+        "#,
+    );
+    let daemon = sandbox.start();
+    for name in ["code", "signal", "done"] {
+        daemon.wait_state(name, State::Up);
+    }
+    let pids = ["code", "signal", "done"].map(|name| daemon.pid_of(name));
+    processes::signal(daemon.pid(), Signal::STOP);
+    sandbox.touch("go");
+    processes::signal(pids[1], Signal::KILL);
+    wait_for("their ends", || pids.iter().all(|&pid| !processes::lives(pid)));
+    kill_daemon_that_is_stopped(&daemon);
+    let code = daemon.wait_crashes("code", 1).remove(0);
+    assert_eq!((code.exit_code, code.signal.as_deref(), code.pid), (Some(7), None, Some(pids[0])));
+    assert!(code.stderr_tail.iter().any(|line| line.text.contains("Traceback")), "{code:#?}");
+    let signal = daemon.wait_crashes("signal", 1).remove(0);
+    assert_eq!((signal.exit_code, signal.signal.as_deref()), (None, Some("SIGKILL")));
+    daemon.wait_state("done", State::Down);
+    let exited = daemon.call("event.list", json!({ "events": ["exited"], "last": 100 }));
+    assert_eq!(exited["events"].as_array().unwrap().len(), 3, "{exited:#}");
+    // The delay goes on where it was, also over another death.
+    daemon.wait_state("code", State::Backoff);
+    let left = daemon.status("code").next.unwrap().in_seconds;
+    kill_daemon(&daemon);
+    let status = daemon.status("code");
+    assert_eq!(status.state, State::Backoff);
+    assert!(status.next.unwrap().in_seconds < left);
+    assert_eq!(daemon.crashes("code").len(), 1);
+}
+
+fn kill_daemon_that_is_stopped(daemon: &Daemon<'_>) {
+    let last = daemon.pid();
+    processes::signal(last, Signal::KILL);
+    daemon_pid_after(daemon, last);
+}
+
+/// Nobody has asked for a new configuration: what was in force goes on, whatever the file says by now.
+#[test]
+fn the_configuration_in_force_outlives_the_daemon() {
+    let sandbox = Sandbox::new(ONE);
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    let pid = daemon.pid_of("a");
+    let good = std::fs::read_to_string(sandbox.config()).unwrap();
+    std::fs::write(sandbox.config(), "[service.a]\nexec = 1\n").unwrap();
+    kill_daemon(&daemon);
+    assert_eq!(daemon.pid_of("a"), pid);
+    assert!(daemon.ctl(&["daemon", "reload"]).code > 0);
+    std::fs::write(
+        sandbox.config(),
+        good + "[service.b]\nexec = ['@fixture', 'run']\n".replace("@fixture", "/bin/cat").as_str(),
+    )
+    .unwrap();
+    let _ = daemon.ctl(&["daemon", "reload"]).expect(0);
+    kill_daemon(&daemon);
+    assert_eq!(daemon.pid_of("a"), pid);
+    assert_eq!(daemon.list().services.len(), 2);
+}
+
+/// "clients reconnect by themselves (`mcpctl events -f`, `logs -f` carry on without a gap)"
+#[test]
+fn who_follows_goes_on() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["@fixture", "flood", "lines", "300", "--numbered", "--pause-us", "20000", "--exit", "0"]
+        restart.when = "never"
+        "#,
+    );
+    let daemon = sandbox.start();
+    let follow = |words: &[&str], file: &str| {
+        let out = std::fs::File::create(sandbox.path(file)).unwrap();
+        daemon.ctl_command(words).stdout(out).stderr(std::process::Stdio::inherit()).spawn().unwrap()
+    };
+    let mut followers =
+        [follow(&["logs", "a", "-f", "-n", "all"], "lines"), follow(&["events", "-f"], "events")];
+    let read = |file: &str| std::fs::read_to_string(sandbox.path(file)).unwrap();
+    for part in 1..=3 {
+        wait_for("some lines", || read("lines").lines().count() >= part * 60);
+        kill_daemon(&daemon);
+    }
+    wait_for("the last line", || read("lines").contains("line 00000300"));
+    wait_for("the last event", || read("events").contains("does not restart"));
+    for follower in &mut followers {
+        assert!(follower.try_wait().unwrap().is_none(), "it follows still");
+        follower.kill().unwrap();
+        follower.wait().unwrap();
+    }
+    // Nothing is shown twice, and what is on disk is shown.
+    let on_disk = std::fs::read_to_string(sandbox.log_dir().join("a.log")).unwrap();
+    assert_eq!(read("lines"), on_disk);
+    let listed = daemon.call("event.list", json!({ "last": 1000 }));
+    let listed = listed["events"].as_array().unwrap().len();
+    assert_eq!(read("events").lines().count(), listed);
 }

@@ -238,6 +238,7 @@ d     up        healthy  4711  1h 02m      0/10  -
             cgroup: None,
             cgroup_missing: None,
             last_reload: None,
+            keeper: None,
         };
         StatusDocument { schema: 1, daemon, services }
     }

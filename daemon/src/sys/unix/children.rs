@@ -8,11 +8,12 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::Process;
 use super::cgroup::Cgroup;
@@ -20,7 +21,7 @@ use super::cgroup_watch::CgroupWatch;
 use super::descendants::{self, Estate, Look, Member};
 use super::limits;
 use super::proc_files::{self, Family};
-use crate::sys::{Collected, Effort, Exit, Key, Named, Waker, Whom};
+use crate::sys::{Collected, Dead, Effort, Ending, Exit, Handed, Key, Named, Waker, Whom};
 
 /// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
 /// network disk) takes longer, and no one can end that.
@@ -29,6 +30,10 @@ const END_ALL_LIMIT: Duration = Duration::from_secs(10);
 const END_ALL_PAUSE: Duration = Duration::from_millis(50);
 /// The kernel counts resident memory per processor and adds up now and then: by so much two readings may differ.
 const RSS_SLACK_BYTES: u64 = 1024 * 1024;
+
+/// How often, and after which pause, what a dead daemon was starting is looked for: an exec takes about a millisecond.
+const STRAY_LOOKS: usize = 50;
+const STRAY_PAUSE: Duration = Duration::from_millis(2);
 
 /// How far up a process's ancestors are followed.
 const ANCESTORS: usize = 64;
@@ -41,6 +46,10 @@ pub struct Children {
     runs: HashMap<Key, Run>,
     /// The children that are not reaped yet, by pid.
     living: HashMap<libc::pid_t, Key>,
+    /// The same of those that an earlier daemon has started: the keeper reaps them.
+    fostered: HashMap<libc::pid_t, Key>,
+    /// To whom orphans fall when the daemon that has started them is dead.
+    keeper: Option<libc::pid_t>,
     /// Children that ended while some spawn was in flight and were nobody's: orphans, or a process that ended before it
     /// was adopted.
     unclaimed: Vec<Unclaimed>,
@@ -53,7 +62,7 @@ pub struct Children {
 
 #[derive(Debug)]
 struct Unclaimed {
-    reaped: Reaped,
+    reaped: Dead,
     at: u64,
 }
 
@@ -73,6 +82,8 @@ struct Run {
     cgroup: Option<Cgroup>,
     /// What it and its descendants are, they are of that run.
     part_of: Option<Key>,
+    /// Of a process that an earlier daemon has started: whoever else may get its number is not signalled by this.
+    pidfd: Option<OwnedFd>,
 }
 
 impl Children {
@@ -86,8 +97,138 @@ impl Children {
     pub fn new(wake: Waker) -> io::Result<Self> {
         limits::close_on_exec();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let (unclaimed, claimed) = (Vec::new(), Vec::new());
-        Ok(Self { runs: HashMap::new(), living: HashMap::new(), unclaimed, claimed, wake, watch: None })
+        Ok(Self {
+            runs: HashMap::new(),
+            living: HashMap::new(),
+            fostered: HashMap::new(),
+            keeper: None,
+            unclaimed: Vec::new(),
+            claimed: Vec::new(),
+            wake,
+            watch: None,
+        })
+    }
+
+    /// The daemon has a keeper, with this pid, or none.
+    pub fn set_keeper(&mut self, keeper: Option<u32>) {
+        self.keeper = keeper.and_then(|keeper| libc::pid_t::try_from(keeper).ok());
+    }
+
+    /// Whether some process that a dead daemon has made has not become its program yet.
+    pub fn is_starting(&self) -> bool {
+        let children = strangers(&Family::now(), self.keeper, |pid| self.main_at(pid).is_some());
+        children.into_iter().any(is_own_program)
+    }
+
+    /// Kills what a dead daemon of this life was starting or had beside its services: children of the keeper with a run id of
+    /// that life, and not one of `runs`. One that is in exec has no environment that could be read: it is looked at again, for
+    /// a moment.
+    pub fn end_strays(&mut self, life: &str, runs: &[String]) {
+        let of_life = |id: &[u8]| id.strip_prefix(life.as_bytes()).is_some_and(|rest| rest.starts_with(b"-"));
+        let known = |id: &[u8]| runs.iter().any(|run| run.as_bytes() == id);
+        for _ in 0..STRAY_LOOKS {
+            let children = strangers(&Family::now(), self.keeper, |pid| self.main_at(pid).is_some());
+            let mut unsure = false;
+            for pid in children {
+                if proc_files::stat(pid).is_none_or(|stat| stat.dead) {
+                    continue;
+                }
+                match proc_files::run_id_now(pid) {
+                    Some(id) if of_life(&id) && !known(&id) => {
+                        descendants::kill(-pid, libc::SIGKILL);
+                        descendants::kill(pid, libc::SIGKILL);
+                        unsure = true;
+                    }
+                    Some(_) => {}
+                    None => unsure |= is_own_program(pid),
+                }
+            }
+            if !unsure {
+                break;
+            }
+            std::thread::sleep(STRAY_PAUSE);
+        }
+    }
+
+    /// For the next daemon.
+    pub fn hand_over(&self, key: Key) -> Option<Handed> {
+        let run = self.runs.get(&key)?;
+        Some(Handed {
+            pid: run.pid.unsigned_abs(),
+            start_ticks: run.began,
+            run_id: String::from_utf8_lossy(&run.run_id).into_owned(),
+            cgroup: run.cgroup.as_ref().map(|cgroup| cgroup.path().to_path_buf()),
+            rss_floor_bytes: run.rss_floor_bytes,
+            ended: run.ended,
+        })
+    }
+
+    /// Takes over what an earlier daemon has started. False: it is not there any more, and its end was not told. It may be
+    /// that the keeper still tells it ([`Self::bury`]).
+    pub fn take_over(&mut self, key: Key, handed: Handed) -> bool {
+        let Handed { pid, start_ticks, run_id, cgroup, rss_floor_bytes, ended } = handed;
+        let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
+        // In this order: what it is that the descriptor holds is found out once it is held.
+        let pidfd = Pid::from_raw(pid)
+            .filter(|_| !ended)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let stat = proc_files::stat(pid);
+        let is_it = stat.is_some_and(|stat| start_ticks == Some(stat.started));
+        let pidfd = pidfd.filter(|_| is_it);
+        if !ended {
+            self.fostered.insert(pid, key);
+        }
+        let there = ended || pidfd.is_some();
+        self.runs.insert(
+            key,
+            Run {
+                pid,
+                began: start_ticks,
+                rss_floor_bytes,
+                run_id: run_id.into_bytes(),
+                ended,
+                number_reused: !is_it && stat.is_some(),
+                leftovers: HashSet::new(),
+                cgroup: cgroup.map(Cgroup::at),
+                part_of: None,
+                pidfd,
+            },
+        );
+        there
+    }
+
+    /// The keeper has reaped this one: it is one that was taken over, or somebody's orphan. To be collected.
+    pub fn bury(&mut self, dead: &Dead) {
+        let key = libc::pid_t::try_from(dead.pid).ok().and_then(|pid| self.fostered.remove(&pid));
+        let Some((key, run)) = key.and_then(|key| Some((key, self.runs.get_mut(&key)?))) else {
+            self.claimed.push(Collected::Orphan { pid: dead.pid });
+            return;
+        };
+        run.ended = true;
+        run.pidfd = None;
+        let exit = exit(dead, run.rss_floor_bytes, run.cgroup.as_ref());
+        self.claimed.push(Collected::Main { key, exit });
+    }
+
+    /// Whether this is a process that was taken over, and that was there then.
+    pub fn is_fostered(&self, pid: u32) -> bool {
+        let key = libc::pid_t::try_from(pid).ok().and_then(|pid| self.fostered.get(&pid));
+        key.and_then(|key| self.runs.get(key)).is_some_and(|run| run.pidfd.is_some())
+    }
+
+    /// One that is not there, and of whose end nobody knows anything.
+    pub fn is_missing(&mut self, key: Key) -> bool {
+        let missing = self.runs.get(&key).is_some_and(|run| !run.ended && run.pidfd.is_none());
+        let missing = missing && self.fostered.values().any(|&other| other == key);
+        if missing && let Some(run) = self.runs.get_mut(&key) {
+            run.ended = true;
+            self.fostered.retain(|_, other| *other != key);
+        }
+        missing
+    }
+
+    fn main_at(&self, pid: libc::pid_t) -> Option<Key> {
+        self.living.get(&pid).or_else(|| self.fostered.get(&pid)).copied()
     }
 
     /// Takes over a started process. `run_id` is the value of [`RUN_ID_VARIABLE`](crate::sys::RUN_ID_VARIABLE) in its
@@ -99,11 +240,12 @@ impl Children {
         let Process { pid, began, rss_floor_bytes, start_ticks, cgroup } = process;
         // A pid that was given out after `began` cannot have been an orphan's before and be this child's now: the kernel
         // goes through all of them before it gives one out again. An orphan that ended before `began` may have had it.
-        let ended = self.unclaimed.iter().position(|one| one.reaped.pid == pid && one.at >= began);
+        let ended =
+            self.unclaimed.iter().position(|one| one.reaped.pid == pid.unsigned_abs() && one.at >= began);
         match ended.map(|place| self.unclaimed.swap_remove(place)) {
             Some(Unclaimed { reaped, .. }) => {
-                self.claimed
-                    .push(Collected::Main { key, exit: reaped.exit(rss_floor_bytes, cgroup.as_ref()) });
+                let exit = exit(&reaped, rss_floor_bytes, cgroup.as_ref());
+                self.claimed.push(Collected::Main { key, exit });
             }
             None => drop(self.living.insert(pid, key)),
         }
@@ -120,6 +262,7 @@ impl Children {
                 leftovers: HashSet::new(),
                 cgroup,
                 part_of: None,
+                pidfd: None,
             },
         );
     }
@@ -143,7 +286,15 @@ impl Children {
     ///
     /// [`Exit::max_rss_bytes`] is only given when it exceeds what the daemon itself had resident at the start: until
     /// the program is executed the child shares the daemon's memory, and the kernel counts that as the child's.
-    pub fn collect(&mut self, spawns_in_flight: bool, out: &mut Vec<Collected>) {
+    ///
+    /// `note` hears of the end of each process that was started, or may have been, before the kernel forgets it: should the
+    /// daemon be killed in between, the next one can know.
+    pub fn collect(
+        &mut self,
+        spawns_in_flight: bool,
+        note: &mut dyn FnMut(Ending<'_>),
+        out: &mut Vec<Collected>,
+    ) {
         out.append(&mut self.claimed);
         if self.watch.as_ref().is_some_and(CgroupWatch::has_stirred) {
             out.push(Collected::Orphan { pid: 0 });
@@ -153,8 +304,11 @@ impl Children {
         }
         while let Some(pid) = any_dead_child() {
             if let Some(&key) = self.living.get(&pid) {
-                self.reap_main(pid, key, out);
+                self.reap_main(pid, key, note, out);
                 continue;
+            }
+            if spawns_in_flight && let Some(dead) = peek(pid) {
+                note(Ending::Unknown(&dead));
             }
             let Some(reaped) = reap(pid) else { return };
             out.push(Collected::Orphan { pid: pid.unsigned_abs() });
@@ -166,16 +320,24 @@ impl Children {
         }
     }
 
-    fn reap_main(&mut self, pid: libc::pid_t, key: Key, out: &mut Vec<Collected>) {
-        let Some(reaped) = reap(pid) else { return };
+    fn reap_main(
+        &mut self,
+        pid: libc::pid_t,
+        key: Key,
+        note: &mut dyn FnMut(Ending<'_>),
+        out: &mut Vec<Collected>,
+    ) {
+        let Some(dead) = peek(pid) else { return };
         self.living.remove(&pid);
         let exit = match self.runs.get_mut(&key) {
             Some(run) => {
                 run.ended = true;
-                reaped.exit(run.rss_floor_bytes, run.cgroup.as_ref())
+                exit(&dead, run.rss_floor_bytes, run.cgroup.as_ref())
             }
-            None => reaped.exit(0, None),
+            None => exit(&dead, 0, None),
         };
+        note(Ending::Main(key, &exit));
+        let _ = reap(pid);
         out.push(Collected::Main { key, exit });
     }
 
@@ -188,6 +350,16 @@ impl Children {
         let Some(run) = self.runs.get(&key).filter(|run| !run.ended) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended"));
         };
+        if let Some(pidfd) = &run.pidfd {
+            if has_ended(pidfd) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended"));
+            }
+            if whom == Whom::Main {
+                let signal = Signal::from_named_raw(signal);
+                let signal = signal.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+                return Ok(rustix::process::pidfd_send_signal(pidfd, signal)?);
+            }
+        }
         let target = match whom {
             Whom::Main => run.pid,
             Whom::Group => -run.pid,
@@ -206,15 +378,15 @@ impl Children {
         let own = rustix::process::getpid().as_raw_nonzero().get();
         let mut at = pid;
         for _ in 0..ANCESTORS {
-            if let Some(&key) = self.living.get(&at) {
+            if let Some(key) = self.main_at(at) {
                 return Some(key);
             }
             let stat = proc_files::stat(at)?;
             // A living leader pins the numbers of its session and group, and nobody joins a session from outside.
-            if let Some(&key) = self.living.get(&stat.session) {
+            if let Some(key) = self.main_at(stat.session) {
                 return Some(key);
             }
-            if stat.parent == own {
+            if stat.parent == own || Some(stat.parent) == self.keeper {
                 let run_id = proc_files::run_id_now(pid)?;
                 let is = |run: &Run| run.run_id == run_id && run.part_of.is_none();
                 return self.runs.iter().find(|(_, run)| is(run)).map(|(&key, _)| key);
@@ -276,10 +448,11 @@ impl Children {
         }
         let Some(run) = self.runs.get_mut(&key) else { return Look::default() };
         let estate = Estate { leaders: &leaders, began, run_id: &run.run_id, known: &run.leftovers };
-        let living = &self.living;
+        let (living, fostered, keeper) = (&self.living, &self.fostered, self.keeper);
         let main = (!run.ended).then_some(run.pid);
         let mut look = descendants::living(&estate, |family| {
-            let mut roots = strangers(family, living);
+            let mut roots =
+                strangers(family, keeper, |pid| living.contains_key(&pid) || fostered.contains_key(&pid));
             roots.extend(main.filter(|_| with_main));
             roots.extend(&parts);
             roots
@@ -313,6 +486,7 @@ impl Children {
         let run = self.runs.remove(&key)?;
         if !run.ended {
             self.living.remove(&run.pid);
+            self.fostered.retain(|_, other| *other != key);
         }
         // A part that still lives is on its own now.
         self.runs.retain(|_, part| part.part_of != Some(key) || !part.ended);
@@ -332,7 +506,7 @@ impl Children {
         let mut killed = 0;
         loop {
             // Once none is left, or only such as the daemon may not kill, it is over.
-            let mut dying = own_children(&Family::now());
+            let mut dying = own_children(&Family::now(), self.keeper);
             dying.retain(|&pid| descendants::kill(pid, libc::SIGKILL));
             let now = Instant::now();
             if dying.is_empty() || now >= deadline {
@@ -343,8 +517,8 @@ impl Children {
             }
             let mut reaped_any = false;
             while let Some(reaped) = any_dead_child().and_then(reap) {
-                killed += usize::from(reaped.was_killed());
-                self.living.remove(&reaped.pid);
+                killed += usize::from(was_killed(&reaped));
+                self.living.retain(|pid, _| pid.unsigned_abs() != reaped.pid);
                 reaped_any = true;
             }
             if !reaped_any {
@@ -364,15 +538,42 @@ fn named(mut pids: Vec<libc::pid_t>) -> Vec<Named> {
     pids.into_iter().map(named).collect()
 }
 
-/// The children of the daemon that it did not start. The kernel gives orphans to its first thread.
-fn strangers(family: &Family, living: &HashMap<libc::pid_t, Key>) -> Vec<libc::pid_t> {
-    let mut children = family.children_of_first_thread(rustix::process::getpid().as_raw_nonzero().get());
-    children.retain(|pid| !living.contains_key(pid));
+/// The children of the daemon, and of its keeper, that neither did start. The kernel gives orphans to the first thread.
+fn strangers(
+    family: &Family,
+    keeper: Option<libc::pid_t>,
+    started: impl Fn(libc::pid_t) -> bool,
+) -> Vec<libc::pid_t> {
+    let own = own_pid();
+    let mut children = family.children_of_first_thread(own);
+    children.extend(keeper.map(|keeper| family.children_of_first_thread(keeper)).unwrap_or_default());
+    children.retain(|&pid| pid != own && !started(pid));
     children
 }
 
-fn own_children(family: &Family) -> Vec<libc::pid_t> {
-    family.children_of(rustix::process::getpid().as_raw_nonzero().get())
+/// The daemon's own program, which is about to become another one, has the name of the thread that has made it.
+fn is_own_program(pid: libc::pid_t) -> bool {
+    let name = proc_files::command_name(pid);
+    name.starts_with("mcpd") || name.starts_with("spawner") || name == "exe"
+}
+
+/// Whatever is to be ended with the daemon.
+fn own_children(family: &Family, keeper: Option<libc::pid_t>) -> Vec<libc::pid_t> {
+    let own = own_pid();
+    let mut children = family.children_of(own);
+    children.extend(keeper.map(|keeper| family.children_of(keeper)).unwrap_or_default());
+    children.retain(|&pid| pid != own);
+    children
+}
+
+fn own_pid() -> libc::pid_t {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Whether the process of this descriptor is dead, reaped or not.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Some child that is dead and not reaped; it stays so.
@@ -389,49 +590,112 @@ fn any_dead_child() -> Option<libc::pid_t> {
     (pid != 0).then_some(pid)
 }
 
+/// How a dead child ended; it stays what it is, and can be asked again.
+fn peek(pid: libc::pid_t) -> Option<Dead> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: both pointers are to writable memory of the right types, of which all zeroes is a valid value; the system
+    // call has a fifth argument that the C library's function does not (`waitid(2)`, "C library/kernel differences").
+    let (done, info, usage) = unsafe {
+        let done =
+            libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info.as_mut_ptr(), options, usage.as_mut_ptr());
+        (done, info.assume_init(), usage.assume_init())
+    };
+    // SAFETY: the kernel has filled in a child's end, or left zeroes.
+    let (of, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if done != 0 || of != pid {
+        return None;
+    }
+    let signalled = info.si_code == libc::CLD_KILLED || info.si_code == libc::CLD_DUMPED;
+    let end = (!signalled).then_some(status);
+    Some(dead(pid, end, signalled.then_some(status), info.si_code == libc::CLD_DUMPED, &usage))
+}
+
 /// Reaps a child if it is dead.
-fn reap(pid: libc::pid_t) -> Option<Reaped> {
+fn reap(pid: libc::pid_t) -> Option<Dead> {
+    match wait(pid, libc::WNOHANG)? {
+        (_, Changed::Ended(dead)) => Some(dead),
+        (_, Changed::Stopped | Changed::Continued) => None,
+    }
+}
+
+/// What has become of a child.
+pub enum Changed {
+    /// It has ended, and is reaped.
+    Ended(Dead),
+    /// It has been stopped.
+    Stopped,
+    /// It goes on.
+    Continued,
+}
+
+/// The next news of any child, if there are some: for the keeper, which knows none of them by name.
+pub fn any_news() -> Option<(u32, Changed)> {
+    wait(-1, libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED)
+}
+
+fn wait(pid: libc::pid_t, options: libc::c_int) -> Option<(u32, Changed)> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: both pointers are to writable memory of the right types; all zeroes is a valid rusage.
-    let (reaped, usage) = unsafe {
-        (libc::wait4(pid, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()), usage.assume_init())
-    };
-    (reaped == pid).then_some(Reaped { pid, status, usage })
-}
-
-#[derive(Debug)]
-struct Reaped {
-    pid: libc::pid_t,
-    status: libc::c_int,
-    usage: libc::rusage,
-}
-
-impl Reaped {
-    fn was_killed(&self) -> bool {
-        libc::WIFSIGNALED(self.status) && libc::WTERMSIG(self.status) == libc::SIGKILL
+    let (pid, usage) =
+        unsafe { (libc::wait4(pid, &raw mut status, options, usage.as_mut_ptr()), usage.assume_init()) };
+    if pid <= 0 {
+        return None;
     }
+    let signalled = libc::WIFSIGNALED(status);
+    let changed = if libc::WIFSTOPPED(status) {
+        Changed::Stopped
+    } else if libc::WIFCONTINUED(status) {
+        Changed::Continued
+    } else {
+        let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+        let signal = signalled.then(|| libc::WTERMSIG(status));
+        Changed::Ended(dead(pid, code, signal, signalled && libc::WCOREDUMP(status), &usage))
+    };
+    Some((pid.unsigned_abs(), changed))
+}
 
-    /// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now
-    /// includes whatever this process died of.
-    fn exit(&self, rss_floor_bytes: u64, cgroup: Option<&Cgroup>) -> Exit {
-        let signaled = libc::WIFSIGNALED(self.status);
-        let max_rss_bytes = u64::try_from(self.usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
-        Exit {
-            code: libc::WIFEXITED(self.status).then(|| libc::WEXITSTATUS(self.status)),
-            signal: signaled.then(|| libc::WTERMSIG(self.status)),
-            core_dumped: signaled && libc::WCOREDUMP(self.status),
-            oom: cgroup.is_some_and(|cgroup| cgroup.lost_to_memory(self.was_killed())),
-            max_rss_bytes: (max_rss_bytes > rss_floor_bytes.saturating_add(RSS_SLACK_BYTES))
-                .then_some(max_rss_bytes),
-            cpu: Some(duration(self.usage.ru_utime) + duration(self.usage.ru_stime)),
-            effort: Some(Effort {
-                minor_faults: counted(self.usage.ru_minflt),
-                major_faults: counted(self.usage.ru_majflt),
-                voluntary_switches: counted(self.usage.ru_nvcsw),
-                involuntary_switches: counted(self.usage.ru_nivcsw),
-            }),
-        }
+fn dead(
+    pid: libc::pid_t,
+    code: Option<i32>,
+    signal: Option<i32>,
+    core_dumped: bool,
+    usage: &libc::rusage,
+) -> Dead {
+    Dead {
+        pid: pid.unsigned_abs(),
+        code,
+        signal,
+        core_dumped,
+        max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+        cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
+        effort: Effort {
+            minor_faults: counted(usage.ru_minflt),
+            major_faults: counted(usage.ru_majflt),
+            voluntary_switches: counted(usage.ru_nvcsw),
+            involuntary_switches: counted(usage.ru_nivcsw),
+        },
+    }
+}
+
+fn was_killed(dead: &Dead) -> bool {
+    dead.signal == Some(libc::SIGKILL)
+}
+
+/// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now includes
+/// whatever this process died of.
+fn exit(dead: &Dead, rss_floor_bytes: u64, cgroup: Option<&Cgroup>) -> Exit {
+    let own = dead.max_rss_bytes > rss_floor_bytes.saturating_add(RSS_SLACK_BYTES);
+    Exit {
+        code: dead.code,
+        signal: dead.signal,
+        core_dumped: dead.core_dumped,
+        oom: cgroup.is_some_and(|cgroup| cgroup.lost_to_memory(was_killed(dead))),
+        max_rss_bytes: own.then_some(dead.max_rss_bytes),
+        cpu: Some(dead.cpu),
+        effort: Some(dead.effort),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -108,6 +108,19 @@ pub fn stderr_is_the_journal() -> bool {
 /// When the system refuses.
 pub fn async_pipe(pipe: LogPipe) -> io::Result<impl AsyncRead + Unpin> {
     tokio::net::unix::pipe::Receiver::from_owned_fd(pipe.into())
+}
+
+/// The read end of a service's output, from a descriptor that an earlier daemon has had kept.
+///
+/// # Errors
+/// When it is none.
+pub fn log_pipe(kept: OwnedFd) -> io::Result<LogPipe> {
+    Ok(LogPipe::from(kept))
+}
+
+/// For the keeper.
+pub fn pipe_handle(pipe: &LogPipe) -> Option<BorrowedFd<'_>> {
+    Some(pipe.as_fd())
 }
 
 /// There are no consoles to send CTRL+C to: signals do it.

@@ -1,8 +1,8 @@
-//! Starts a program inside a cgroup: `posix_spawn` with one step more.
+//! Starts a program, inside a cgroup if it is to have one: `posix_spawn` with two steps more.
 //!
-//! The C library has that step only from glibc 2.39 on, so this does what its `posix_spawn` does: a child that shares the
-//! daemon's memory while the calling thread waits (`CLONE_VM | CLONE_VFORK`), and calls nothing but what may be called
-//! there. No process of the program is ever outside: the child is born in the cgroup (`clone3` with `CLONE_INTO_CGROUP`,
+//! The C library has the one only from glibc 2.39 on, and the other not at all, so this does what its `posix_spawn` does: a
+//! child that shares the daemon's memory while the calling thread waits (`CLONE_VM | CLONE_VFORK`), and calls nothing but
+//! what may be called there. Its first step is to write its pid where it is found without the daemon (`slots.rs`). No process of the program is ever outside: the child is born in the cgroup (`clone3` with `CLONE_INTO_CGROUP`,
 //! Linux 5.7), or, where that cannot be had, moves into it before anything else. To be born there is what one wants: for
 //! a process that moves, the kernel waits until every processor has passed through its scheduler, some 5 to 10 ms.
 //!
@@ -10,10 +10,11 @@
 //! if they took the count of the parent's cgroup for that of the child's. Such a child never comes to its first instruction.
 
 use std::ffi::CStr;
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::slots::Slot;
 
 /// The child runs a handful of system calls, none of which needs a page.
 const STACK_BYTES: usize = 64 * 1024;
@@ -29,13 +30,13 @@ pub(super) struct Launch<'a> {
     /// Those that the program has under the same numbers; all others are closed.
     pub(super) inherits: &'a [RawFd],
     pub(super) directory: Option<RawFd>,
+    /// Where its pid goes.
+    pub(super) slot: Option<Slot>,
 }
 
 /// What did not work.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// There was no memory to prepare it.
-    Room(io::Error),
     /// The program could not be executed, or what comes before that.
     Start(libc::c_int),
     /// The child could not enter the cgroup.
@@ -51,8 +52,8 @@ struct Shared<'a> {
     in_cgroup: AtomicI32,
 }
 
-/// Starts the program in the cgroup with this directory, and returns its pid once it runs.
-pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pid_t, Failed> {
+/// Starts the program, in the cgroup with this directory if there is one, and returns its pid once it runs.
+pub(super) fn start(launch: &Launch<'_>, cgroup: Option<RawFd>) -> Result<libc::pid_t, Failed> {
     let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
     let mut shared = Shared { launch, cgroup: None, errno: AtomicI32::new(0), in_cgroup: AtomicI32::new(0) };
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
@@ -64,7 +65,7 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
     let pid = unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        let born = born_in(cgroup, &mut stack, &shared);
+        let born = cgroup.and_then(|cgroup| born_in(cgroup, &mut stack, &shared));
         let pid = if let Some(pid) = born
             && shared.in_cgroup.load(Ordering::Acquire) != 0
         {
@@ -75,7 +76,7 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
             }
             // Whatever the reason was: what is wrong with the cgroup shows here again, and what was wrong with the other
             // way does not matter.
-            shared.cgroup = Some(cgroup);
+            shared.cgroup = cgroup;
             let top = stack.as_mut_ptr().add(stack.len()).cast();
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
             let pid = libc::clone(child, top, flags, (&raw const shared).cast_mut().cast());
@@ -97,7 +98,7 @@ pub(super) fn into_cgroup(launch: &Launch<'_>, cgroup: RawFd) -> Result<libc::pi
 /// not work now.
 ///
 /// # Safety
-/// As [`into_cgroup`] says of its own call.
+/// As [`start`] says of its own call.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 unsafe fn born_in(
     cgroup: RawFd,
@@ -171,6 +172,10 @@ unsafe fn enter_and_execute(shared: &Shared<'_>) -> bool {
     let launch = shared.launch;
     // SAFETY: as `child` says.
     unsafe {
+        if let Some(slot) = launch.slot {
+            // Not the C library's function, which might have remembered the daemon's.
+            slot.fill(libc::pid_t::try_from(libc::syscall(libc::SYS_getpid)).unwrap_or(0));
+        }
         if let Some(cgroup) = shared.cgroup {
             let procs = libc::openat(cgroup, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             // 0 is whoever writes it.

@@ -1,7 +1,6 @@
-//! Starts one program with `posix_spawn`.
+//! Starts one program as `posix_spawn` does (`launch.rs`).
 //!
-//! The C library implements it with `CLONE_VM | CLONE_VFORK`: the cost does not grow with the daemon's memory, and the
-//! call returns once the program runs or has failed to. Nothing leaks into the program: every descriptor of the daemon
+//! It is done with `CLONE_VM | CLONE_VFORK`: the cost does not grow with the daemon's memory, and the call returns once the program runs or has failed to. Nothing leaks into the program: every descriptor of the daemon
 //! is close-on-exec, signal mask and dispositions are the system's defaults (a Rust program ignores SIGPIPE, and an
 //! ignored signal stays ignored over exec). Each program leads a session and a process group of its own, so that it has
 //! no terminal and its whole group can be signalled. What else has to be set is done by the [exec step](super::exec_step).
@@ -9,7 +8,6 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -21,8 +19,9 @@ use rustix::pipe::PipeFlags;
 use super::cgroup::Cgroup;
 use super::exec_step::Handover;
 use super::launch::{self, Failed, Launch};
+use super::slots::Slots;
 use super::{LogPipe, explain, limits, proc_files};
-use crate::sys::{Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
+use crate::sys::{Key, Output, SpawnError, SpawnPlan, SpawnStep, Spawned};
 
 /// A child that was started and not yet reaped. It is a plain number: see [`Children`](super::Children) for why that
 /// is safe. Dropped without being adopted, it lives on and is reaped as an orphan.
@@ -59,6 +58,20 @@ impl Process {
 ///
 /// The program does not run; the error names the step that failed and the cause.
 pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
+    spawn_announced(plan, None, &|_, _| ())
+}
+
+/// The same so that the process can be found when this one is killed meanwhile: its pid goes where `slots` has room for
+/// `key`, and `announce` is shown the read ends of its output before there is a process.
+///
+/// # Errors
+///
+/// As [`spawn`].
+pub fn spawn_announced(
+    plan: &SpawnPlan,
+    slots: Option<(&Slots, Key)>,
+    announce: &dyn Fn(Option<&LogPipe>, Option<&LogPipe>),
+) -> Result<Spawned, SpawnError> {
     let words = Words::of(plan)?;
     let null = null_device().map_err(|error| pipes_error("cannot open /dev/null", &error))?;
     let stdout = output(plan.stdout)?;
@@ -76,6 +89,8 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     let streams = [stdin, stdout_target, stderr_target];
     let enter = cgroup.as_ref().map(AsRawFd::as_raw_fd);
 
+    announce(stdout.as_ref().map(|pipe| &pipe.read), stderr.as_ref().map(|pipe| &pipe.read));
+    let slot = slots.map(|(slots, key)| slots.claim(key));
     let began = super::monotonic_ns();
     let pid = if plan.setup.is_empty() {
         let directory = plan.working_directory.as_deref().map(open_directory).transpose()?;
@@ -86,9 +101,9 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
             streams,
             inherits: &[],
             directory: directory.as_ref().map(AsRawFd::as_raw_fd),
+            slot,
         };
-        let pid = start(&launch, enter).map_err(|failed| match failed {
-            Failed::Room(error) => process_error(plan, &error),
+        let pid = launch::start(&launch, enter).map_err(|failed| match failed {
             Failed::Start(errno) => explain::failure(plan, directory.as_ref(), errno),
             Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
         })?;
@@ -103,9 +118,9 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
             streams,
             inherits: &handover.descriptors(),
             directory: None,
+            slot,
         };
-        let pid = start(&launch, enter).map_err(|failed| match failed {
-            Failed::Room(error) => process_error(plan, &error),
+        let pid = launch::start(&launch, enter).map_err(|failed| match failed {
             Failed::Start(errno) => process_error(plan, &io::Error::from_raw_os_error(errno)),
             Failed::Cgroup(errno) => cgroup_error(plan, &io::Error::from_raw_os_error(errno)),
         })?;
@@ -140,33 +155,6 @@ fn cgroup_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
 
 /// The program that this process runs. The name leads to that one also when another file has taken its place, or none.
 const OWN_PROGRAM: &CStr = c"/proc/self/exe";
-
-/// Starts a program, in this cgroup if there is one; the new process.
-fn start(launch: &Launch<'_>, cgroup: Option<RawFd>) -> Result<libc::pid_t, Failed> {
-    match cgroup {
-        Some(cgroup) => launch::into_cgroup(launch, cgroup),
-        None => posix_spawn(launch),
-    }
-}
-
-fn posix_spawn(launch: &Launch<'_>) -> Result<libc::pid_t, Failed> {
-    let actions = FileActions::of(launch).map_err(Failed::Room)?;
-    let attributes = Attributes::new().map_err(Failed::Room)?;
-    let mut pid: libc::pid_t = 0;
-    // SAFETY: `actions` and `attributes` are initialised and outlive the call; program, `argv` and `env` are pointers to
-    // NUL-terminated strings that the caller owns, the arrays ended by a null pointer; the child only reads them.
-    let errno = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            launch.program.as_ptr(),
-            actions.0.as_ptr(),
-            attributes.0.as_ptr(),
-            launch.argv.as_ptr(),
-            launch.env.as_ptr(),
-        )
-    };
-    if errno == 0 { Ok(pid) } else { Err(Failed::Start(errno)) }
-}
 
 /// The words of a plan as C strings.
 pub(super) struct Words {
@@ -284,102 +272,4 @@ fn pipes_error(what: &str, error: &io::Error) -> SpawnError {
 
 fn process_error(plan: &SpawnPlan, error: &io::Error) -> SpawnError {
     explain::no_room(plan, error.raw_os_error().unwrap_or(libc::ENOMEM))
-}
-
-/// The result of a call that returns its errno.
-fn check(errno: libc::c_int) -> io::Result<()> {
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
-}
-
-/// What the child does to its descriptors. Boxed, for POSIX does not allow such an object to be moved.
-struct FileActions(Box<MaybeUninit<libc::posix_spawn_file_actions_t>>);
-
-impl FileActions {
-    fn of(launch: &Launch<'_>) -> io::Result<Self> {
-        let mut actions = Self::new()?;
-        for (target, stream) in (0..).zip(launch.streams) {
-            actions.dup2(stream, target)?;
-        }
-        if let Some(directory) = launch.directory {
-            actions.change_directory(directory)?;
-        }
-        for &fd in launch.inherits {
-            // A descriptor that is copied onto itself only stays open over exec.
-            actions.dup2(fd, fd)?;
-        }
-        if launch.inherits.is_empty() {
-            actions.close_the_rest()?;
-        }
-        Ok(actions)
-    }
-
-    fn new() -> io::Result<Self> {
-        let mut actions = Box::new(MaybeUninit::uninit());
-        // SAFETY: the pointer is to writable memory of the right type, which the call initialises.
-        check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
-        Ok(Self(actions))
-    }
-
-    fn dup2(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
-        // SAFETY: `new` has initialised the object.
-        check(unsafe { libc::posix_spawn_file_actions_adddup2(self.0.as_mut_ptr(), from, to) })
-    }
-
-    /// Everything but the standard streams is closed on exec anyway; done before it, an exec that hangs holds no end of
-    /// another spawn's pipe open.
-    fn close_the_rest(&mut self) -> io::Result<()> {
-        // SAFETY: `new` has initialised the object.
-        #[cfg(target_env = "gnu")]
-        check(unsafe {
-            libc::posix_spawn_file_actions_addclosefrom_np(self.0.as_mut_ptr(), libc::STDERR_FILENO + 1)
-        })?;
-        Ok(())
-    }
-
-    fn change_directory(&mut self, to: RawFd) -> io::Result<()> {
-        // SAFETY: `new` has initialised the object.
-        check(unsafe { libc::posix_spawn_file_actions_addfchdir_np(self.0.as_mut_ptr(), to) })
-    }
-}
-
-impl Drop for FileActions {
-    fn drop(&mut self) {
-        // SAFETY: `new` has initialised the object, and nothing uses it after this.
-        unsafe { libc::posix_spawn_file_actions_destroy(self.0.as_mut_ptr()) };
-    }
-}
-
-/// The child's attributes: own session, empty signal mask, all signals at their default. Boxed as above.
-struct Attributes(Box<MaybeUninit<libc::posix_spawnattr_t>>);
-
-impl Attributes {
-    fn new() -> io::Result<Self> {
-        let mut attributes = Box::new(MaybeUninit::uninit());
-        // SAFETY: the pointer is to writable memory of the right type, which the call initialises.
-        check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
-        let mut attributes = Self(attributes);
-        let pointer = attributes.0.as_mut_ptr();
-        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-        let flags = libc::POSIX_SPAWN_SETSID
-            | libc::c_short::try_from(libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF)
-                .map_err(io::Error::other)?;
-        // SAFETY: `pointer` is to the object initialised above; the sets are initialised by the first two calls, which
-        // cannot fail, before the others read them.
-        unsafe {
-            libc::sigemptyset(none.as_mut_ptr());
-            libc::sigfillset(all.as_mut_ptr());
-            check(libc::posix_spawnattr_setsigmask(pointer, none.as_ptr()))?;
-            check(libc::posix_spawnattr_setsigdefault(pointer, all.as_ptr()))?;
-            check(libc::posix_spawnattr_setflags(pointer, flags))?;
-        }
-        Ok(attributes)
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: `new` has initialised the object, and nothing uses it after this.
-        unsafe { libc::posix_spawnattr_destroy(self.0.as_mut_ptr()) };
-    }
 }

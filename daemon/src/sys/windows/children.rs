@@ -21,7 +21,7 @@ use super::cgroup::Cgroup;
 use super::console::{self, CtrlC};
 use super::job::{Job, TERMINATED, succeeded};
 use super::news::{Inbox, News, Port, Wait};
-use crate::sys::{Collected, Exit, Key, Named, Waker, Whom};
+use crate::sys::{Collected, Dead, Ending, Exit, Handed, Key, Named, Waker, Whom};
 
 /// The numbers of SIGINT, SIGKILL and SIGTERM, which are what the configuration speaks of on Windows too.
 const SIGINT: i32 = 2;
@@ -83,6 +83,50 @@ impl Children {
         self.runs.insert(key, Run { wait, process, ended: false, terminated: false, part_of: None });
     }
 
+    /// There is no keeper here.
+    pub fn set_keeper(&mut self, keeper: Option<u32>) {
+        let _ = keeper;
+    }
+
+    /// No daemon takes over from another one here: a job ends with whoever holds it.
+    pub fn hand_over(&self, key: Key) -> Option<Handed> {
+        let _ = key;
+        None
+    }
+
+    /// Nothing is ever there.
+    pub fn take_over(&mut self, key: Key, handed: Handed) -> bool {
+        let _ = (key, handed);
+        false
+    }
+
+    /// Nobody tells of one.
+    pub fn bury(&mut self, dead: &Dead) {
+        let _ = dead;
+    }
+
+    /// None is.
+    pub fn is_fostered(&self, pid: u32) -> bool {
+        let _ = pid;
+        false
+    }
+
+    /// None is.
+    pub fn is_missing(&mut self, key: Key) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// None is.
+    pub fn is_starting(&self) -> bool {
+        false
+    }
+
+    /// There are none.
+    pub fn end_strays(&mut self, life: &str, runs: &[String]) {
+        let _ = (life, runs);
+    }
+
     /// From now on the process of `part`, and whatever comes of it, belongs to `whole`.
     pub fn join(&mut self, part: Key, whole: Key) {
         if let Some(run) = self.runs.get_mut(&part) {
@@ -100,8 +144,13 @@ impl Children {
 
     /// Adds all that has ended to `out`. To be called when the waker says so. `spawns_in_flight` makes no difference
     /// here: a process is known by its handle.
-    pub fn collect(&mut self, spawns_in_flight: bool, out: &mut Vec<Collected>) {
-        let _ = spawns_in_flight;
+    pub fn collect(
+        &mut self,
+        spawns_in_flight: bool,
+        note: &mut dyn FnMut(Ending<'_>),
+        out: &mut Vec<Collected>,
+    ) {
+        let _ = (spawns_in_flight, note);
         let news = self.inbox.take();
         let waited_for = news.iter().filter_map(|news| match news {
             News::MainEnded(key) => Some(*key),

@@ -33,6 +33,19 @@ pub fn control_listener(_kept: OwnedHandle) -> io::Result<Listener> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Nobody keeps one here.
+///
+/// # Errors
+/// Always.
+pub fn log_pipe(_kept: OwnedHandle) -> io::Result<LogPipe> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// There is nobody to give it to.
+pub fn pipe_handle(_pipe: &LogPipe) -> Option<BorrowedHandle<'_>> {
+    None
+}
+
 /// Not asked here.
 #[must_use]
 pub fn identity(_path: &Path) -> Option<String> {

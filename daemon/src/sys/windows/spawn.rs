@@ -64,6 +64,19 @@ impl Process {
     }
 }
 
+/// As [`spawn`]: nobody has to find the process without this daemon.
+///
+/// # Errors
+///
+/// As [`spawn`].
+pub fn spawn_announced(
+    plan: &SpawnPlan,
+    _slots: Option<(&super::Slots, crate::sys::Key)>,
+    _announce: &dyn Fn(Option<&LogPipe>, Option<&LogPipe>),
+) -> Result<Spawned, SpawnError> {
+    spawn(plan)
+}
+
 /// Starts what `plan` says. Any thread may call it, several at once.
 ///
 /// # Errors

@@ -4,6 +4,8 @@
 //! subcommand prints and when it ends is stated in [`USAGE`], and scenarios rely on it.
 
 mod args;
+#[cfg(unix)]
+mod chatter;
 mod http;
 mod life;
 #[cfg(unix)]
@@ -66,6 +68,9 @@ Prints
   garbage [--copy FILE] [--stderr] [--exit CODE]
                                        invalid UTF-8, NULs, a 10 MB line, no newline at the end; the same bytes to FILE
 
+  chatter FILE [--most N]              (unix) append `PID LINES code N` or `PID LINES signal N` to FILE, print so many lines
+                                       `PID LINE` (and `e PID LINE` on stderr) with pauses, end so; all of it by chance
+
 Listens (ADDRESS is PORT or IP:PORT; port 0 picks one; --port-file FILE gets the one in use)
   http ADDRESS [--port-file FILE] [--healthy-after MS] [--status N] [--body TEXT] [--delay MS] [--hang-on FILE]
                [--unhealthy-on FILE] [--crash-on FILE] [--count-file FILE]
@@ -106,6 +111,8 @@ fn run(mut args: Args) -> ! {
         "env" => record::env(args),
         "flood" => output::flood(args),
         "garbage" => output::garbage(args),
+        #[cfg(unix)]
+        "chatter" => chatter::chatter(args),
         "http" => http::http(args),
         "hang-listen" => http::hang_listen(args),
         "slow-start" => life::slow_start(args),

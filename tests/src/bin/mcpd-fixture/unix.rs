@@ -139,13 +139,18 @@ pub(crate) fn signal_self(mut args: Args) -> ! {
         .ok()
         .or_else(|| NAMES.iter().find(|(name, _)| *name == long).map(|&(_, number)| number))
         .unwrap_or_else(|| wrong(&format!("no signal `{text}`")));
+    life::ready();
+    sleep(after);
+    end_by(signal)
+}
+
+/// Ends by this signal.
+pub(crate) fn end_by(signal: i32) -> ! {
     // The default action: Rust installs a handler of its own for SIGSEGV and SIGBUS.
     // SAFETY: restoring the default has no memory effects.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
-    life::ready();
-    sleep(after);
     raise(signal);
-    wrong(&format!("{text} did not end this process"))
+    wrong(&format!("signal {signal} did not end this process"))
 }
 
 /// `stop-self`
