@@ -247,12 +247,7 @@ async fn supervise(
         legacy.names().for_each(|name| line.drop_kept(name));
         legacy.take_dead().iter().for_each(|dead| line.seen(dead.pid));
     }
-    {
-        let outbox = outbox.clone();
-        // Full: what a keeper wants is known to the next daemon.
-        line.listen(move |heard| outbox.try_send(Message::Keeper(heard)).is_ok())
-            .map_err(system("cannot listen to the keeper"))?;
-    }
+    line.listen(outbox.clone(), Message::Keeper).map_err(system("cannot listen to the keeper"))?;
     let systemd = Systemd::from_environment(line.clone());
     let parts = Parts {
         inbox,

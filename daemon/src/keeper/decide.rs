@@ -124,6 +124,8 @@ pub(super) struct Mind {
     killed: u32,
     /// The end has been asked for, by this signal.
     ending: Option<i32>,
+    /// Other signals that nobody was there to take.
+    later: Vec<i32>,
     lives: u64,
     over: bool,
 }
@@ -141,6 +143,7 @@ impl Mind {
             failures: 0,
             killed: 0,
             ending: None,
+            later: Vec::new(),
             lives: 0,
             over: false,
         }
@@ -245,6 +248,7 @@ impl Mind {
                 if let Some(signal) = self.ending.filter(|_| self.lives > 1 && !stopping) {
                     out.push(Action::Forward(signal));
                 }
+                out.extend(self.later.drain(..).map(Action::Forward));
             }
             Event::Answered => {
                 if let Some(alive) = &mut self.alive {
@@ -272,14 +276,24 @@ impl Mind {
             }
             Event::Ended(death) => self.ended(now, death, out),
             Event::Signal(signal) => {
-                if matches!(signal, SIGTERM | SIGINT) {
+                let ends = matches!(signal, SIGTERM | SIGINT);
+                if ends {
                     self.ending = Some(signal);
                 }
-                if self.alive.is_some() {
-                    out.push(Action::Forward(signal));
-                } else if self.ending.is_some() {
+                let ready = self.alive.as_ref().map(|alive| alive.ready.is_some());
+                match ready {
+                    Some(true) => out.push(Action::Forward(signal)),
+                    // The first one has nothing yet that would have to be stopped in order.
+                    Some(false) if ends && !self.proven => out.push(Action::Forward(signal)),
+                    // Before it is ready a signal would end it; what ends it is passed on once it is.
+                    Some(false) | None if !ends => {
+                        if !self.later.contains(&signal) {
+                            self.later.push(signal);
+                        }
+                    }
+                    Some(false) => {}
                     // Whoever is there to stop the services is wanted now.
-                    self.start_at = Some(now);
+                    None => self.start_at = Some(now),
                 }
             }
         }
@@ -566,6 +580,33 @@ mod tests {
         assert_eq!(world.dies(Death::Code(3)), [Action::Exit(3)]);
         world.take(Event::Signal(SIGTERM));
         assert_eq!(world.done(), [], "nothing is left to be told");
+    }
+
+    #[test]
+    fn what_nobody_was_there_to_take_is_passed_on_later() {
+        let mut world = World::new();
+        world.starts();
+        world.take(Event::Signal(1));
+        assert_eq!(world.done(), [], "it would end one that has no handler yet");
+        world.take(Event::Ready { stopping: false });
+        assert_eq!(world.done(), [Action::Forward(1)]);
+        world.dies(Death::Signal(9));
+        world.take(Event::Signal(1));
+        world.next();
+        world.take(Event::Started);
+        for signal in [10, 1, SIGTERM] {
+            world.take(Event::Signal(signal));
+        }
+        assert_eq!(world.done(), []);
+        world.take(Event::Ready { stopping: false });
+        let passed = [SIGTERM, 1, 10].map(Action::Forward);
+        assert_eq!(world.done(), passed);
+        // The first one is ended by what is to end it.
+        let mut world = World::new();
+        world.starts();
+        world.take(Event::Signal(SIGINT));
+        assert_eq!(world.done(), [Action::Forward(SIGINT)]);
+        assert_eq!(world.dies(Death::Signal(SIGINT)), [Action::Exit(130)]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ struct Keeper {
     last: Option<Last>,
     questions: u64,
     exit: Option<i32>,
+    /// Why there could not even be a first daemon.
+    no_start: Option<io::Error>,
 }
 
 struct Daemon {
@@ -83,6 +85,7 @@ pub(super) fn keep() -> io::Result<i32> {
         last: None,
         questions: 0,
         exit: None,
+        no_start: None,
     };
     keeper.run()
 }
@@ -96,6 +99,9 @@ impl Keeper {
         loop {
             self.mind.due(now(), &mut self.actions);
             self.perform();
+            if let Some(error) = self.no_start.take() {
+                return Err(error);
+            }
             if let Some(code) = self.exit {
                 return Ok(code);
             }
@@ -144,6 +150,11 @@ impl Keeper {
     fn start(&mut self) {
         let event = match self.try_start() {
             Ok(()) => Event::Started,
+            // No /proc, or no room: this process can still be the daemon.
+            Err(error) if self.mind.lives() == 0 => {
+                self.no_start = Some(error);
+                return;
+            }
             Err(error) => {
                 let _ = writeln!(io::stderr(), "mcpd: the daemon cannot be started: {error}");
                 Event::NotStarted

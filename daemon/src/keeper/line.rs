@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::packet::{self, ToDaemon, ToKeeper};
 use super::{About, Handle, Kept, Legacy};
@@ -163,11 +163,15 @@ impl Line {
         inner.filled.notify_one();
     }
 
-    /// Hears what the keeper says until it is gone, as a task of the current runtime.
+    /// Hears what the keeper says until it is gone, as a task of the current runtime, and puts it into an inbox.
     ///
     /// # Errors
     /// When the system has no room for it.
-    pub fn listen(&self, tell: impl Fn(Heard) -> bool + Send + 'static) -> io::Result<()> {
+    pub fn listen<M: Send + 'static>(
+        &self,
+        outbox: mpsc::Sender<M>,
+        message: impl Fn(Heard) -> M + Send + 'static,
+    ) -> io::Result<()> {
         let Some(inner) = self.inner.clone() else { return Ok(()) };
         // Of this type only the registration is used: the socket keeps the borders of its packets as well.
         let socket = UnixDatagram::from_std(inner.socket.try_clone()?.into())?;
@@ -183,7 +187,8 @@ impl Line {
                     Err(_) => Heard::Gone,
                 };
                 let gone = heard == Heard::Gone;
-                if !tell(heard) || gone {
+                // Full: what the keeper has to say waits like everybody's.
+                if outbox.send(message(heard)).await.is_err() || gone {
                     break;
                 }
             }

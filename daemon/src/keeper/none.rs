@@ -84,8 +84,12 @@ impl Line {
     ///
     /// # Errors
     /// None.
-    pub fn listen(&self, tell: impl Fn(Heard) -> bool + Send + 'static) -> std::io::Result<()> {
-        let _ = tell;
+    pub fn listen<M: Send + 'static>(
+        &self,
+        outbox: tokio::sync::mpsc::Sender<M>,
+        message: impl Fn(Heard) -> M + Send + 'static,
+    ) -> std::io::Result<()> {
+        let _ = (outbox, message);
         Ok(())
     }
 }

@@ -49,6 +49,13 @@ pub(super) struct Inheritance {
     ghosts: HashMap<ServiceId, Arc<str>>,
 }
 
+impl Inheritance {
+    /// Nothing of an earlier life is there any more.
+    pub(super) fn is_settled(&self) -> bool {
+        self.found.is_empty()
+    }
+}
+
 struct Found {
     name: Arc<str>,
     processes: Vec<Leftover>,

@@ -142,8 +142,9 @@ impl Shell {
             return;
         }
         if self.estate.ledger.is_none() {
-            // Nothing has been started before that.
-            if self.core.has_begun() {
+            // Nothing has been started before that. What an earlier life has left is known to this daemon alone: as long as
+            // something of it is there, the next one has to find it, too, and begins anew.
+            if self.core.has_begun() && self.inherited.is_settled() {
                 self.begin_ledger();
             }
             return;

@@ -25,7 +25,6 @@ use super::message::Recorded;
 use super::owed::{log_of, printed};
 use super::{Owner, Shell};
 use crate::crash::CrashStore;
-use crate::crash::redact::Redactor;
 use crate::journal::{Filter, From};
 use crate::keeper::Legacy;
 use crate::scribe::Level;
@@ -302,8 +301,8 @@ impl Shell {
         self.children.take_over(key, process);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let spec = entry.spec.clone();
-        let reads = !spec.environment_files.is_empty() || !spec.secret_environment_files.is_empty();
-        let secrets = if reads { spawner::secrets(&spec) } else { Arc::new(Redactor::of(&spec)) };
+        // As at its start, mcpd's own variables among them.
+        let secrets = spawner::secrets(&spec);
         let mut run = Run::new(key, generation, pid, main, began, secrets);
         run.allowances = allowance::of(&spec);
         (run.failed, run.triggered, run.exit) = (failed, triggered, exit);
@@ -517,3 +516,50 @@ fn is_start_of(action: &Action, id: ServiceId, of: u64) -> bool {
 const NEAR: Duration = Duration::from_secs(2);
 /// So many events that tell of crashes are looked at.
 const TOLD: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Bequest, String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Bequest::read(file)
+    }
+
+    fn first(version: u32) -> String {
+        let core = Core::new(1, NoteId(1)).state().to_text();
+        format!(
+            r#"{{"begin":{{"version":{version},"configuration":{{"source":"/a.toml","daemon":{{"control_socket":"/s","state_dir":"/d","log_dir":"/l","max_parallel_starts":0,"auto_reload":false}},"files":[],"watched":[]}},"common":{{"life":"l","next_key":7,"next_service":3,"began":1,"ending":null,"config_changed":null,"last_reload":null}},"core":{core},"services":[]}}}}
+"#
+        )
+    }
+
+    #[test]
+    fn what_a_later_version_has_written_is_refused_by_its_number() {
+        let refused = read(&first(VERSION + 1)).unwrap_err();
+        assert!(refused.contains(&format!("format {}", VERSION + 1)), "{refused}");
+        // Whatever else is in it.
+        let refused = read("{\"begin\":{\"version\":9,\"all\":\"is different\"}}\n").unwrap_err();
+        assert!(refused.contains("format 9"), "{refused}");
+    }
+
+    #[test]
+    fn damage_is_no_panic() {
+        assert!(read("").is_err());
+        let good = first(VERSION);
+        assert_eq!(read(&good).unwrap().life(), "l");
+        for cut in 0..good.len() {
+            assert!(read(&good[..cut]).is_err(), "{cut}");
+        }
+        // A torn page at the end was not acted upon.
+        assert!(read(&(good.clone() + "{\"step\":{\"com")).is_ok());
+        for page in ["x\n", "{}\n", "{\"step\":{}}\n", &good] {
+            assert!(read(&(good.clone() + page)).is_err(), "{page}");
+        }
+        let exit = r#"{"exit":{"key":5,"exit":{"code":3,"signal":null,"core_dumped":false,"oom":false,"max_rss_bytes":null,"cpu":null,"effort":null}}}"#;
+        assert_eq!(read(&(good + exit + "\n")).unwrap().exits[&5].code, Some(3));
+    }
+}
