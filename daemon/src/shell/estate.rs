@@ -4,7 +4,7 @@
 //! it touched. Whoever takes over does not decide it again; what it has to ask for again is `Core::owed`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +33,15 @@ pub const LEDGER: &str = "ledger";
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Page<'a, F> {
-    /// Everything, as it is now.
-    Begin { version: u32, configuration: Configuration, common: Common, core: State, services: Vec<F> },
+    /// Everything, as it is now, and what was to be told last: not all of that is on disk.
+    Begin {
+        version: u32,
+        configuration: Configuration,
+        common: Common,
+        core: State,
+        services: Vec<F>,
+        notes: Vec<Note>,
+    },
     /// What has changed.
     Step {
         common: Common,
@@ -72,6 +79,7 @@ pub(super) struct Common {
     pub(super) life: String,
     pub(super) next_key: sys::Key,
     pub(super) next_service: u32,
+    pub(super) next_request: u64,
     pub(super) began: NoteId,
     pub(super) ending: Option<NoteId>,
     pub(super) config_changed: Option<NoteId>,
@@ -133,7 +141,12 @@ pub(super) struct Estate {
     written: BTreeMap<ServiceId, (Arc<ServiceSpec>, u64)>,
     /// What may have changed since.
     touched: Vec<ServiceId>,
+    /// The last notes.
+    recent: VecDeque<Note>,
 }
+
+/// So many notes at most are decided upon and not on disk yet, unless the disk hangs.
+const RECENT: usize = 4096;
 
 impl Shell {
     /// Writes down what the core has decided, before it is performed.
@@ -166,7 +179,10 @@ impl Shell {
             Action::Note(note) => Some(Cow::Borrowed(note)),
             _ => None,
         });
-        let notes = notes.collect();
+        let notes: Vec<Cow<'_, Note>> = notes.collect();
+        self.estate.recent.extend(notes.iter().map(|note| Note::clone(note)));
+        let over = self.estate.recent.len().saturating_sub(RECENT);
+        self.estate.recent.drain(..over);
         let page = Written::Step { common, configuration, core: Some(self.core.delta()), services, notes };
         let page = serde_json::to_vec(&page);
         self.add_page(page);
@@ -233,6 +249,7 @@ impl Shell {
                 common: self.common(),
                 core: self.core.state(),
                 services,
+                notes: self.estate.recent.iter().cloned().collect(),
             })
         });
         let begun = page.map_err(std::io::Error::from).and_then(Ledger::begin);
@@ -276,6 +293,7 @@ impl Shell {
             life: self.boot.clone(),
             next_key: self.next_key,
             next_service: self.next_service,
+            next_request: self.next_request,
             began: self.began,
             ending: self.ending,
             config_changed: self.config_changed,
@@ -363,6 +381,11 @@ pub(super) fn note_end(ledger: Option<&mut Ledger>, end: sys::Ending<'_>) {
 }
 
 impl Estate {
+    /// These were to be told by the daemon before this one.
+    pub(super) fn remember(&mut self, notes: &VecDeque<Note>) {
+        self.recent.extend(notes.iter().skip(notes.len().saturating_sub(RECENT)).cloned());
+    }
+
     pub(super) fn ledger(&mut self) -> Option<&mut Ledger> {
         self.ledger.as_mut()
     }

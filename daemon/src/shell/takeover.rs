@@ -46,6 +46,8 @@ pub struct Bequest {
     notes: VecDeque<Note>,
 }
 
+/// More than a daemon numbers in one step.
+const UNKNOWN: u64 = 1 << 20;
 /// How often, and after which pause, a process that was just made is looked for.
 const LOOKS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -65,7 +67,7 @@ impl Bequest {
         let page = |bytes: &[u8]| {
             serde_json::from_slice::<Page<'static, Facts>>(bytes).map_err(|error| error.to_string())
         };
-        let Page::Begin { configuration, common, core, services, .. } = page(first)? else {
+        let Page::Begin { version: _, configuration, common, core, services, notes } = page(first)? else {
             return Err("it does not begin with its first page".into());
         };
         let mut facts: BTreeMap<ServiceId, Facts> =
@@ -77,7 +79,7 @@ impl Bequest {
             services: Vec::new(),
             exits: BTreeMap::new(),
             unknown: Vec::new(),
-            notes: VecDeque::new(),
+            notes: notes.into(),
         };
         let mut exits: BTreeMap<sys::Key, sys::Exit> = BTreeMap::new();
         for bytes in pages {
@@ -184,7 +186,9 @@ impl Shell {
         let Bequest { configuration: _, common, core: _, services, exits: of_starts, unknown, notes } =
             bequest;
         let mut owed = self.core.owed();
-        (self.next_key, self.next_service) = (common.next_key, common.next_service);
+        // What the dead daemon has numbered since its last page is not in the ledger.
+        (self.next_key, self.next_request) = (common.next_key + UNKNOWN, common.next_request + UNKNOWN);
+        self.next_service = common.next_service;
         (self.ending, self.config_changed) = (common.ending, common.config_changed);
         self.last_reload = common.last_reload;
         let (mut runs, mut exits) = (Vec::new(), Vec::new());
@@ -196,6 +200,7 @@ impl Shell {
             }
             self.take_over_service(facts, legacy);
         }
+        self.estate.remember(&notes);
         // What it says has lower numbers than what is told from now on.
         self.tell_again(notes, first_note);
         self.tell_beginning();
@@ -532,7 +537,7 @@ mod tests {
     fn first(version: u32) -> String {
         let core = Core::new(1, NoteId(1)).state().to_text();
         format!(
-            r#"{{"begin":{{"version":{version},"configuration":{{"source":"/a.toml","daemon":{{"control_socket":"/s","state_dir":"/d","log_dir":"/l","max_parallel_starts":0,"auto_reload":false}},"files":[],"watched":[]}},"common":{{"life":"l","next_key":7,"next_service":3,"began":1,"ending":null,"config_changed":null,"last_reload":null}},"core":{core},"services":[]}}}}
+            r#"{{"begin":{{"version":{version},"configuration":{{"source":"/a.toml","daemon":{{"control_socket":"/s","state_dir":"/d","log_dir":"/l","max_parallel_starts":0,"auto_reload":false}},"files":[],"watched":[]}},"common":{{"life":"l","next_key":7,"next_service":3,"next_request":0,"began":1,"ending":null,"config_changed":null,"last_reload":null}},"core":{core},"services":[],"notes":[]}}}}
 "#
         )
     }

@@ -199,11 +199,15 @@ impl Children {
 
     /// The keeper has reaped this one: it is one that was taken over, or somebody's orphan. To be collected.
     pub fn bury(&mut self, dead: &Dead) {
-        let key = libc::pid_t::try_from(dead.pid).ok().and_then(|pid| self.fostered.remove(&pid));
+        let pid = libc::pid_t::try_from(dead.pid).unwrap_or(0);
+        let lives = |run: &Run| run.pidfd.as_ref().is_some_and(|pidfd| !has_ended(pidfd));
+        // One that lives has got the number of one that has ended before.
+        let key = self.fostered.get(&pid).copied().filter(|key| !self.runs.get(key).is_some_and(lives));
         let Some((key, run)) = key.and_then(|key| Some((key, self.runs.get_mut(&key)?))) else {
             self.claimed.push(Collected::Orphan { pid: dead.pid });
             return;
         };
+        self.fostered.remove(&pid);
         run.ended = true;
         run.pidfd = None;
         let exit = exit(dead, run.rss_floor_bytes, run.cgroup.as_ref());
