@@ -143,9 +143,11 @@ fn run_daemon(config: Option<PathBuf>, line: Line, mut legacy: Legacy) -> ExitCo
 /// What the daemon before this one has written down. Not when it is what they die of, one after the other.
 fn bequest(line: &Line, legacy: &mut Legacy) -> Option<Bequest> {
     let ledger = legacy.take(LEDGER)?.into_file()?;
-    let failures = line.about().map_or(0, |keeper| keeper.failures);
-    if failures >= HOPELESS {
-        eprintln!("mcpd: {failures} daemons in a row have failed at taking over: what runs is started anew");
+    let crashes = line.about().map_or(0, |keeper| keeper.crashes);
+    if crashes >= HOPELESS {
+        eprintln!(
+            "mcpd: {crashes} daemons in a row have crashed after taking over: what runs is started anew"
+        );
         return None;
     }
     Bequest::read(ledger)
@@ -155,7 +157,7 @@ fn bequest(line: &Line, legacy: &mut Legacy) -> Option<Bequest> {
         .ok()
 }
 
-/// So many daemons that fail at their start have failed because of what they were to take over.
+/// So many daemons that crash at their start, one after the other, do so because of what they were to take over.
 const HOPELESS: u32 = 4;
 
 fn run_demo() -> ExitCode {

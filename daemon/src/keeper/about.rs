@@ -14,6 +14,8 @@ pub struct About {
     pub lives: u64,
     /// How many in a row before this one have failed at their start.
     pub failures: u32,
+    /// How many of these have panicked, or the like.
+    pub crashes: u32,
     /// The one before this.
     pub last: Option<Last>,
     /// The limits of open files (soft, hard; none: infinity) that the keeper was given, when it has others by now.

@@ -11,6 +11,9 @@ const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 const SIGINT: i32 = 2;
 
+/// With this a Rust program ends that has panicked.
+const PANICKED: i32 = 101;
+
 /// Between two starts, whatever the first one died of.
 const AT_LEAST: Duration = Duration::from_millis(100);
 /// After the first failure in a row; doubled with each one more ...
@@ -120,6 +123,8 @@ pub(super) struct Mind {
     proven: bool,
     /// Failures in a row.
     failures: u32,
+    /// Those of them that were no orderly end: a panic, a signal, a hang.
+    crashes: u32,
     /// How many in a row somebody has killed before they were ready.
     killed: u32,
     /// The end has been asked for, by this signal.
@@ -141,6 +146,7 @@ impl Mind {
             last_start: None,
             proven: false,
             failures: 0,
+            crashes: 0,
             killed: 0,
             ending: None,
             later: Vec::new(),
@@ -159,6 +165,12 @@ impl Mind {
     #[must_use]
     pub(super) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// How many of these have panicked, or the like: whoever says what is wrong and ends is none of them.
+    #[must_use]
+    pub(super) fn crashes(&self) -> u32 {
+        self.crashes
     }
 
     /// When [`Self::due`] is wanted next.
@@ -322,7 +334,7 @@ impl Mind {
         out.push(Action::Tell(how));
         let lasted = alive.ready.is_some_and(|at| at + PROVEN <= now);
         if lasted {
-            self.failures = 0;
+            (self.failures, self.crashes) = (0, 0);
         }
         let delay = match (from_outside, alive.ready) {
             // Services wait for somebody.
@@ -334,6 +346,8 @@ impl Mind {
             (false, _) if lasted => Duration::ZERO,
             (false, _) => {
                 self.failures = self.failures.saturating_add(1);
+                let orderly = matches!(death, Death::Code(code) if code != PANICKED);
+                self.crashes = self.crashes.saturating_add(u32::from(!orderly));
                 backoff(self.failures, LONGEST_DELAY)
             }
         };
@@ -467,13 +481,14 @@ mod tests {
             assert!(matches!(&world.dies(death)[..], [Action::Tell(_)]));
         }
         assert_eq!(waited, [0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000, 10_000, 10_000]);
+        assert_eq!((world.mind.failures(), world.mind.crashes()), (12, 6), "101 and 11 are no orderly ends");
         world.next();
         world.take(Event::Started);
         world.take(Event::Ready { stopping: false });
         world.now = world.now + PROVEN;
         world.dies(Death::Signal(6));
         assert_eq!(world.next(), (Duration::ZERO, vec![Action::Start]));
-        assert_eq!(world.mind.failures(), 0);
+        assert_eq!((world.mind.failures(), world.mind.crashes()), (0, 0));
     }
 
     #[test]

@@ -264,6 +264,7 @@ impl Keeper {
                     pid: std::process::id(),
                     lives: self.mind.lives(),
                     failures: self.mind.failures(),
+                    crashes: self.mind.crashes(),
                     last: self.last.clone(),
                     open_files: sys::inherited_open_files_limit(),
                 };

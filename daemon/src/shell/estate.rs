@@ -190,23 +190,22 @@ impl Shell {
 
     /// Writes down what performing has changed in what the shell knows.
     pub(super) fn note_facts(&mut self) {
-        if self.estate.ledger.is_none() {
-            return;
-        }
-        let touched = std::mem::take(&mut self.estate.touched);
-        let services = match self.changed_facts(&touched) {
-            Ok(services) => services,
-            Err(error) => return self.ledger_fails(&error.into()),
-        };
-        if !services.is_empty() {
-            let page = Written::Step {
-                common: self.common(),
-                configuration: None,
-                core: None,
-                services,
-                notes: Vec::new(),
+        if self.estate.ledger.is_some() {
+            let touched = std::mem::take(&mut self.estate.touched);
+            let services = match self.changed_facts(&touched) {
+                Ok(services) => services,
+                Err(error) => return self.ledger_fails(&error.into()),
             };
-            self.add_page(serde_json::to_vec(&page));
+            if !services.is_empty() {
+                let page = Written::Step {
+                    common: self.common(),
+                    configuration: None,
+                    core: None,
+                    services,
+                    notes: Vec::new(),
+                };
+                self.add_page(serde_json::to_vec(&page));
+            }
         }
         if self.estate.ledger.as_ref().is_some_and(Ledger::is_full) {
             self.begin_ledger();

@@ -1,5 +1,6 @@
 //! mcpd dies, and what does not: its socket, its locks, its services' supervision.
 
+use mcpd_tests::proto::client::Client;
 use mcpd_tests::proto::status::{Health, ServiceStatus, State};
 use mcpd_tests::wait::wait_for;
 use mcpd_tests::{Daemon, Sandbox, processes};
@@ -264,4 +265,29 @@ fn who_follows_goes_on() {
     let listed = daemon.call("event.list", json!({ "last": 1000 }));
     let listed = listed["events"].as_array().unwrap().len();
     assert_eq!(read("events").lines().count(), listed);
+}
+
+/// "A daemon that crashes on start again and again is retried with backoff while the services stay up, and the reason is in
+/// the journal and in `mcpctl daemon status`."
+#[test]
+fn a_daemon_that_cannot_start_is_tried_again() {
+    let sandbox = Sandbox::new(ONE);
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    let pid = daemon.pid_of("a");
+    // Something stands where the socket was.
+    std::fs::remove_file(sandbox.socket()).unwrap();
+    std::fs::create_dir(sandbox.socket()).unwrap();
+    processes::signal(daemon.pid(), Signal::KILL);
+    wait_for("three that fail", || daemon.stderr().matches("ended with exit code 1").count() == 3);
+    assert!(processes::lives(pid));
+    assert!(daemon.stderr().contains("exists and is no socket"), "{}", daemon.stderr());
+    std::fs::remove_dir(sandbox.socket()).unwrap();
+    wait_for("the one that starts", || Client::connect(&sandbox.socket()).is_ok());
+    assert_eq!(daemon.pid_of("a"), pid);
+    let status = daemon.ctl(&["daemon", "status"]).expect(0).stdout;
+    let status = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(status.contains("daemon 5 of its own") && status.contains("ended with exit code 1"), "{status}");
+    let told = daemon.call("event.list", json!({ "events": ["began"], "last": 1 }));
+    assert!(told["events"][0]["message"].as_str().unwrap().contains("ended with exit code 1"), "{told}");
 }
