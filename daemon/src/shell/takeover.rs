@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcpd_config::Config;
 use mcpd_core::action::{Crash, Probing};
@@ -48,8 +48,9 @@ pub struct Bequest {
 
 /// More than a daemon numbers in one step.
 const UNKNOWN: u64 = 1 << 20;
-/// How often, and after which pause, a process that was just made is looked for.
-const LOOKS: usize = 50;
+/// So long, all together, processes are looked for that were just made, and after which pause again: on a busy machine one may
+/// have to wait for its first instruction.
+const LOOKED_FOR: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(2);
 /// So many notes may have been decided upon and not be on disk: those of some seconds of the worst storm.
 const NOTES: usize = 64 * 1024;
@@ -342,6 +343,7 @@ impl Shell {
         mut exits: BTreeMap<sys::Key, sys::Exit>,
         legacy: &mut Legacy,
     ) {
+        let until = Instant::now() + LOOKED_FOR;
         let known: BTreeSet<sys::Key> = runs.iter().map(|(_, key)| *key).collect();
         let is_start = |name: &str| key_of(name).is_some_and(|key| !known.contains(&key));
         for (name, kept) in legacy.take_all(is_start) {
@@ -349,7 +351,7 @@ impl Shell {
             let (Some(key), Some(founding)) = (key_of(&name), founding) else { continue };
             let id = ServiceId(founding.service);
             let owed_at = owed.iter().position(|action| is_start_of(action, id, founding.generation));
-            let (Some(owed_at), Some(pid)) = (owed_at, self.pid_of_start(key)) else {
+            let (Some(owed_at), Some(pid)) = (owed_at, self.pid_of_start(key, until)) else {
                 // Nothing came of it, or nobody wants it any more.
                 self.line.drop_kept(&name);
                 continue;
@@ -394,15 +396,9 @@ impl Shell {
     }
 
     /// The process that was started by this key. One that has been made this moment may still have to say so.
-    fn pid_of_start(&self, key: sys::Key) -> Option<u32> {
+    fn pid_of_start(&self, key: sys::Key, until: Instant) -> Option<u32> {
         let slots = self.slots.as_ref()?;
-        for _ in 0..LOOKS {
-            if let Some(pid) = slots.find(key) {
-                return Some(pid);
-            }
-            if !self.children.is_starting() {
-                break;
-            }
+        while slots.find(key).is_none() && self.children.is_starting() && Instant::now() < until {
             std::thread::sleep(PAUSE);
         }
         slots.find(key)

@@ -31,8 +31,9 @@ const END_ALL_PAUSE: Duration = Duration::from_millis(50);
 /// The kernel counts resident memory per processor and adds up now and then: by so much two readings may differ.
 const RSS_SLACK_BYTES: u64 = 1024 * 1024;
 
-/// How often, and after which pause, what a dead daemon was starting is looked for: an exec takes about a millisecond.
-const STRAY_LOOKS: usize = 50;
+/// How often, and after which pause, what a dead daemon was starting is looked for: an exec takes about a millisecond, and
+/// on a busy machine much longer.
+const STRAY_LOOKS: usize = 500;
 const STRAY_PAUSE: Duration = Duration::from_millis(2);
 
 /// How far up a process's ancestors are followed.
