@@ -334,7 +334,6 @@ impl Shell {
                 shell.take_over(bequest, on_disk, &loaded, &mut legacy, &store);
                 // Of what nobody goes on with, or of a version that knew more.
                 legacy.names().for_each(|name| shell.line.drop_kept(name));
-                shell.begin_ledger();
                 shell.recall_crashes(&store, loaded.config.daemon.log_dir.clone());
             }
             None => {

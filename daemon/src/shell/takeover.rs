@@ -46,8 +46,8 @@ pub struct Bequest {
     notes: VecDeque<Note>,
 }
 
-/// More than a daemon numbers in one step.
-const UNKNOWN: u64 = 1 << 20;
+/// More than a daemon numbers in one step, and not where that one's keys have their slots.
+const UNKNOWN: u64 = (1 << 20) + 2048;
 /// So long, all together, processes are looked for that were just made, and after which pause again: on a busy machine one may
 /// have to wait for its first instruction.
 const LOOKED_FOR: Duration = Duration::from_secs(2);
@@ -226,6 +226,8 @@ impl Shell {
         self.missing = runs;
         self.line.sync();
         self.collect();
+        // Before anything is started: what was found is known to the next one as well, should this one die here.
+        self.begin_ledger();
         self.repeat(owed, store);
         // Whoever was in the middle of telling the core of a configuration does not come back to it.
         if self.core.is_held() {
@@ -349,6 +351,7 @@ impl Shell {
         for (name, kept) in legacy.take_all(is_start) {
             let founding = kept.text.as_deref().and_then(|text| serde_json::from_str::<Founding>(text).ok());
             let (Some(key), Some(founding)) = (key_of(&name), founding) else { continue };
+            self.next_key = self.next_key.max(key + 1);
             let id = ServiceId(founding.service);
             let owed_at = owed.iter().position(|action| is_start_of(action, id, founding.generation));
             let (Some(owed_at), Some(pid)) = (owed_at, self.pid_of_start(key, until)) else {
@@ -357,7 +360,6 @@ impl Shell {
                 continue;
             };
             owed.remove(owed_at);
-            self.next_key = self.next_key.max(key + 1);
             legacy.put(name, kept);
             let exit = exits.remove(&key);
             let process = sys::Handed {
