@@ -57,7 +57,7 @@ pub(crate) fn run(crashes: Crashes, context: &mut Context) -> Result<Exit, Failu
 }
 
 fn show(id: String, context: &mut Context) -> Result<Exit, Failure> {
-    let document = context.question()?.call("crash.get", json!(IdParams { id }))?;
+    let document = context.ask("crash.get", &json!(IdParams { id }))?;
     if context.common.json {
         context.out.document(&document)?;
     } else {
@@ -73,7 +73,7 @@ fn list(name: Option<String>, last: Option<usize>, context: &mut Context) -> Res
     // One more than is shown tells whether there are more.
     let asked = if context.common.json { last } else { Some(last.unwrap_or(SHOWN + 1)) };
     let params = json!(CrashListParams { name: name.clone(), last: asked });
-    let document = context.question()?.call("crash.list", params)?;
+    let document = context.ask("crash.list", &params)?;
     if context.common.json {
         context.out.document(&document)?;
         return Ok(Exit::Done);

@@ -27,7 +27,7 @@ pub(crate) fn run(what: DaemonVerb, context: &mut Context) -> Result<Exit, Failu
 }
 
 fn status(context: &mut Context) -> Result<Exit, Failure> {
-    let document = context.question()?.call("daemon.status", json!({}))?;
+    let document = context.ask("daemon.status", &json!({}))?;
     show(&document, context, |document, look| Ok(describe(&decode(document)?, look)))
 }
 

@@ -57,6 +57,23 @@ impl Context {
         Link::open(Socket::find(self.common.socket.as_deref()), patience)
     }
 
+    /// Asks something that changes nothing: of the next daemon, when the one that was asked dies before it has answered.
+    fn ask(&self, method: &'static str, params: &Value) -> Result<Value, Failure> {
+        let mut lost = Lost::default();
+        let began = Instant::now();
+        let in_time = || {
+            let limit = self.common.timeout.as_ref().and_then(|limit| limit.0);
+            limit.is_none_or(|limit| began.elapsed() < limit)
+        };
+        loop {
+            match self.question()?.call(method, params.clone()) {
+                Err(failure) if in_time() && lost.may_come_back(&failure) => {}
+                Err(failure) => return Err(lost.last_word(failure)),
+                answer => return answer,
+            }
+        }
+    }
+
     /// A conversation for a question.
     fn question(&self) -> Result<Link, Failure> {
         self.link(Patience::Whole(QUESTION))
@@ -122,9 +139,7 @@ impl Lost {
     /// What to say in the end: that nobody came back, if that is it.
     fn last_word(&self, failure: Failure) -> Failure {
         match failure {
-            Failure::Gone(_) | Failure::NotRunning { .. } | Failure::Unreachable { .. }
-                if self.since.is_some() =>
-            {
+            Failure::NotRunning { .. } | Failure::Unreachable { .. } if self.since.is_some() => {
                 Failure::Gone("mcpd closed the connection, and is not there any more.".to_owned())
             }
             other => other,

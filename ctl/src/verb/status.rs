@@ -20,7 +20,7 @@ use crate::refusal;
 
 /// Every service, a line each.
 pub(crate) fn all(context: &mut Context) -> Result<Exit, Failure> {
-    let document = context.question()?.call("service.list", json!({}))?;
+    let document = context.ask("service.list", &json!({}))?;
     if context.common.json {
         context.out.document(&document)?;
     } else {
@@ -35,7 +35,7 @@ pub(crate) fn all(context: &mut Context) -> Result<Exit, Failure> {
 /// A line for each of those that fit patterns, as they are named.
 fn fitting(names: &[String], context: &mut Context) -> Result<Exit, Failure> {
     let params = json!(ListParams { names: names.to_vec() });
-    let document = match context.question()?.call("service.list", params) {
+    let document = match context.ask("service.list", &params) {
         Ok(document) => document,
         Err(failure) if is_unknown(&failure) => {
             if context.common.json {
@@ -74,11 +74,10 @@ pub(crate) fn some(names: &[String], context: &mut Context) -> Result<Exit, Fail
     if names.iter().any(|name| is_pattern(name)) {
         return fitting(names, context);
     }
-    let link = context.question()?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for name in names {
-        match link.call("service.status", json!(NameParams { name: name.clone() })) {
+        match context.ask("service.status", &json!(NameParams { name: name.clone() })) {
             Ok(status) => found.push(status),
             Err(failure) if is_unknown(&failure) => missing.push((name, failure)),
             Err(failure) => return Err(failure),
@@ -93,7 +92,7 @@ pub(crate) fn some(names: &[String], context: &mut Context) -> Result<Exit, Fail
         let document = match (names, found.as_slice(), missing.as_slice()) {
             ([_], [one], _) => one.clone(),
             ([_], [], [(_, failure)]) => failure.document(),
-            _ => several(&link.call("daemon.status", json!({}))?, &found, &missing),
+            _ => several(&context.ask("daemon.status", &json!({}))?, &found, &missing),
         };
         context.out.document(&document)?;
     } else {

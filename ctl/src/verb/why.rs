@@ -12,7 +12,7 @@ use crate::{human, text};
 
 /// One screen.
 pub(crate) fn run(name: String, context: &mut Context) -> Result<Exit, Failure> {
-    let document = context.question()?.call("service.why", json!(NameParams { name }))?;
+    let document = context.ask("service.why", &json!(NameParams { name }))?;
     if context.common.json {
         context.out.document(&document)?;
     } else {

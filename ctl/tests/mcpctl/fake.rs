@@ -100,6 +100,11 @@ impl Fake {
         Self { socket, asked, _dir: dir }
     }
 
+    /// Nothing else has been asked.
+    pub(crate) fn has_no_more(&self) -> bool {
+        self.asked.try_recv().is_err()
+    }
+
     /// The next request that came.
     pub(crate) fn asked(&self) -> (String, Value) {
         self.asked.recv_timeout(BOUND).expect("a request comes")

@@ -74,6 +74,28 @@ fn the_limit_is_one_for_all_however_busy_the_stream() {
     assert!(!ended.stdout.is_empty());
 }
 
+/// The next daemon answers what the one before it was asked; what would be done twice is not asked twice.
+#[test]
+fn a_question_is_asked_again_and_an_order_is_not() {
+    let mut asked_before = false;
+    let fake = Fake::start(move |asked| {
+        if std::mem::replace(&mut asked_before, true) {
+            return asked
+                .answer(json!({"schema": 1, "daemon": daemon(), "services": [service("web", "up")]}));
+        }
+        Then::Close
+    });
+    let ended = mcpctl(&fake.socket, "status");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.starts_with(b"NAME"), "{ended:?}");
+    assert_eq!([fake.asked().0, fake.asked().0], ["service.list", "service.list"]);
+
+    let fake = Fake::start(|_| Then::Close);
+    assert_eq!(mcpctl(&fake.socket, "restart web").code, 10);
+    assert_eq!(fake.asked().0, "service.restart");
+    assert!(fake.has_no_more());
+}
+
 #[test]
 fn a_daemon_that_hangs_up_is_10_and_garbage_is_1() {
     let fake = Fake::start(|_| Then::Close);

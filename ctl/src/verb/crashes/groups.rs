@@ -16,7 +16,7 @@ pub(super) fn run(name: Option<String>, last: Option<usize>, context: &mut Conte
     // One more than is shown tells whether there are more.
     let asked = if context.common.json { last } else { Some(last.unwrap_or(SHOWN + 1)) };
     let params = json!(GroupsParams { name: name.clone(), last: asked });
-    let document = context.question()?.call("crash.groups", params)?;
+    let document = context.ask("crash.groups", &params)?;
     if context.common.json {
         context.out.document(&document)?;
         return Ok(Exit::Done);

@@ -14,7 +14,7 @@ use crate::verb::{Context, decode, is_pattern};
 /// What crashes cost.
 pub(super) fn run(name: Option<String>, context: &mut Context) -> Result<Exit, Failure> {
     let params = json!(StatsParams { name: name.clone() });
-    let document = context.question()?.call("crash.stats", params)?;
+    let document = context.ask("crash.stats", &params)?;
     if context.common.json {
         context.out.document(&document)?;
         return Ok(Exit::Done);
