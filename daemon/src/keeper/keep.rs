@@ -30,6 +30,9 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Ends that are remembered for a daemon that does not come: what falls to the keeper meanwhile may be anything.
 const MOST_DEAD: usize = 64 * 1024;
 
+/// Where nothing can be waited for.
+const PAUSE: Duration = Duration::from_millis(100);
+
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 struct Keeper {
@@ -105,7 +108,7 @@ impl Keeper {
             if let Some(code) = self.exit {
                 return Ok(code);
             }
-            self.wait()?;
+            self.wait();
         }
     }
 
@@ -196,7 +199,7 @@ impl Keeper {
     }
 
     /// Until something happens or is due.
-    fn wait(&mut self) -> io::Result<()> {
+    fn wait(&mut self) {
         let timeout = self.mind.deadline().map(|at| timespec(at.since(now())));
         let line = self.daemon.as_ref().and_then(|daemon| daemon.line.as_ref());
         let writes = self.daemon.as_ref().is_some_and(|daemon| !daemon.waiting.is_empty());
@@ -205,7 +208,8 @@ impl Keeper {
         polled.extend(line.map(|line| PollFd::new(line, interest)));
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            // No memory at this moment. Whatever it is, the daemon and its services are not to end for it.
+            Err(_) => std::thread::sleep(PAUSE),
         }
         let stirred = polled.get(1).is_some_and(|line| !line.revents().is_empty());
         drop(polled);
@@ -221,7 +225,6 @@ impl Keeper {
                 self.take(Event::Signal(signal));
             }
         }
-        Ok(())
     }
 
     /// Takes in all that the daemon has said.

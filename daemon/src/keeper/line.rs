@@ -62,6 +62,7 @@ impl Line {
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         // The kernel names a process for the file that it runs, and that was a link of another name.
         let _ = rustix::thread::set_name(c"mcpd");
+        sys::write_from_the_background();
         packet::send(&socket, &ToKeeper::Take, &[])?;
         let mut legacy = Legacy::default();
         let about = loop {

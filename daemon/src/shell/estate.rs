@@ -154,6 +154,21 @@ impl Shell {
         if self.line.about().is_none() {
             return;
         }
+        let notes = actions.iter().filter_map(|action| match action {
+            Action::Note(note) => Some(note),
+            _ => None,
+        });
+        self.estate.recent.extend(notes.clone().cloned());
+        let over = self.estate.recent.len().saturating_sub(RECENT);
+        self.estate.recent.drain(..over);
+        // What the step before this one has performed is written down with this one; what this one performs, with the next.
+        let mut touched = std::mem::take(&mut self.estate.touched);
+        touched.extend(self.core.touched());
+        touched.sort_unstable();
+        touched.dedup();
+        if !actions.is_empty() {
+            self.estate.touched = self.core.touched().collect();
+        }
         if self.estate.ledger.is_none() {
             // Nothing has been started before that. What an earlier life has left is known to this daemon alone: as long as
             // something of it is there, the next one has to find it, too, and begins anew.
@@ -162,27 +177,12 @@ impl Shell {
             }
             return;
         }
-        // What the step before this one has performed is written down with this one; what this one performs, with the next.
-        let mut touched = std::mem::take(&mut self.estate.touched);
-        touched.extend(self.core.touched());
-        touched.sort_unstable();
-        touched.dedup();
         let services = match self.changed_facts(&touched) {
             Ok(services) => services,
             Err(error) => return self.ledger_fails(&error.into()),
         };
-        if !actions.is_empty() {
-            self.estate.touched = self.core.touched().collect();
-        }
         let (common, configuration) = (self.common(), self.changed_configuration());
-        let notes = actions.iter().filter_map(|action| match action {
-            Action::Note(note) => Some(Cow::Borrowed(note)),
-            _ => None,
-        });
-        let notes: Vec<Cow<'_, Note>> = notes.collect();
-        self.estate.recent.extend(notes.iter().map(|note| Note::clone(note)));
-        let over = self.estate.recent.len().saturating_sub(RECENT);
-        self.estate.recent.drain(..over);
+        let notes = notes.map(Cow::Borrowed).collect();
         let page = Written::Step { common, configuration, core: Some(self.core.delta()), services, notes };
         let page = serde_json::to_vec(&page);
         self.add_page(page);

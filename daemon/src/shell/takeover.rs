@@ -21,7 +21,6 @@ use super::entry::{Entry, Next, Run};
 pub use super::estate::LEDGER;
 use super::estate::{Common, Configuration, Facts, NextFacts, Page, RunFacts, VERSION};
 use super::load::{Loaded, Source};
-use super::message::Recorded;
 use super::owed::{log_of, printed};
 use super::{Owner, Shell};
 use crate::crash::CrashStore;
@@ -29,7 +28,7 @@ use crate::journal::{Filter, From};
 use crate::keeper::Legacy;
 use crate::scribe::Level;
 use crate::spawner::{Founding, key_of, pipes_of};
-use crate::{allowance, ledger, recorder, spawner, sys, words};
+use crate::{allowance, ledger, spawner, sys, words};
 
 /// What a daemon that was killed has written down.
 #[derive(Debug)]
@@ -478,22 +477,16 @@ impl Shell {
         let from = From::Time(ended.checked_sub(jiff::SignedDuration::from_secs(10)).unwrap_or(ended));
         let reader = self.scribe.reader();
         let told = reader.newest_in(from, None, &Filter::all().only(&["crash"]), TOLD).unwrap_or_default();
-        let (service, generation) = (crash.service, crash.generation);
-        if told.iter().any(|event| event.data["crash_id"] == report.id) {
-            // That it is the last one is found out with all the others.
-            if let Some(entry) = self.entries.get_mut(&service) {
-                entry.descend(&report.summary());
-                entry.failure = None;
-            }
-        } else {
-            let last_lines = super::take::last_lines(&report.stderr_tail, &report.stdout_tail);
-            let became = recorder::Recorded::Written;
-            self.recorded(
-                service,
-                generation,
-                failure,
-                Recorded { summary: report.summary(), last_lines, became },
-            );
+        let (service, generation, summary) = (crash.service, crash.generation, report.summary());
+        if told.iter().all(|event| event.data["crash_id"] != report.id) {
+            self.history.crashed(&summary);
+            self.tell_crash(&summary, generation, failure, false);
+        }
+        // It is counted, and found to be the last one, with all that are on disk.
+        if let Some(entry) = self.entries.get_mut(&service) {
+            entry.descend(&summary);
+            entry.last_lines = super::take::last_lines(&report.stderr_tail, &report.stdout_tail);
+            entry.failure = None;
         }
         self.events.push_back(Event::CrashRecorded { service, generation });
         true

@@ -42,7 +42,10 @@ pub use platform::{
     spawn_announced, start_ticks, stderr_is_the_journal, unknown_account, user_name,
 };
 #[cfg(unix)]
-pub use platform::{Changed, any_news, close_on_exec, inherited_open_files_limit, open_files_limit_was};
+pub use platform::{
+    Changed, any_news, close_on_exec, inherited_open_files_limit, open_files_limit_was,
+    write_from_the_background,
+};
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are
 /// recognised. The caller of [`spawn`] puts it into [`SpawnPlan::env`].

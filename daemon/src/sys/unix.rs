@@ -1,7 +1,7 @@
-//! Linux: processes by `posix_spawn`, reaped by the loop's thread, descendants found through `/proc`.
+//! Linux: processes as `posix_spawn` makes them, reaped by the loop's thread, descendants found through `/proc`.
 //!
 //! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and
-//! its program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `descendants.rs`
+//! its program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `ends.rs` says how a child ended, `descendants.rs`
 //! finds what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`.
 //! `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it,
 //! `cgroup_watch.rs` hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes
@@ -15,6 +15,7 @@ mod children;
 mod controllers;
 mod delegation;
 mod descendants;
+mod ends;
 mod exec_step;
 mod explain;
 mod files;
@@ -31,8 +32,9 @@ mod spawn;
 mod usage;
 
 pub use cgroup::Cgroup;
-pub use children::{Changed, Children, any_news};
+pub use children::Children;
 pub use delegation::Cgroups;
+pub use ends::{Changed, any_news};
 pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
@@ -42,7 +44,7 @@ pub use files::{
 };
 pub use limits::{
     close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, open_files_limit_was,
-    raise_open_files_limit,
+    raise_open_files_limit, write_from_the_background,
 };
 pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};

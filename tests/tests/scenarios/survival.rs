@@ -24,11 +24,9 @@ fn a_killed_daemon_has_a_successor_on_the_same_socket() {
     let (socket, mut last) = (identity(), daemon.pid());
     assert_ne!(daemon.main_pid(), last, "the keeper is another process");
     for time in 0..5 {
-        processes::signal(last, Signal::KILL);
-        // Not one of them is refused, whoever takes it in.
-        let now = daemon_pid_after(&daemon, last);
+        // Not one connection is refused, whoever takes it in.
+        last = kill(&daemon, last);
         assert_eq!(identity(), socket, "{time}");
-        last = now;
         daemon.wait_state("a", State::Up);
     }
     let told = daemon.call("event.list", json!({ "events": ["began"], "last": 100 }));
@@ -82,9 +80,13 @@ fn without_its_keeper_a_daemon_stops_everything() {
 
 /// Kills the daemon and waits for the next one.
 fn kill_daemon(daemon: &Daemon<'_>) {
-    let last = daemon_pid(daemon);
-    processes::signal(last, Signal::KILL);
-    daemon_pid_after(daemon, last);
+    kill(daemon, daemon_pid(daemon));
+}
+
+/// The same of one that may not be able to say its number.
+fn kill(daemon: &Daemon<'_>, pid: u32) -> u32 {
+    processes::signal(pid, Signal::KILL);
+    daemon_pid_after(daemon, pid)
 }
 
 /// "every service keeps its pid, ... counters, health state, crash lineage and watch resume"
@@ -182,7 +184,7 @@ fn what_ends_while_nobody_watches_is_told_as_it_was() {
     sandbox.touch("go");
     processes::signal(pids[1], Signal::KILL);
     wait_for("their ends", || pids.iter().all(|&pid| !processes::lives(pid)));
-    kill_daemon_that_is_stopped(&daemon);
+    kill(&daemon, daemon.pid());
     let code = daemon.wait_crashes("code", 1).remove(0);
     assert_eq!((code.exit_code, code.signal.as_deref(), code.pid), (Some(7), None, Some(pids[0])));
     assert!(code.stderr_tail.iter().any(|line| line.text.contains("Traceback")), "{code:#?}");
@@ -199,12 +201,6 @@ fn what_ends_while_nobody_watches_is_told_as_it_was() {
     assert_eq!(status.state, State::Backoff);
     assert!(status.next.unwrap().in_seconds < left);
     assert_eq!(daemon.crashes("code").len(), 1);
-}
-
-fn kill_daemon_that_is_stopped(daemon: &Daemon<'_>) {
-    let last = daemon.pid();
-    processes::signal(last, Signal::KILL);
-    daemon_pid_after(daemon, last);
 }
 
 /// Nobody has asked for a new configuration: what was in force goes on, whatever the file says by now.

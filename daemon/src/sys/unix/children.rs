@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +18,16 @@ use super::Process;
 use super::cgroup::Cgroup;
 use super::cgroup_watch::CgroupWatch;
 use super::descendants::{self, Estate, Look, Member};
+use super::ends::{any_dead_child, exit, peek, reap, was_killed};
 use super::limits;
 use super::proc_files::{self, Family};
-use crate::sys::{Collected, Dead, Effort, Ending, Exit, Handed, Key, Named, Waker, Whom};
+use crate::sys::{Collected, Dead, Ending, Handed, Key, Named, Waker, Whom};
 
 /// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
 /// network disk) takes longer, and no one can end that.
 const END_ALL_LIMIT: Duration = Duration::from_secs(10);
 /// How long it waits for one of them before it looks at all again.
 const END_ALL_PAUSE: Duration = Duration::from_millis(50);
-/// The kernel counts resident memory per processor and adds up now and then: by so much two readings may differ.
-const RSS_SLACK_BYTES: u64 = 1024 * 1024;
 
 /// How often, and after which pause, what a dead daemon was starting is looked for: an exec takes about a millisecond, and
 /// on a busy machine much longer.
@@ -85,6 +83,29 @@ struct Run {
     part_of: Option<Key>,
     /// Of a process that an earlier daemon has started: whoever else may get its number is not signalled by this.
     pidfd: Option<OwnedFd>,
+}
+
+impl Run {
+    fn new(
+        pid: libc::pid_t,
+        began: Option<u64>,
+        rss_floor_bytes: u64,
+        run_id: Vec<u8>,
+        cgroup: Option<Cgroup>,
+    ) -> Self {
+        Self {
+            pid,
+            began,
+            rss_floor_bytes,
+            run_id,
+            ended: false,
+            number_reused: false,
+            leftovers: HashSet::new(),
+            cgroup,
+            part_of: None,
+            pidfd: None,
+        }
+    }
 }
 
 impl Children {
@@ -180,21 +201,9 @@ impl Children {
             self.fostered.insert(pid, key);
         }
         let there = ended || pidfd.is_some();
-        self.runs.insert(
-            key,
-            Run {
-                pid,
-                began: start_ticks,
-                rss_floor_bytes,
-                run_id: run_id.into_bytes(),
-                ended,
-                number_reused: !is_it && stat.is_some(),
-                leftovers: HashSet::new(),
-                cgroup: cgroup.map(Cgroup::at),
-                part_of: None,
-                pidfd,
-            },
-        );
+        let run = Run::new(pid, start_ticks, rss_floor_bytes, run_id.into_bytes(), cgroup.map(Cgroup::at));
+        let number_reused = !is_it && stat.is_some();
+        self.runs.insert(key, Run { ended, number_reused, pidfd, ..run });
         there
     }
 
@@ -255,21 +264,8 @@ impl Children {
             None => drop(self.living.insert(pid, key)),
         }
         let run_id = run_id.as_bytes().to_vec();
-        self.runs.insert(
-            key,
-            Run {
-                pid,
-                began: start_ticks,
-                rss_floor_bytes,
-                run_id,
-                ended: ended.is_some(),
-                number_reused: false,
-                leftovers: HashSet::new(),
-                cgroup,
-                part_of: None,
-                pidfd: None,
-            },
-        );
+        let run = Run::new(pid, start_ticks, rss_floor_bytes, run_id, cgroup);
+        self.runs.insert(key, Run { ended: ended.is_some(), ..run });
     }
 
     /// From now on the process of `part`, which was started with the run id of `whole` and in its cgroup, and whatever
@@ -579,139 +575,6 @@ fn own_pid() -> libc::pid_t {
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
-}
-
-/// Some child that is dead and not reaped; it stays so.
-fn any_dead_child() -> Option<libc::pid_t> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: `info` is writable and of the right type. Without a dead child the call leaves its pid 0, as it was set.
-    let pid = unsafe {
-        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0 {
-            return None;
-        }
-        info.assume_init().si_pid()
-    };
-    (pid != 0).then_some(pid)
-}
-
-/// How a dead child ended; it stays what it is, and can be asked again.
-fn peek(pid: libc::pid_t) -> Option<Dead> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: both pointers are to writable memory of the right types, of which all zeroes is a valid value; the system
-    // call has a fifth argument that the C library's function does not (`waitid(2)`, "C library/kernel differences").
-    let (done, info, usage) = unsafe {
-        let done =
-            libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info.as_mut_ptr(), options, usage.as_mut_ptr());
-        (done, info.assume_init(), usage.assume_init())
-    };
-    // SAFETY: the kernel has filled in a child's end, or left zeroes.
-    let (of, status) = unsafe { (info.si_pid(), info.si_status()) };
-    if done != 0 || of != pid {
-        return None;
-    }
-    let signalled = info.si_code == libc::CLD_KILLED || info.si_code == libc::CLD_DUMPED;
-    let end = (!signalled).then_some(status);
-    Some(dead(pid, end, signalled.then_some(status), info.si_code == libc::CLD_DUMPED, &usage))
-}
-
-/// Reaps a child if it is dead.
-fn reap(pid: libc::pid_t) -> Option<Dead> {
-    match wait(pid, libc::WNOHANG)? {
-        (_, Changed::Ended(dead)) => Some(dead),
-        (_, Changed::Stopped | Changed::Continued) => None,
-    }
-}
-
-/// What has become of a child.
-pub enum Changed {
-    /// It has ended, and is reaped.
-    Ended(Dead),
-    /// It has been stopped.
-    Stopped,
-    /// It goes on.
-    Continued,
-}
-
-/// The next news of any child, if there are some: for the keeper, which knows none of them by name.
-pub fn any_news() -> Option<(u32, Changed)> {
-    wait(-1, libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED)
-}
-
-fn wait(pid: libc::pid_t, options: libc::c_int) -> Option<(u32, Changed)> {
-    let mut status = 0;
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: both pointers are to writable memory of the right types; all zeroes is a valid rusage.
-    let (pid, usage) =
-        unsafe { (libc::wait4(pid, &raw mut status, options, usage.as_mut_ptr()), usage.assume_init()) };
-    if pid <= 0 {
-        return None;
-    }
-    let signalled = libc::WIFSIGNALED(status);
-    let changed = if libc::WIFSTOPPED(status) {
-        Changed::Stopped
-    } else if libc::WIFCONTINUED(status) {
-        Changed::Continued
-    } else {
-        let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
-        let signal = signalled.then(|| libc::WTERMSIG(status));
-        Changed::Ended(dead(pid, code, signal, signalled && libc::WCOREDUMP(status), &usage))
-    };
-    Some((pid.unsigned_abs(), changed))
-}
-
-fn dead(
-    pid: libc::pid_t,
-    code: Option<i32>,
-    signal: Option<i32>,
-    core_dumped: bool,
-    usage: &libc::rusage,
-) -> Dead {
-    Dead {
-        pid: pid.unsigned_abs(),
-        code,
-        signal,
-        core_dumped,
-        max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
-        cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
-        effort: Effort {
-            minor_faults: counted(usage.ru_minflt),
-            major_faults: counted(usage.ru_majflt),
-            voluntary_switches: counted(usage.ru_nvcsw),
-            involuntary_switches: counted(usage.ru_nivcsw),
-        },
-    }
-}
-
-fn was_killed(dead: &Dead) -> bool {
-    dead.signal == Some(libc::SIGKILL)
-}
-
-/// `cgroup`: of its run. The kernel counts a kill before it sends the signal, so what it has counted by now includes
-/// whatever this process died of.
-fn exit(dead: &Dead, rss_floor_bytes: u64, cgroup: Option<&Cgroup>) -> Exit {
-    let own = dead.max_rss_bytes > rss_floor_bytes.saturating_add(RSS_SLACK_BYTES);
-    Exit {
-        code: dead.code,
-        signal: dead.signal,
-        core_dumped: dead.core_dumped,
-        oom: cgroup.is_some_and(|cgroup| cgroup.lost_to_memory(was_killed(dead))),
-        max_rss_bytes: own.then_some(dead.max_rss_bytes),
-        cpu: Some(dead.cpu),
-        effort: Some(dead.effort),
-    }
-}
-
-/// The kernel's counters of `getrusage(2)` are never negative.
-fn counted(count: libc::c_long) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
-fn duration(time: libc::timeval) -> Duration {
-    Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
-        + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
 }
 
 /// Waits until a child has ended or the time is over.

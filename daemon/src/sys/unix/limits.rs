@@ -56,6 +56,13 @@ pub fn give_back_memory() {
     }
 }
 
+/// Lets the daemon write to a terminal before which it is not: with `stty tostop` it would be stopped for it (SIGTTOU). What it
+/// starts has every signal at its default again.
+pub fn write_from_the_background() {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
+}
+
 /// Makes all descriptors but the standard ones close on exec. Those that the daemon opens are so from the start; this is
 /// for the ones that it was started with (a careless shell, an editor, a build tool).
 pub fn close_on_exec() {
