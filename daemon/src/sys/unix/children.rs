@@ -285,7 +285,7 @@ impl Children {
     /// that ends meanwhile is reaped all the same, for a spawn may hang for long, and remembered until it is clear whose
     /// it was.
     ///
-    /// [`Exit::max_rss_bytes`] is only given when it exceeds what the daemon itself had resident at the start: until
+    /// [`Exit::max_rss_bytes`](crate::sys::Exit::max_rss_bytes) is only given when it exceeds what the daemon itself had resident at the start: until
     /// the program is executed the child shares the daemon's memory, and the kernel counts that as the child's.
     ///
     /// `note` hears of the end of each process that was started, or may have been, before the kernel forgets it: should the
