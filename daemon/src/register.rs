@@ -46,6 +46,16 @@ pub fn read(path: &Path, boot_id: &str) -> io::Result<Vec<RunRecord>> {
     Ok(records.filter(|record| record.boot_id == boot_id).collect())
 }
 
+/// Whether a record is of a daemon that lives: one whose state directory was copied. What that one runs is not left over.
+///
+/// `here`: the identity of this state directory, whose lock the caller has. Only by that it is certain that the daemon which wrote
+/// into it is dead: the system knows the number of a process that is killed until somebody has asked how it ended.
+#[must_use]
+pub fn is_of_the_living(record: &RunRecord, here: Option<&str>, start_ticks: Option<u64>) -> bool {
+    let copied = here.is_none() || record.state_dir.as_deref() != here;
+    copied && start_ticks == Some(record.mcpd_start_ticks)
+}
+
 /// This life, as every line of it says.
 #[derive(Debug, Clone)]
 pub struct Life {
@@ -55,6 +65,8 @@ pub struct Life {
     pub life: String,
     /// [`RunRecord::mcpd_start_ticks`]
     pub mcpd_start_ticks: u64,
+    /// [`RunRecord::state_dir`]
+    pub state_dir: Option<String>,
     /// [`RunRecord::time`] of the line with which it begins.
     pub began: String,
 }
@@ -67,6 +79,7 @@ impl Life {
             life: self.life.clone(),
             mcpd_pid: std::process::id(),
             mcpd_start_ticks: self.mcpd_start_ticks,
+            state_dir: self.state_dir.clone(),
             time,
             run,
         }
@@ -248,7 +261,8 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn life(name: &str) -> Life {
-        Life { boot_id: "boot".into(), life: name.into(), mcpd_start_ticks: 1, began: "then".into() }
+        let (boot_id, life, began) = ("boot".into(), name.into(), "then".into());
+        Life { boot_id, life, mcpd_start_ticks: 1, state_dir: Some("1:2".into()), began }
     }
 
     fn run(number: u32) -> Run {
@@ -301,6 +315,21 @@ mod tests {
         register.ended("life-9".into(), None);
         register.close(SOON);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn nobody_lives_who_wrote_into_a_directory_whose_lock_one_has() {
+        let mut record = life("one").record("now".into(), None);
+        // Somebody killed it this moment, and the system still knows its number.
+        assert!(!is_of_the_living(&record, Some("1:2"), Some(1)));
+        // A copy of its directory.
+        assert!(is_of_the_living(&record, Some("1:3"), Some(1)));
+        assert!(!is_of_the_living(&record, Some("1:3"), Some(2)), "the number is another's by now");
+        assert!(!is_of_the_living(&record, Some("1:3"), None));
+        // Written by an earlier version, or on a system that tells nothing.
+        record.state_dir = None;
+        assert!(is_of_the_living(&record, Some("1:2"), Some(1)));
+        assert!(is_of_the_living(&record, None, Some(1)));
     }
 
     #[test]

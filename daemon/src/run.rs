@@ -312,9 +312,11 @@ fn begin_life(
             ));
         }
     }
-    // A copy of another daemon's state directory: what that one runs is not left over while it lives.
-    let lives = |record: &RunRecord| sys::start_ticks(record.mcpd_pid) == Some(record.mcpd_start_ticks);
-    earlier.records.retain(|record| !lives(record) && goes_on.is_none());
+    let here = sys::identity(state_dir);
+    let is_left = |record: &RunRecord| {
+        !register::is_of_the_living(record, here.as_deref(), sys::start_ticks(record.mcpd_pid))
+    };
+    earlier.records.retain(|record| goes_on.is_none() && is_left(record));
     earlier.killed = !earlier.records.is_empty();
     let inherited = cgroups.filter(|_| goes_on.is_none()).map(sys::Cgroups::inherited);
     let known = known(&earlier.records, inherited.unwrap_or_default());
@@ -334,7 +336,7 @@ fn begin_life(
     }
     let mcpd_start_ticks = sys::start_ticks(std::process::id()).unwrap_or(0);
     let began = format!("{now:.6}");
-    let this = register::Life { boot_id, life: life.clone(), mcpd_start_ticks, began };
+    let this = register::Life { boot_id, life: life.clone(), mcpd_start_ticks, state_dir: here, began };
     let outbox = outbox.clone();
     let trouble = move |path: &Path, error: &io::Error| {
         let _ = outbox.blocking_send(Message::Register(path.to_path_buf(), error.to_string()));

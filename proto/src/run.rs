@@ -14,9 +14,13 @@ pub struct RunRecord {
     pub life: String,
     /// mcpd's own process in it.
     pub mcpd_pid: u32,
-    /// When that started, as [`Run::start_ticks`]: as long as it lives, nothing of this life is left over.
+    /// When that started, as [`Run::start_ticks`].
     #[serde(default)]
     pub mcpd_start_ticks: u64,
+    /// The state directory's device and inode: who finds its own here has its lock, and that daemon is dead. A copy of
+    /// somebody's state directory has others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<String>,
     /// When the life or the run began, RFC 3339 UTC.
     pub time: String,
     /// The run; absent in the line with which a life begins.
