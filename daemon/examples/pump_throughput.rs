@@ -39,6 +39,7 @@ mod unix {
     fn run(format: LogFormat, target: LogTarget) -> io::Result<()> {
         let dir = std::env::temp_dir().join(format!("mcpd-pump-throughput-{}", std::process::id()));
         let logs = Logs::start(Settings {
+            spool: None,
             log_dir: dir.clone(),
             on_event: Arc::new(|event| eprintln!("{event:?}")),
         })?;

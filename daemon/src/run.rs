@@ -18,7 +18,7 @@ use crate::instance::{self, LockError};
 use crate::journal::Journal;
 use crate::keeper::{Legacy, Line};
 use crate::leftovers::Leftovers;
-use crate::log::{Logs, Settings};
+use crate::log::{Logs, Settings, Spool};
 use crate::notifier::Notifier;
 use crate::notify;
 use crate::recorder::Recorder;
@@ -182,9 +182,10 @@ async fn supervise(
     };
     let scribe = Scribe::start(journal).map_err(system("cannot start a thread"))?;
     let logs = {
+        let spool = spool(&line, &mut legacy, bequest.as_ref().map(|_| daemon.log_dir.as_path()));
         let outbox = outbox.clone();
         let on_event = Arc::new(move |event| drop(outbox.try_send(Message::Log(event))));
-        Logs::start(Settings { log_dir: daemon.log_dir.clone(), on_event })
+        Logs::start(Settings { log_dir: daemon.log_dir.clone(), spool, on_event })
             .map_err(system("cannot start the log pump"))?
     };
     let store = match CrashStore::open(&daemon.state_dir) {
@@ -286,6 +287,25 @@ fn slots(line: &Line, legacy: &mut Legacy) -> Option<Arc<sys::Slots>> {
     let slots = kept.and_then(|kept| sys::Slots::of(kept).ok()).or_else(|| sys::Slots::new().ok())?;
     line.keep(SLOTS, None, &[slots.handle()]);
     Some(Arc::new(slots))
+}
+
+/// Name of the spool with the keeper.
+const SPOOL: &str = "spool";
+
+/// The one of the daemon before this one, or a new one; none without a keeper. `goes_on`: that one's files are there, and
+/// its services go on.
+fn spool(line: &Line, legacy: &mut Legacy, goes_on: Option<&Path>) -> Option<Spool> {
+    line.about()?;
+    let inherited = legacy.take(SPOOL).zip(goes_on).and_then(|(kept, log_dir)| {
+        let told = |error: &io::Error| {
+            tracing::error!(%error, "it cannot be found out what the last daemon had read of services' output and not written");
+        };
+        Spool::of(kept, log_dir).inspect_err(told).ok()
+    });
+    let spool = inherited.or_else(|| Spool::new().ok())?;
+    let (text, handles) = spool.handles();
+    line.keep(SPOOL, Some(text), &handles);
+    Some(spool)
 }
 
 /// What is left of earlier lives, and the beginning of this one; `goes_on`: or the life of the daemon before this one, which

@@ -36,7 +36,7 @@ pub(super) fn name(stream: Stream) -> &'static Path {
 pub(super) fn run(queue: &Queue, control: &Arc<Control>, mut outputs: Outputs) {
     let mut troubles: HashMap<u32, Trouble> = HashMap::new();
     loop {
-        match queue.next() {
+        match queue.next(|| ()) {
             Job::Batch(batch) => {
                 let trouble = troubles.entry(batch.service.id).or_default();
                 if trouble.waits() {
@@ -60,7 +60,7 @@ pub(super) fn run(queue: &Queue, control: &Arc<Control>, mut outputs: Outputs) {
             Job::Remove(id) => drop(troubles.remove(&id)),
             Job::Mark(done) => done(),
             Job::Stop => return,
-            Job::Define(..) | Job::Follow { .. } | Job::Reopen | Job::NewRun(_) => {}
+            Job::Define(..) | Job::Follow { .. } | Job::Reopen | Job::NewRun(_) | Job::Settle(_) => {}
         }
     }
 }

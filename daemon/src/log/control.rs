@@ -16,16 +16,45 @@ use super::{LogEvent, Tails};
 
 /// What the pump is asked for, in order.
 pub(super) enum Command {
-    Define { shared: Arc<Shared>, spec: LogSpec, tail_lines: u32 },
+    Define {
+        shared: Arc<Shared>,
+        spec: LogSpec,
+        tail_lines: u32,
+    },
     Remove(u32),
-    Attach { service: u32, generation: u64, stdout: Option<LogPipe>, stderr: Option<LogPipe> },
-    Watch { service: u32, watch: Option<Watch> },
-    Drain { service: u32, generation: u64, done: Box<dyn FnOnce(Tails) + Send> },
-    Tail { service: u32, lines: usize, done: Box<dyn FnOnce(Vec<LogLine>) + Send> },
-    Follow { service: u32, start: oneshot::Sender<Start>, sink: Sink },
+    Attach {
+        service: u32,
+        generation: u64,
+        stdout: Option<LogPipe>,
+        stderr: Option<LogPipe>,
+    },
+    Watch {
+        service: u32,
+        watch: Option<Watch>,
+    },
+    /// Every pipe of a daemon before this one is attached.
+    TakenOver,
+    Drain {
+        service: u32,
+        generation: u64,
+        done: Box<dyn FnOnce(Tails) + Send>,
+    },
+    Tail {
+        service: u32,
+        lines: usize,
+        done: Box<dyn FnOnce(Vec<LogLine>) + Send>,
+    },
+    Follow {
+        service: u32,
+        start: oneshot::Sender<Start>,
+        sink: Sink,
+    },
     Reopen,
     Flush(Box<dyn FnOnce() + Send>),
-    Stop { until: std::time::Instant, done: mpsc::Sender<()> },
+    Stop {
+        until: std::time::Instant,
+        done: mpsc::Sender<()>,
+    },
 }
 
 #[derive(Default)]

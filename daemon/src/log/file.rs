@@ -12,6 +12,7 @@ use mcpd_config::spec::LogFormat;
 use memchr::{memchr, memrchr};
 
 use super::names;
+use super::spool::Ticket;
 use super::stamp::{self, Micros};
 use crate::sys;
 
@@ -49,6 +50,7 @@ pub(super) struct LogFile {
 
 struct Open {
     file: File,
+    inode: u64,
     length: u64,
     /// The file is empty or ends with a newline.
     line_start: bool,
@@ -83,10 +85,16 @@ impl LogFile {
     }
 
     /// Writes whole records (raw: any bytes), the youngest of the time `youngest`, rotating where due.
-    pub(super) fn append(&mut self, data: &[u8], youngest: Micros, fresh_line: bool) -> Result<(), Failure> {
-        let now = Instant::now();
+    /// With a ticket each write is noted.
+    pub(super) fn append(
+        &mut self,
+        data: &[u8],
+        youngest: Micros,
+        fresh_line: bool,
+        ticket: Option<Ticket<'_>>,
+    ) -> Result<(), Failure> {
         let mut left = data;
-        let result = self.append_until(&mut left, youngest, fresh_line, now);
+        let result = self.append_until(&mut left, youngest, fresh_line, ticket);
         result.map_err(|error| Failure { error, unwritten: left.len() })
     }
 
@@ -95,8 +103,9 @@ impl LogFile {
         left: &mut &[u8],
         youngest: Micros,
         fresh_line: bool,
-        now: Instant,
+        ticket: Option<Ticket<'_>>,
     ) -> io::Result<()> {
+        let now = Instant::now();
         self.forget_removed(now);
         while !left.is_empty() {
             let format = self.format;
@@ -113,8 +122,17 @@ impl LogFile {
                 continue;
             }
             let (piece, rest) = left.split_at(size);
+            let noted = ticket
+                .as_ref()
+                .zip(self.open.as_ref())
+                .map(|(ticket, open)| ticket.begin(open.inode, open.length, piece.len(), rest.is_empty()));
             match self.put(piece) {
-                Ok(()) => *left = rest,
+                Ok(()) => {
+                    if let Some(noted) = noted {
+                        noted.done();
+                    }
+                    *left = rest;
+                }
                 Err(Cut { error, kept }) => {
                     *left = &left[kept..];
                     return Err(error);
@@ -196,13 +214,14 @@ impl LogFile {
                 }
                 other => other?,
             };
-            let length = file.metadata()?.len();
+            let found = file.metadata()?;
+            let length = found.len();
             let line_start = length == 0 || {
                 let mut last = [0];
                 file.seek(SeekFrom::Start(length - 1))?;
                 file.read(&mut last)? == 1 && last[0] == b'\n'
             };
-            self.open = Some(Open { file, length, line_start, seen: now });
+            self.open = Some(Open { file, inode: sys::inode(&found), length, line_start, seen: now });
         }
         self.open.as_mut().ok_or_else(|| io::Error::other("the file was closed"))
     }
@@ -239,7 +258,8 @@ impl LogFile {
         }
         match open(&self.path) {
             Ok(file) => {
-                self.open = Some(Open { file, length: 0, line_start: true, seen: Instant::now() });
+                let inode = file.metadata().map_or(0, |found| sys::inode(&found));
+                self.open = Some(Open { file, inode, length: 0, line_start: true, seen: Instant::now() });
             }
             Err(error) => {
                 std::fs::rename(&target, &self.path)?;

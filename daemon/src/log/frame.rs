@@ -75,6 +75,11 @@ impl Framer {
         self.partial.clear();
     }
 
+    /// Bytes of the line that has not ended yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Nothing more to read for now: gives back memory that holds nothing.
     pub(super) fn settle(&mut self) {
         if self.partial.is_empty() {

@@ -20,6 +20,7 @@
 //! | `ring` | what was said last? |
 //! | `watch` | has it said what somebody waits for? |
 //! | `queue`, `control` | how do the threads talk, and how much may lie between them? |
+//! | `spool` | what is between a pipe and a file when the daemon is killed? |
 //! | `writer`, `file`, `names`, `trouble` | how does a file grow and rotate, and what if the disk will not? |
 //! | `console` | who writes to the terminal? |
 //! | `follow`, [`read`] | how is a log read, live and afterwards? |
@@ -37,6 +38,7 @@ mod queue;
 pub mod read;
 mod ring;
 mod service;
+mod spool;
 mod stamp;
 mod trouble;
 mod watch;
@@ -57,6 +59,7 @@ use regex::bytes::Regex;
 
 pub use self::follow::{Follow, Follower};
 pub use self::pipe::LogPipe;
+pub use self::spool::Spool;
 
 use self::console::Outputs;
 use self::control::{Command, Control};
@@ -67,6 +70,8 @@ use self::watch::Watch;
 pub struct Settings {
     /// Where the files are; made when it is missing.
     pub log_dir: PathBuf,
+    /// Where what was read and is not written yet outlives this process, with what a daemon before it has left there.
+    pub spool: Option<Spool>,
     /// Called when lines begin to be lost and when that is over, from the threads of the log path: must not wait.
     pub on_event: Arc<dyn Fn(LogEvent) + Send + Sync>,
 }
@@ -157,14 +162,22 @@ impl Logs {
     }
 
     fn start_with(settings: Settings, outputs: Outputs) -> io::Result<Self> {
-        let Settings { log_dir, on_event } = settings;
+        let Settings { log_dir, spool, on_event } = settings;
+        let spool = spool.map(|mut spool| {
+            let inherited = spool.take_inherited();
+            (Arc::new(spool), inherited)
+        });
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), pump::WAKER)?;
         let control = Arc::new(Control::new(waker, on_event));
         let queue = Arc::new(Queue::default());
-        let writer =
-            writer::Writer { queue: Arc::clone(&queue), control: Arc::clone(&control), dir: log_dir.clone() };
-        let pump = pump::Pump::new(poll, Arc::clone(&control), Arc::clone(&queue), outputs, log_dir);
+        let writer = writer::Writer {
+            queue: Arc::clone(&queue),
+            control: Arc::clone(&control),
+            dir: log_dir.clone(),
+            spool: spool.as_ref().map(|(spool, _)| Arc::clone(spool)),
+        };
+        let pump = pump::Pump::new(poll, Arc::clone(&control), Arc::clone(&queue), outputs, log_dir, spool);
         std::thread::Builder::new().name("log-writer".into()).spawn(move || writer.run())?;
         let started = std::thread::Builder::new().name("log-pump".into()).spawn(move || pump.run());
         if let Err(error) = started {
@@ -200,6 +213,12 @@ impl Logs {
     /// Reads these pipes from now on until they end. `generation` says of which run they are.
     pub fn attach(&self, service: u32, generation: u64, stdout: Option<LogPipe>, stderr: Option<LogPipe>) {
         self.inner.control.ask(Command::Attach { service, generation, stdout, stderr });
+    }
+
+    /// Every service of the daemon before this one is defined, and every pipe of it that is open is attached: of the others
+    /// nothing more comes than what that one has read.
+    pub fn taken_over(&self) {
+        self.inner.control.ask(Command::TakenOver);
     }
 
     /// Looks for a line that matches in the output of one run, and calls back at the first. To be called before its pipes

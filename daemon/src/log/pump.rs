@@ -4,6 +4,9 @@
 //! its turn of at most [`TURN`] bytes. When a service's share of the queue is full it is not read for a while, at most
 //! [`PATIENCE`]; from then on its lines go into the tail alone, are counted, and the service runs on.
 
+#[cfg(all(test, unix))]
+mod killed;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -17,6 +20,8 @@ use super::control::{Command, Control};
 use super::pipe::{LogPipe, SHORT_READ_EMPTIES};
 use super::queue::{Job, Queue, TURN, lock};
 use super::service::{Reader, Service};
+use super::spool::{Got, Inherited, Piece, Progress, Spool, Spooled, Whose};
+use super::stamp;
 use super::{LogEvent, names};
 use mcpd_proto::log::Stream;
 
@@ -76,11 +81,14 @@ pub(super) struct Pump {
     paused: Vec<usize>,
     buffer: Box<[u8]>,
     scratch: Scratch,
+    spool: Option<Arc<Spool>>,
+    /// Streams that a dead daemon has read, until their pipes are attached here.
+    inherited: Vec<Inherited>,
 }
 
 /// Memory that every service uses in turn.
 pub(super) struct Scratch {
-    pub(super) stamper: super::stamp::Stamper,
+    pub(super) stamper: stamp::Stamper,
     /// Records for the first destination.
     pub(super) records: Vec<u8>,
     /// Records for followers of a service that is not written to a file.
@@ -95,8 +103,12 @@ impl Pump {
         files: Arc<Queue>,
         outputs: Outputs,
         dir: std::path::PathBuf,
+        spool: Option<(Arc<Spool>, Vec<Inherited>)>,
     ) -> Self {
+        let (spool, inherited) = spool.unzip();
         Self {
+            spool,
+            inherited: inherited.unwrap_or_default(),
             poll,
             control,
             files,
@@ -110,7 +122,7 @@ impl Pump {
             paused: Vec::new(),
             buffer: vec![0; READ].into_boxed_slice(),
             scratch: Scratch {
-                stamper: super::stamp::Stamper::new(),
+                stamper: stamp::Stamper::new(),
                 records: Vec::new(),
                 live: Vec::new(),
                 marks: Vec::new(),
@@ -231,8 +243,15 @@ impl Pump {
                 self.files.push(Job::NewRun(service));
                 for (stream, pipe) in [(Stream::Out, stdout), (Stream::Err, stderr)] {
                     if let Some(pipe) = pipe {
-                        self.attach(service, Reader::new(generation, stream), pipe);
+                        self.attach(Whose { service, generation, stream }, pipe);
                     }
+                }
+            }
+            Command::TakenOver => {
+                for Inherited { whose, spooled } in std::mem::take(&mut self.inherited) {
+                    let mut reader = Reader::new(whose.generation, whose.stream, Some(spooled));
+                    self.write_rest(whose.service, &mut reader);
+                    self.end_stream(whose.service, reader);
                 }
             }
             Command::Drain { service, generation, done } => {
@@ -300,7 +319,8 @@ impl Pump {
         }
     }
 
-    fn attach(&mut self, service: u32, reader: Reader, mut pipe: LogPipe) {
+    fn attach(&mut self, whose: Whose, mut pipe: LogPipe) {
+        let Whose { service, generation, stream } = whose;
         let place = self.free.pop().unwrap_or_else(|| {
             self.sources.push(None);
             self.sources.len() - 1
@@ -312,6 +332,16 @@ impl Pump {
         }
         let known = self.services.entry(service).or_insert_with(|| Service::unknown(service));
         known.pipes += 1;
+        let inherited = self.inherited.iter().position(|inherited| inherited.whose == whose);
+        let reader = if let Some(place) = inherited {
+            let spooled = self.inherited.swap_remove(place).spooled;
+            let mut reader = Reader::new(generation, stream, Some(spooled));
+            self.write_rest(service, &mut reader);
+            reader
+        } else {
+            let spooled = self.spool.as_ref().filter(|_| known.to_file()).and_then(|spool| spool.open(whose));
+            Reader::new(generation, stream, spooled)
+        };
         // There may be bytes already, and on Windows the first read is what starts the reading.
         self.sources[place] = Some(Source { pipe, reader, service, queued: true, hung_up: false });
         self.ready.push_back(place);
@@ -359,23 +389,33 @@ impl Pump {
 
     /// Reads up to about `most` bytes and passes them on.
     fn read(&mut self, place: usize, most: usize, fate: Fate, short_is_empty: bool) -> Outcome {
-        let Self { sources, services, buffer, scratch, .. } = self;
+        let Self { sources, services, buffer, scratch, spool, files, console, .. } = self;
         let Some(Some(source)) = sources.get_mut(place) else { return Outcome::Ended };
         let id = source.service;
-        let stream = source.reader.stream;
         let Some(service) = services.get_mut(&id) else { return Outcome::Ended };
+        // What is not written to a file has no second chance.
+        let spool = spool.as_deref().filter(|_| fate == Fate::Written && service.to_file());
         let mut left = most;
         let outcome = loop {
             if left == 0 || scratch.records.len() + scratch.live.len() >= TURN {
                 break Outcome::More;
             }
             let size = left.min(buffer.len());
-            match source.pipe.read(&mut buffer[..size]) {
-                Ok(0) => break Outcome::Ended,
-                Ok(count) => {
-                    service.take(&mut source.reader, &buffer[..count], fate == Fate::Dropped, scratch);
+            let at = stamp::now();
+            let spooled = spool
+                .zip(source.reader.spooled.as_mut())
+                .and_then(|(spool, spooled)| spool.read(spooled, &source.pipe, &mut buffer[..size], at));
+            let got = spooled.unwrap_or_else(|| {
+                let count = source.pipe.read(&mut buffer[..size])?;
+                source.reader.pass(count);
+                Ok(Got { count, emptied: count < size })
+            });
+            match got {
+                Ok(Got { count: 0, .. }) => break Outcome::Ended,
+                Ok(Got { count, emptied }) => {
+                    service.take(&mut source.reader, &buffer[..count], at, fate == Fate::Dropped, scratch);
                     left -= count;
-                    if count < size && short_is_empty && !source.hung_up {
+                    if emptied && short_is_empty && !source.hung_up {
                         break Outcome::Empty;
                     }
                 }
@@ -387,28 +427,44 @@ impl Pump {
         };
         if outcome != Outcome::More {
             source.reader.settle();
-            service.settle(stream);
+            service.settle(source.reader.stream);
         }
-        self.pass_on(id, stream);
+        pass_on(service, &source.reader, scratch, files, console);
         outcome
     }
 
-    /// Hands what was formatted to those who write it.
-    fn pass_on(&mut self, id: u32, stream: Stream) {
-        let Some(service) = self.services.get_mut(&id) else { return };
-        if !self.scratch.records.is_empty() {
-            let batch = service.batch(stream, false);
-            let queue = if service.to_console() { &self.console } else { &self.files };
-            queue.push_batch(batch, &mut self.scratch.records);
-        }
-        if !self.scratch.live.is_empty() {
-            if self.files.room(&service.shared) > 0 {
-                let batch = service.batch(stream, true);
-                self.files.push_batch(batch, &mut self.scratch.live);
-            } else {
-                service.miss_live(&self.scratch.live);
-                self.scratch.live.clear();
+    /// What a dead daemon has read of this stream and not written.
+    fn write_rest(&mut self, id: u32, reader: &mut Reader) {
+        let Self { services, spool, scratch, files, console, .. } = self;
+        let Some((spool, spooled)) = spool.as_deref().zip(reader.spooled) else { return };
+        let Some(service) = services.get_mut(&id) else { return };
+        let (pieces, mut skip) = spool.unwritten(spooled);
+        for Piece { bytes, end, at, ends } in pieces {
+            // So that each batch says how far it comes.
+            reader.spooled = Some(Spooled { offset: end, ..spooled });
+            service.take(reader, &bytes, at, false, scratch);
+            if ends {
+                service.finish(reader, at, scratch);
             }
+            let over = usize::try_from(skip).unwrap_or(usize::MAX).min(scratch.records.len());
+            scratch.records.drain(..over);
+            skip -= over as u64;
+            pass_on(service, reader, scratch, files, console);
+        }
+    }
+
+    /// Nothing more comes of this stream: a last line without a newline is a line.
+    fn end_stream(&mut self, id: u32, mut reader: Reader) {
+        let Self { services, spool, scratch, files, console, .. } = self;
+        if let Some(service) = services.get_mut(&id) {
+            service.finish(&mut reader, stamp::now(), scratch);
+            pass_on(service, &reader, scratch, files, console);
+        }
+        if let Some((spool, spooled)) = spool.as_deref().zip(reader.spooled)
+            && spool.close(spooled)
+        {
+            // Of what is in no batch nobody else says that it is done with.
+            files.push(Job::Settle(Progress { stream: spooled.stream, upto: spooled.offset }));
         }
     }
 
@@ -417,10 +473,9 @@ impl Pump {
         let Some(mut source) = self.sources.get_mut(place).and_then(Option::take) else { return };
         self.free.push(place);
         let _ = self.poll.registry().deregister(&mut source.pipe);
+        self.end_stream(source.service, source.reader);
         if let Some(service) = self.services.get_mut(&source.service) {
-            service.finish(&mut source.reader, &mut self.scratch);
             service.pipes -= 1;
-            self.pass_on(source.service, source.reader.stream);
             self.forget_if_over(source.service);
         }
     }
@@ -478,12 +533,16 @@ impl Pump {
                 break;
             }
         }
-        let Some(Some(source)) = self.sources.get_mut(place) else { return };
-        let (id, stream) = (source.service, source.reader.stream);
-        if let Some(service) = self.services.get_mut(&id) {
-            service.finish(&mut source.reader, &mut self.scratch);
-            self.pass_on(id, stream);
+        let Self { sources, services, scratch, spool, files, console, .. } = self;
+        let Some(Some(Source { reader, service, .. })) = sources.get_mut(place) else { return };
+        let Some(service) = services.get_mut(service) else { return };
+        if let Some((spool, spooled)) = spool.as_deref().zip(reader.spooled)
+            && reader.is_within_line()
+        {
+            spool.end_line(spooled);
         }
+        service.finish(reader, stamp::now(), scratch);
+        pass_on(service, reader, scratch, files, console);
     }
 
     /// Reads everything there is; waits for a slow disk, but not past `until`.
@@ -521,6 +580,30 @@ impl Pump {
                 dropped_bytes: dropped.bytes,
             };
             self.control.say(event);
+        }
+    }
+}
+
+/// Hands what was formatted to those who write it.
+fn pass_on(
+    service: &mut Service,
+    reader: &Reader,
+    scratch: &mut Scratch,
+    files: &Arc<Queue>,
+    console: &Arc<Queue>,
+) {
+    if !scratch.records.is_empty() {
+        let batch = service.batch(reader, false);
+        let queue = if service.to_console() { console } else { files };
+        queue.push_batch(batch, &mut scratch.records);
+    }
+    if !scratch.live.is_empty() {
+        if files.room(&service.shared) > 0 {
+            let batch = service.batch(reader, true);
+            files.push_batch(batch, &mut scratch.live);
+        } else {
+            service.miss_live(&scratch.live);
+            scratch.live.clear();
         }
     }
 }

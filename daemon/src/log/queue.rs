@@ -13,6 +13,7 @@ use mcpd_proto::log::{LogLine, Stream};
 use tokio::sync::oneshot;
 
 use super::follow::{Sink, Start};
+use super::spool::Progress;
 use super::stamp::Micros;
 
 /// Bytes that wait in one queue before services are held back.
@@ -57,6 +58,8 @@ pub(super) struct Batch {
     pub(super) payload: u64,
     /// Lines left out right before this batch.
     pub(super) missed: u64,
+    /// How far its stream is written with it, where that is noted.
+    pub(super) progress: Option<Progress>,
     /// For followers alone: it goes into no file.
     pub(super) live_only: bool,
 }
@@ -66,6 +69,8 @@ pub(super) enum Job {
     Define(Arc<Shared>, LogSpec),
     Remove(u32),
     Batch(Batch),
+    /// Nothing more comes of a stream whose bytes were noted so far.
+    Settle(Progress),
     Follow {
         service: u32,
         ring: Option<Vec<LogLine>>,
@@ -133,12 +138,14 @@ impl Queue {
             && last.stream == batch.stream
             && last.format == batch.format
             && last.live_only == batch.live_only
+            && last.progress.map(|last| last.stream) == batch.progress.map(|progress| progress.stream)
             && batch.missed == 0
             && last.data.len() + size <= TURN
         {
             last.data.extend_from_slice(scratch);
             last.youngest = last.youngest.max(batch.youngest);
             last.payload += batch.payload;
+            last.progress = batch.progress;
             scratch.clear();
             return;
         }
@@ -159,9 +166,14 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// The next thing to do; waits for it. Memory of a busy time is given back once there is nothing to do.
-    pub(super) fn next(&self) -> Job {
+    /// The next thing to do; waits for it, and says so before. Memory of a busy time is given back once there is nothing to do.
+    pub(super) fn next(&self, rest: impl FnOnce()) -> Job {
         let mut inside = lock(&self.inside);
+        if inside.jobs.is_empty() {
+            drop(inside);
+            rest();
+            inside = lock(&self.inside);
+        }
         loop {
             if let Some(job) = inside.jobs.pop_front() {
                 return job;

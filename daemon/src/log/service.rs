@@ -12,6 +12,7 @@ use super::frame::{Framer, Record};
 use super::pump::Scratch;
 use super::queue::{Batch, Shared};
 use super::ring::{Origin, RING_BYTES, Ring};
+use super::spool::{Progress, Spooled};
 use super::stamp::{self, Micros, WIDTH};
 use super::watch::{self, Watch};
 use super::{Dropped, Tails, format};
@@ -21,11 +22,32 @@ pub(super) struct Reader {
     pub(super) generation: u64,
     pub(super) stream: Stream,
     framer: Framer,
+    /// Where its bytes are noted, for a daemon that may have to go on here.
+    pub(super) spooled: Option<Spooled>,
 }
 
 impl Reader {
-    pub(super) fn new(generation: u64, stream: Stream) -> Self {
-        Self { generation, stream, framer: Framer::default() }
+    pub(super) fn new(generation: u64, stream: Stream, spooled: Option<Spooled>) -> Self {
+        Self { generation, stream, framer: Framer::default(), spooled }
+    }
+
+    /// These were read, and are not noted anywhere.
+    pub(super) fn pass(&mut self, count: usize) {
+        if let Some(spooled) = &mut self.spooled {
+            spooled.offset += count as u64;
+        }
+    }
+
+    /// A line has not ended yet.
+    pub(super) fn is_within_line(&self) -> bool {
+        self.framer.waiting() > 0
+    }
+
+    /// How far it is written once all records there are by now are.
+    fn progress(&self, format: LogFormat) -> Option<Progress> {
+        let Spooled { stream, offset } = self.spooled?;
+        let waiting = if format == LogFormat::Raw { 0 } else { self.framer.waiting() };
+        Some(Progress { stream, upto: offset.saturating_sub(waiting as u64) })
     }
 
     /// Nothing more to read for now.
@@ -136,8 +158,14 @@ impl Service {
     }
 
     /// Takes what was read at once from one stream.
-    pub(super) fn take(&mut self, reader: &mut Reader, chunk: &[u8], drop: bool, scratch: &mut Scratch) {
-        let at = stamp::now();
+    pub(super) fn take(
+        &mut self,
+        reader: &mut Reader,
+        chunk: &[u8],
+        at: Micros,
+        drop: bool,
+        scratch: &mut Scratch,
+    ) {
         let stamp = *scratch.stamper.at(at);
         let raw = self.writes_somewhere() && self.format == LogFormat::Raw;
         let live = !self.to_file() && self.shared.followers.load(Ordering::SeqCst) > 0;
@@ -180,7 +208,7 @@ impl Service {
         } else {
             chunk
         };
-        let Reader { generation, stream, framer } = reader;
+        let Reader { generation, stream, framer, .. } = reader;
         let base = chunk.as_ptr() as usize;
         let mut lost = Dropped::default();
         marks.clear();
@@ -221,8 +249,7 @@ impl Service {
     }
 
     /// Ends the line that has no newline.
-    pub(super) fn finish(&mut self, reader: &mut Reader, scratch: &mut Scratch) {
-        let at = stamp::now();
+    pub(super) fn finish(&mut self, reader: &mut Reader, at: Micros, scratch: &mut Scratch) {
         let stamp = *scratch.stamper.at(at);
         let raw = self.format == LogFormat::Raw;
         let drop = self.is_dropping();
@@ -233,7 +260,7 @@ impl Service {
             stamp: &stamp,
             stream: reader.stream,
         };
-        let Reader { generation, stream, framer } = reader;
+        let Reader { generation, stream, framer, .. } = reader;
         let mut lost = Dropped::default();
         framer.finish(|record| {
             watch::look(&mut self.watch, *generation, record);
@@ -252,11 +279,13 @@ impl Service {
     }
 
     /// The next batch's head; its data is added by the queue.
-    pub(super) fn batch(&mut self, stream: Stream, live_only: bool) -> Batch {
+    pub(super) fn batch(&mut self, reader: &Reader, live_only: bool) -> Batch {
+        let progress = reader.progress(self.format).filter(|_| self.to_file() && !live_only);
         let missed = if live_only { &mut self.missed_live } else { &mut self.missed };
         Batch {
             service: Arc::clone(&self.shared),
-            stream,
+            stream: reader.stream,
+            progress,
             format: if live_only { LogFormat::Text } else { self.format },
             data: Vec::new(),
             youngest: self.youngest,

@@ -13,12 +13,14 @@ use super::file::{LogFile, Written};
 use super::follow::{Sink, Start, spread};
 use super::queue::{Batch, Job, Queue, Shared};
 use super::read::Backlog;
+use super::spool::{Spool, Ticket};
 use super::trouble::Trouble;
 
 pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) control: Arc<Control>,
     pub(super) dir: PathBuf,
+    pub(super) spool: Option<Arc<Spool>>,
 }
 
 /// One service as its writer sees it.
@@ -36,20 +38,26 @@ impl Writer {
     /// Works until told to stop.
     pub(super) fn run(self) {
         let mut services: HashMap<u32, Service> = HashMap::new();
+        let spool = self.spool.as_deref();
+        let rest = || spool.into_iter().for_each(Spool::rest);
         loop {
-            match self.queue.next() {
+            match self.queue.next(rest) {
                 Job::Batch(batch) => {
                     if let Some(service) = services.get_mut(&batch.service.id) {
                         if !batch.live_only {
-                            service.write(&batch, &self.dir, &self.control);
+                            service.write(&batch, &self.dir, &self.control, spool);
                         }
                         if !service.sinks.is_empty() {
                             spread(&mut service.sinks, &batch);
                         }
                     }
+                    if let Some((spool, progress)) = spool.zip(batch.progress) {
+                        spool.batch_done(progress);
+                    }
                     self.queue.done(batch);
                     self.control.made_room();
                 }
+                Job::Settle(progress) => spool.into_iter().for_each(|spool| spool.settle(progress)),
                 Job::Define(shared, spec) => match services.get_mut(&shared.id) {
                     Some(service) => service.change(shared, spec),
                     None => {
@@ -114,14 +122,16 @@ impl Service {
         })
     }
 
-    fn write(&mut self, batch: &Batch, dir: &Path, control: &Control) {
+    fn write(&mut self, batch: &Batch, dir: &Path, control: &Control, spool: Option<&Spool>) {
         if self.trouble.waits() {
             self.trouble.lose(batch, batch.data.len());
             return;
         }
         let after_gap = batch.missed > 0 || self.trouble.is_on();
+        let ticket = spool.zip(batch.progress);
+        let ticket = ticket.map(|(spool, progress)| Ticket { spool, progress, name: &batch.service.name });
         let file = self.file(dir);
-        let result = file.append(&batch.data, batch.youngest, after_gap);
+        let result = file.append(&batch.data, batch.youngest, after_gap, ticket);
         let rotation_error = file.rotation_error.take();
         let rotates = file.rotates();
         let path = file.path().to_owned();

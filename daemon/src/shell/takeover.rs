@@ -206,6 +206,7 @@ impl Shell {
         self.tell_beginning();
         self.watch_config(loaded);
         self.take_over_starts(&mut runs, &mut owed, of_starts, legacy);
+        self.logs.taken_over();
         for (key, exit) in exits {
             // The kernel forgot it after that.
             self.children.is_missing(key);

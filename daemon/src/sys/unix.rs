@@ -23,9 +23,11 @@ mod launch;
 mod limits;
 mod machine;
 mod notify;
+mod passage;
 mod peers;
 mod proc_files;
 mod remains;
+mod shared_memory;
 mod slots;
 mod sockets;
 mod spawn;
@@ -38,7 +40,7 @@ pub use ends::{Changed, any_news};
 pub use exec_step::{exec_step, unknown_account};
 pub(super) use explain::is_permanent;
 pub use files::{
-    async_pipe, control_listener, ctrl_c_helper, identity, is_pipe, log_pipe, make_private_dir,
+    async_pipe, control_listener, ctrl_c_helper, identity, inode, is_pipe, log_pipe, make_private_dir,
     make_runtime_dir, open_lock, pipe_handle, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
@@ -48,8 +50,10 @@ pub use limits::{
 };
 pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};
+pub use passage::Passage;
 pub use peers::{peer, program_name, user_name};
 pub use remains::{Remains, RemainsWaker};
+pub use shared_memory::SharedMemory;
 pub use slots::Slots;
 pub use sockets::port_holder;
 pub use spawn::{Process, in_memory, spawn, spawn_announced};

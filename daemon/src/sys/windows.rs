@@ -11,6 +11,7 @@ mod job;
 mod news;
 mod notify;
 mod remains;
+mod shared_memory;
 mod slots;
 mod spawn;
 
@@ -18,11 +19,12 @@ pub use cgroup::{Cgroup, Cgroups};
 pub use children::Children;
 pub use console::{CTRL_C_ARGUMENT, ctrl_c_helper};
 pub use files::{
-    async_pipe, control_listener, identity, is_pipe, log_pipe, make_private_dir, make_runtime_dir, open_lock,
-    pipe_handle, private, remove_stale_socket, set_socket_mode, stderr_is_the_journal,
+    async_pipe, control_listener, identity, inode, is_pipe, log_pipe, make_private_dir, make_runtime_dir,
+    open_lock, pipe_handle, private, remove_stale_socket, set_socket_mode, stderr_is_the_journal,
 };
 pub use notify::{Barrier, NotifySocket};
 pub use remains::{Remains, RemainsWaker};
+pub use shared_memory::{Passage, SharedMemory};
 pub use slots::Slots;
 pub(super) use spawn::is_permanent;
 pub use spawn::{Process, in_memory, spawn, spawn_announced};

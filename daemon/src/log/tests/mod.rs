@@ -54,6 +54,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let (say, events) = mpsc::channel();
         let settings = Settings {
+            spool: None,
             log_dir: dir.path().join("logs"),
             on_event: Arc::new(move |event| drop(say.send(event))),
         };

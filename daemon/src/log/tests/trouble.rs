@@ -130,6 +130,7 @@ fn a_flood_leaves_room_for_the_quiet() {
             youngest: 0,
             payload: 0,
             missed: 0,
+            progress: None,
             live_only: false,
         };
         queue.push_batch(batch, &mut vec![0; size]);

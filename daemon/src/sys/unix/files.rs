@@ -46,6 +46,12 @@ pub fn identity(path: &Path) -> Option<String> {
     Some(format!("{}:{}", found.dev(), found.ino()))
 }
 
+/// What tells an open file from others of the same file system.
+#[must_use]
+pub fn inode(found: &fs::Metadata) -> u64 {
+    found.ino()
+}
+
 /// Is it a pipe or a socket: something that a writer may have to wait for?
 #[must_use]
 pub fn is_pipe(found: &fs::Metadata) -> bool {

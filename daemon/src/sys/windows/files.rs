@@ -52,6 +52,12 @@ pub fn identity(_path: &Path) -> Option<String> {
     None
 }
 
+/// Not asked here.
+#[must_use]
+pub fn inode(_found: &std::fs::Metadata) -> u64 {
+    0
+}
+
 /// Pipes have names of their own here, no files.
 #[must_use]
 pub fn is_pipe(_found: &std::fs::Metadata) -> bool {
