@@ -60,7 +60,12 @@ pub(super) fn run(queue: &Queue, control: &Arc<Control>, mut outputs: Outputs) {
             Job::Remove(id) => drop(troubles.remove(&id)),
             Job::Mark(done) => done(),
             Job::Stop => return,
-            Job::Define(..) | Job::Follow { .. } | Job::Reopen | Job::NewRun(_) | Job::Settle(_) => {}
+            Job::Define(..)
+            | Job::Recall { .. }
+            | Job::Follow { .. }
+            | Job::Reopen
+            | Job::NewRun(_)
+            | Job::Settle(_) => {}
         }
     }
 }

@@ -32,6 +32,19 @@ pub(super) enum Command {
         service: u32,
         watch: Option<Watch>,
     },
+    /// The run was begun by another daemon: `began` is when, in microseconds since 1970.
+    AttachAgain {
+        service: u32,
+        generation: u64,
+        began: i64,
+        stdout: Option<LogPipe>,
+        stderr: Option<LogPipe>,
+    },
+    /// What was written of a service before this daemon.
+    Recalled {
+        service: u32,
+        lines: Vec<LogLine>,
+    },
     /// Every pipe of a daemon before this one is attached.
     TakenOver,
     Drain {

@@ -131,6 +131,17 @@ fn parse_text(line: &[u8]) -> Option<LogLine> {
     Some(bare(Some(time), Some(stream), text, continues))
 }
 
+/// The bytes of a line, as its service wrote them.
+pub(super) fn bytes(line: &LogLine) -> Vec<u8> {
+    let raw = line.base64.as_ref().and_then(|encoded| STANDARD.decode(encoded).ok());
+    raw.unwrap_or_else(|| line.text.clone().into_bytes())
+}
+
+/// When a line came.
+pub(super) fn at(line: &LogLine) -> Option<Micros> {
+    Some(line.time.as_ref()?.parse::<jiff::Timestamp>().ok()?.as_microsecond())
+}
+
 /// The time that a line of a file begins with, to compare with another's without reading the rest.
 pub(super) fn time(format: LogFormat, line: &[u8]) -> Option<&[u8]> {
     let line = match format {

@@ -20,6 +20,7 @@
 //! | `ring` | what was said last? |
 //! | `watch` | has it said what somebody waits for? |
 //! | `queue`, `control` | how do the threads talk, and how much may lie between them? |
+//! | `recall` | what was said to a daemon that is dead? |
 //! | `spool` | what is between a pipe and a file when the daemon is killed? |
 //! | `writer`, `file`, `names`, `trouble` | how does a file grow and rotate, and what if the disk will not? |
 //! | `console` | who writes to the terminal? |
@@ -36,6 +37,7 @@ mod pipe;
 mod pump;
 mod queue;
 pub mod read;
+mod recall;
 mod ring;
 mod service;
 mod spool;
@@ -213,6 +215,20 @@ impl Logs {
     /// Reads these pipes from now on until they end. `generation` says of which run they are.
     pub fn attach(&self, service: u32, generation: u64, stdout: Option<LogPipe>, stderr: Option<LogPipe>) {
         self.inner.control.ask(Command::Attach { service, generation, stdout, stderr });
+    }
+
+    /// The same with pipes of a run that another daemon began at this time: its last lines are in the file, and a line that is
+    /// [looked for](Self::watch) may be as well.
+    pub fn attach_again(
+        &self,
+        service: u32,
+        generation: u64,
+        began: jiff::Timestamp,
+        stdout: Option<LogPipe>,
+        stderr: Option<LogPipe>,
+    ) {
+        let began = began.as_microsecond();
+        self.inner.control.ask(Command::AttachAgain { service, generation, began, stdout, stderr });
     }
 
     /// Every service of the daemon before this one is defined, and every pipe of it that is open is attached: of the others

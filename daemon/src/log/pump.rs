@@ -19,6 +19,7 @@ use super::console::{self, Outputs};
 use super::control::{Command, Control};
 use super::pipe::{LogPipe, SHORT_READ_EMPTIES};
 use super::queue::{Job, Queue, TURN, lock};
+use super::recall::Recall;
 use super::service::{Reader, Service};
 use super::spool::{Got, Inherited, Piece, Progress, Spool, Spooled, Whose};
 use super::stamp;
@@ -84,6 +85,8 @@ pub(super) struct Pump {
     spool: Option<Arc<Spool>>,
     /// Streams that a dead daemon has read, until their pipes are attached here.
     inherited: Vec<Inherited>,
+    /// What is to be done once it is known what was written of a service before this daemon.
+    recalls: HashMap<u32, Vec<Command>>,
 }
 
 /// Memory that every service uses in turn.
@@ -109,6 +112,7 @@ impl Pump {
         Self {
             spool,
             inherited: inherited.unwrap_or_default(),
+            recalls: HashMap::new(),
             poll,
             control,
             files,
@@ -222,6 +226,12 @@ impl Pump {
     }
 
     fn obey(&mut self, command: Command) -> bool {
+        if let Command::Drain { service, .. } | Command::Tail { service, .. } = command
+            && self.recalls(service)
+        {
+            self.recalls.entry(service).or_default().push(command);
+            return false;
+        }
         match command {
             Command::Define { shared, spec, tail_lines } => {
                 self.files.push(Job::Define(Arc::clone(&shared), spec.clone()));
@@ -245,6 +255,24 @@ impl Pump {
                     if let Some(pipe) = pipe {
                         self.attach(Whose { service, generation, stream }, pipe);
                     }
+                }
+            }
+            Command::AttachAgain { service, generation, began, stdout, stderr } => {
+                self.obey(Command::Attach { service, generation, stdout, stderr });
+                if let Some(known) = self.services.get_mut(&service).filter(|known| known.to_file()) {
+                    known.recall = Some(Recall::new(generation, began));
+                    // Or it may have said by then what it is waited for.
+                    if known.watch.is_some() {
+                        self.recalls(service);
+                    }
+                }
+            }
+            Command::Recalled { service, lines } => {
+                if let Some(service) = self.services.get_mut(&service) {
+                    service.recall(&lines);
+                }
+                for command in self.recalls.remove(&service).unwrap_or_default() {
+                    self.obey(command);
                 }
             }
             Command::TakenOver => {
@@ -303,6 +331,19 @@ impl Pump {
             }
         }
         false
+    }
+
+    /// Whether something of what this service has said is still to be read from its file; it is asked for.
+    fn recalls(&mut self, id: u32) -> bool {
+        let Some(service) = self.services.get_mut(&id).filter(|service| service.recall.is_some()) else {
+            return false;
+        };
+        if let Some(lines) = service.ask_for_earlier() {
+            let control = Arc::clone(&self.control);
+            let done = Box::new(move |lines| control.ask(Command::Recalled { service: id, lines }));
+            self.files.push(Job::Recall { service: id, lines, done });
+        }
+        true
     }
 
     fn start_console(&mut self) {

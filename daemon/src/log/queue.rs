@@ -77,6 +77,12 @@ pub(super) enum Job {
         start: oneshot::Sender<Start>,
         sink: Sink,
     },
+    /// The last lines that are written of a service.
+    Recall {
+        service: u32,
+        lines: usize,
+        done: Box<dyn FnOnce(Vec<LogLine>) + Send>,
+    },
     Reopen,
     /// A service was started again: somebody may have mended its disk before that.
     NewRun(u32),

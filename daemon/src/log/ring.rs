@@ -51,6 +51,20 @@ impl Ring {
         self.entries.push_back(Entry { origin, length, continues: record.continues });
     }
 
+    /// Adds those of another ring that have at least this number.
+    pub(super) fn append(&mut self, most: usize, other: &mut Self, from: u64) {
+        let bytes = other.bytes.make_contiguous();
+        let mut start = 0;
+        for entry in &other.entries {
+            let line = &bytes[start..start + entry.length];
+            start += entry.length;
+            if entry.origin.sequence >= from {
+                let record = Record { kept: &[], fresh: line, continues: entry.continues };
+                self.push(most, entry.origin, record);
+            }
+        }
+    }
+
     /// Fewer lines are wanted from now on.
     pub(super) fn limit(&mut self, most: usize) {
         while self.entries.len() > most {

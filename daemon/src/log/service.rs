@@ -11,6 +11,7 @@ use memchr::{memchr_iter, memrchr_iter};
 use super::frame::{Framer, Record};
 use super::pump::Scratch;
 use super::queue::{Batch, Shared};
+use super::recall::Recall;
 use super::ring::{Origin, RING_BYTES, Ring};
 use super::spool::{Progress, Spooled};
 use super::stamp::{self, Micros, WIDTH};
@@ -68,9 +69,9 @@ pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
     target: LogTarget,
     format: LogFormat,
-    tail_lines: usize,
-    rings: [Ring; 2],
-    sequence: u64,
+    pub(super) tail_lines: usize,
+    pub(super) rings: [Ring; 2],
+    pub(super) sequence: u64,
     /// Pipes that are open.
     pub(super) pipes: usize,
     /// To be forgotten once no pipe is open.
@@ -86,6 +87,8 @@ pub(super) struct Service {
     missed_live: u64,
     /// The line that somebody waits for.
     pub(super) watch: Option<Watch>,
+    /// Some of its lines were said to a daemon before this one.
+    pub(super) recall: Option<Recall>,
 }
 
 impl Service {
@@ -106,6 +109,7 @@ impl Service {
             missed: 0,
             missed_live: 0,
             watch: None,
+            recall: None,
         }
     }
 
@@ -128,6 +132,10 @@ impl Service {
         for ring in &mut self.rings {
             ring.limit(self.tail_lines);
         }
+    }
+
+    pub(super) fn format(&self) -> LogFormat {
+        self.format
     }
 
     pub(super) fn to_console(&self) -> bool {
@@ -364,7 +372,7 @@ impl Shared {
     }
 }
 
-fn index(stream: Stream) -> usize {
+pub(super) fn index(stream: Stream) -> usize {
     match stream {
         Stream::Out => 0,
         Stream::Err => 1,

@@ -12,7 +12,7 @@ use super::control::Control;
 use super::file::{LogFile, Written};
 use super::follow::{Sink, Start, spread};
 use super::queue::{Batch, Job, Queue, Shared};
-use super::read::Backlog;
+use super::read::{self, Backlog};
 use super::spool::{Spool, Ticket};
 use super::trouble::Trouble;
 
@@ -72,6 +72,10 @@ impl Writer {
                         let _ = start.send(service.backlog(ring, &mut sink, &self.dir));
                         service.sinks.push(sink);
                     }
+                }
+                Job::Recall { service, lines, done } => {
+                    let found = services.get(&service).map(|service| service.last(lines, &self.dir));
+                    done(found.unwrap_or_default());
                 }
                 Job::NewRun(id) => {
                     if let Some(service) = services.get_mut(&id) {
@@ -155,6 +159,17 @@ impl Service {
                 self.trouble.lose(batch, failure.unwritten);
             }
         }
+    }
+
+    fn last(&self, lines: usize, dir: &Path) -> Vec<LogLine> {
+        let mut found = Vec::new();
+        let each = &mut |more| {
+            found.extend(more);
+            true
+        };
+        // Without its log less is known of it.
+        let _ = read::read(dir, &self.shared.name, self.spec.format, Some(lines), None, each);
+        found
     }
 
     fn reopen(&mut self, control: &Control) {

@@ -330,7 +330,7 @@ impl Shell {
                 if stream == "out" { stdout = pipe } else { stderr = pipe }
             }
             self.watch(id);
-            self.logs.attach(id.0, generation, stdout, stderr);
+            self.logs.attach_again(id.0, generation, self.wall(began), stdout, stderr);
         }
         if let Some(program) = program.filter(|_| main) {
             self.watch_program(id, &program, None);

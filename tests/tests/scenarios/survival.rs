@@ -203,6 +203,28 @@ fn what_ends_while_nobody_watches_is_told_as_it_was() {
     assert_eq!(daemon.crashes("code").len(), 1);
 }
 
+/// What was printed last is in the memory of a daemon that is dead, and in the file.
+#[test]
+fn a_report_has_what_was_said_before_the_daemon_died() {
+    let sandbox = Sandbox::new(
+        r#"
+        [service.a]
+        exec = ["sh", "-c", "echo before >&2; until [ -e @dir/go ]; do sleep 0.02; done; echo after >&2; exit 3"]
+        restart.when = "never"
+        "#,
+    );
+    let daemon = sandbox.start();
+    let said = |status: &ServiceStatus| status.log_tail.iter().any(|line| line.text == "before");
+    daemon.wait_status("a", "its first line", said);
+    kill_daemon(&daemon);
+    daemon.wait_status("a", "its first line again", said);
+    kill_daemon(&daemon);
+    sandbox.touch("go");
+    let report = daemon.wait_crashes("a", 1).remove(0);
+    let lines: Vec<&str> = report.stderr_tail.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(lines, ["before", "after"], "{report:#?}");
+}
+
 /// Nobody has asked for a new configuration: what was in force goes on, whatever the file says by now.
 #[test]
 fn the_configuration_in_force_outlives_the_daemon() {

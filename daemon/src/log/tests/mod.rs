@@ -13,12 +13,12 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use base64::Engine as _;
 use mcpd_config::spec::{LogFormat, LogSpec, LogTarget};
 use mcpd_proto::log::{LogLine, Stream};
 use mio::unix::pipe::Sender;
 
 use super::console::Outputs;
+use super::format::bytes;
 use super::{LogEvent, LogPipe, Logs, Settings, Tails, read::read};
 
 /// No answer takes this long; reaching it is a failure.
@@ -59,6 +59,12 @@ impl Lab {
             on_event: Arc::new(move |event| drop(say.send(event))),
         };
         Self { logs: Logs::start_with(settings, outputs).unwrap(), dir, events }
+    }
+
+    /// Another daemon's, over the same files.
+    fn successor(&self) -> Logs {
+        let settings = Settings { log_dir: self.path(), spool: None, on_event: Arc::new(|_| ()) };
+        Logs::start(settings).unwrap()
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -137,13 +143,6 @@ fn pipe() -> (Sender, LogPipe) {
 
 fn texts(lines: &[LogLine]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
-}
-
-fn bytes(line: &LogLine) -> Vec<u8> {
-    match &line.base64 {
-        Some(encoded) => base64::engine::general_purpose::STANDARD.decode(encoded).unwrap(),
-        None => line.text.clone().into_bytes(),
-    }
 }
 
 /// What one stream said, put together again.

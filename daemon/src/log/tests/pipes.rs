@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use mcpd_config::spec::{LogFormat, LogTarget};
 
-use super::{BOUND, Lab, pipe, spec, text, texts, until, write_all};
+use super::{BOUND, Lab, Tails, bytes, pipe, spec, text, texts, until, write_all};
 
 #[test]
 fn a_drain_answers_while_a_grandchild_holds_the_pipe() {
@@ -249,4 +249,42 @@ fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+#[test]
+fn what_a_run_said_to_a_daemon_before_is_recalled() {
+    let lab = Lab::new();
+    let (mut old, _) = lab.service(1, "svc", &text(0, 0));
+    write_all(&mut old, b"of another run\n");
+    lab.settle(1);
+    // No two stamps are the same.
+    let before = jiff::Timestamp::now();
+    until(|| jiff::Timestamp::now().as_microsecond() > before.as_microsecond());
+    let began = jiff::Timestamp::now();
+    write_all(&mut old, b"one\nup on 80\n\xff three\n");
+    lab.settle(1);
+    lab.logs.clone().stop(BOUND);
+
+    let next = lab.successor();
+    next.define(1, "svc", &text(0, 0), 100);
+    let (found, hears) = mpsc::channel();
+    let pattern = regex::bytes::Regex::new("^up on").unwrap();
+    next.watch(1, 7, pattern, Box::new(move || found.send(()).unwrap()));
+    let ((mut out, out_end), (mut err, err_end)) = (pipe(), pipe());
+    next.attach_again(1, 7, began, Some(out_end), Some(err_end));
+    hears.recv_timeout(BOUND).expect("the line is in the file");
+    write_all(&mut out, b"four\n");
+    write_all(&mut err, b"five\n");
+    let (done, tails) = mpsc::channel();
+    next.drain(1, 7, Box::new(move |found| done.send(found).unwrap()));
+    let Tails { stdout, stderr } = tails.recv_timeout(BOUND).unwrap();
+    assert_eq!(texts(&stdout), ["one", "up on 80", "\u{fffd} three", "four"]);
+    assert_eq!(bytes(&stdout[2]), b"\xff three");
+    assert_eq!(texts(&stderr), ["five"]);
+    let (done, tail) = mpsc::channel();
+    next.tail(1, 10, Box::new(move |found| done.send(found).unwrap()));
+    let tail = tail.recv_timeout(BOUND).unwrap();
+    assert_eq!(texts(&tail)[..4], ["of another run", "one", "up on 80", "\u{fffd} three"]);
+    assert_eq!(tail.len(), 6);
+    next.stop(BOUND);
 }
