@@ -339,6 +339,23 @@ Examples:
         #[arg(long, value_name = "ID")]
         plan: Option<String>,
     },
+    /// Let the program that is now on disk take over, keeper and daemon; no service is touched
+    #[command(after_help = "\
+The program is asked first whether it would go on with what runs; if not, or if it fails as soon as it has begun, the
+old one goes on. A downgrade is made in the same way.
+
+Examples:
+  mcpctl daemon upgrade --dry-run
+  mcpctl daemon upgrade
+  mcpctl daemon upgrade --program /opt/mcpd-0.2/mcpd")]
+    Upgrade {
+        /// The program; without it, what is now where mcpd was started from
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
+        /// Only ask it whether it would take over
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Stop every service, then mcpd itself
     Shutdown,
 }

@@ -73,6 +73,7 @@ impl Exit {
                 | Kind::ReloadFailed
                 | Kind::Superseded
                 | Kind::PlanChanged
+                | Kind::NotUpgraded
                 | Kind::DaemonBusy
                 | Kind::Internal,
             )
@@ -120,6 +121,7 @@ mod tests {
             (Kind::NotRunning, 7),
             (Kind::Superseded, 1),
             (Kind::PlanChanged, 1),
+            (Kind::NotUpgraded, 1),
             (Kind::ConfigInvalid, 6),
             (Kind::ShuttingDown, 10),
             (Kind::DaemonBusy, 1),

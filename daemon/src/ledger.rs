@@ -54,6 +54,17 @@ impl Ledger {
         self.changes > self.first + SPARE
     }
 
+    /// The same file, open once more: to be read from its beginning while this is written.
+    ///
+    /// # Errors
+    /// When it cannot be opened, as on systems where nobody takes over.
+    pub fn copy(&self) -> io::Result<File> {
+        #[cfg(unix)]
+        return File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file)));
+        #[cfg(windows)]
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+
     /// For the keeper.
     #[must_use]
     pub fn handle(&self) -> Handle<'_> {

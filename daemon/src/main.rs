@@ -32,6 +32,9 @@ struct Arguments {
     /// Started by its keeper, which holds the other end of stdin.
     #[arg(long, hide = true)]
     kept: bool,
+    /// The keeper, in the place of another program that has left what it knew as this descriptor.
+    #[arg(long, hide = true, value_name = "DESCRIPTOR")]
+    keeper_state: Option<i32>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -43,6 +46,9 @@ enum Command {
     /// A server of the demo.
     #[command(name = "__demo-server", hide = true)]
     DemoServer { which: String, port: u16 },
+    /// Would this program go on from a ledger, which is stdin?
+    #[command(name = keeper::rehearsal::VERB, hide = true)]
+    Rehearse,
     /// Sends CTRL+C to the console of a process (Windows).
     #[command(name = "__ctrl-c", hide = true)]
     CtrlC { pid: u32 },
@@ -57,12 +63,17 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Demo) => run_demo(),
         Some(Command::DemoServer { which, port }) => status(demo::serve(&which, port)),
+        Some(Command::Rehearse) => rehearse(),
         Some(Command::CtrlC { pid }) => status(sys::ctrl_c_helper(pid)),
         None if arguments.check => check(arguments.config),
         None if arguments.kept => match Line::take_up() {
             Ok((line, legacy)) => run_daemon(arguments.config, line, legacy),
             Err(error) => complain(FAILED, &format!("its keeper cannot be heard: {error}")),
         },
+        None if arguments.keeper_state.is_some() => {
+            let state = arguments.keeper_state.unwrap_or_default();
+            keeper::go_on(state).map_or(ExitCode::from(FAILED), status)
+        }
         None => match keeper::keep() {
             Some(code) => status(code),
             None => run_daemon(arguments.config, Line::none(), Legacy::default()),
@@ -123,6 +134,24 @@ fn check(config: Option<PathBuf>) -> ExitCode {
     let services = if count == 1 { "1 service" } else { &format!("{count} services") };
     println!("{}: valid, {services}", source.path().display());
     ExitCode::SUCCESS
+}
+
+fn rehearse() -> ExitCode {
+    #[cfg(unix)]
+    let ledger = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned();
+    #[cfg(windows)]
+    let ledger = std::os::windows::io::AsHandle::as_handle(&std::io::stdin()).try_clone_to_owned();
+    let candidate = ledger
+        .map_err(|error| error.to_string())
+        .and_then(|ledger| keeper::rehearsal::candidate(ledger.into()))
+        .and_then(|candidate| serde_json::to_string(&candidate).map_err(|error| error.to_string()));
+    match candidate {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => complain(FAILED, &why),
+    }
 }
 
 fn run_daemon(config: Option<PathBuf>, line: Line, mut legacy: Legacy) -> ExitCode {

@@ -48,6 +48,8 @@ pub enum Kind {
     Superseded,
     /// The plan that was to be carried out is not what a reload would do any more; nothing was changed.
     PlanChanged,
+    /// The program that was to take over would not, or cannot be executed; nothing was changed.
+    NotUpgraded,
     /// The configuration has errors; `data.diagnostics` is the text that `--check` prints.
     ConfigInvalid,
     /// The daemon is on its way down.
@@ -88,6 +90,7 @@ impl ErrorObject {
             | Kind::ReloadFailed
             | Kind::Superseded
             | Kind::PlanChanged
+            | Kind::NotUpgraded
             | Kind::ConfigInvalid
             | Kind::ShuttingDown
             | Kind::DaemonBusy

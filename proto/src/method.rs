@@ -177,6 +177,33 @@ pub struct Reloaded {
     pub needs_daemon_restart: Vec<String>,
 }
 
+/// `daemon.upgrade`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpgradeParams {
+    /// The program that is to take over, an absolute path; absent: the one that is now where mcpd was started from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Only ask it whether it would.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// The answer to `daemon.upgrade`: it would take over, and unless that was all that was asked it is being executed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrading {
+    /// [`crate::SCHEMA`]
+    pub schema: u32,
+    /// The version that answers.
+    pub from: String,
+    /// The version that takes over.
+    pub to: String,
+    /// Its file.
+    pub program: String,
+    /// Services that it goes on with.
+    pub services: usize,
+}
+
 /// `crash.list`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

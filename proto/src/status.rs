@@ -71,6 +71,9 @@ pub struct Keeper {
     pub daemons: u64,
     /// The daemon before this one; null: this is the first.
     pub last: Option<LastDaemon>,
+    /// Why the last upgrade that was asked for was not made, or was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_upgraded: Option<String>,
 }
 
 /// A daemon that is gone.

@@ -1,4 +1,6 @@
-//! `daemon status|reload|shutdown`
+//! `daemon status|reload|upgrade|shutdown`
+
+mod upgrade;
 
 use mcpd_proto::method::{ReloadParams, Reloaded};
 use mcpd_proto::status::{DaemonStatus, Keeper, Tree};
@@ -22,6 +24,7 @@ pub(crate) fn run(what: DaemonVerb, context: &mut Context) -> Result<Exit, Failu
         DaemonVerb::Reload { restart, dry_run: false, plan } => {
             reload(ReloadParams { restart, plan }, context)
         }
+        DaemonVerb::Upgrade { program, dry_run } => upgrade::run(program, dry_run, context),
         DaemonVerb::Shutdown => shutdown(context),
     }
 }
@@ -106,7 +109,10 @@ fn describe(daemon: &DaemonStatus, look: &Look) -> String {
 
 /// How the processes of a service are held together.
 fn kept_by(keeper: &Keeper, look: &Look) -> String {
-    let own = format!("pid {}, mcpd {}", keeper.pid, text::safe(&keeper.version));
+    let mut own = format!("pid {}, mcpd {}", keeper.pid, text::safe(&keeper.version));
+    if let Some(why) = &keeper.not_upgraded {
+        own += &format!("; not upgraded: {}", text::safe(why));
+    }
     match &keeper.last {
         None => own,
         Some(last) => format!(

@@ -1,5 +1,7 @@
 //! The methods: from a request to its answer.
 
+use std::path::PathBuf;
+
 use mcpd_core::Verb;
 use mcpd_proto::SCHEMA;
 use mcpd_proto::crash::CrashList;
@@ -8,7 +10,7 @@ use mcpd_proto::log::LogLine;
 use mcpd_proto::message::{Id, Request, Response};
 use mcpd_proto::method::{
     CancelParams, CrashListParams, Hello, HelloParams, IdParams, ListParams, LogReadParams, NameParams,
-    ReloadParams, SubscribeParams,
+    ReloadParams, SubscribeParams, UpgradeParams, Upgrading,
 };
 use mcpd_proto::plan::PlanParams;
 use mcpd_proto::status::Usage;
@@ -22,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::session::{Out, Streams};
 use super::{Desk, events, numbers, order, stream};
 use crate::crash::{GetError, redact};
+use crate::keeper::rehearsal;
 use crate::pattern::Named;
-use crate::shell::message::{About, Ask, Message, Reply};
+use crate::shell::message::{About, Ask, Inventory, Message, Reply};
 use crate::sys;
 
 /// What `daemon.hello` says that this daemon has.
@@ -38,6 +41,7 @@ const METHODS: &[&str] = &[
     "daemon.reload",
     "daemon.shutdown",
     "daemon.status",
+    "daemon.upgrade",
     "event.list",
     "event.subscribe",
     "log.follow",
@@ -77,6 +81,7 @@ pub(super) async fn answer(
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
         "config.plan" => plan(desk, params).await,
         "daemon.reload" => reload(desk, out, params).await,
+        "daemon.upgrade" => upgrade(desk, out, params).await,
         "daemon.shutdown" => {
             let by = out.asker(desk).await;
             asked(desk, |reply| Ask::Shutdown { by, reply }).await.and_then(|()| nothing())
@@ -200,6 +205,34 @@ async fn reload(desk: &Desk, out: &Out, params: Value) -> Result<Written, ErrorO
     let params = parsed::<ReloadParams>(params)?;
     let by = out.asker(desk).await;
     value(&asked(desk, |reply| Ask::Reload { params, by, reply }).await?)
+}
+
+/// Nothing is touched before the other program has said that it would take over.
+async fn upgrade(desk: &Desk, out: &Out, params: Value) -> Result<Written, ErrorObject> {
+    let UpgradeParams { program, dry_run } = parsed(params)?;
+    let Inventory { ledger, program: own } = asked(desk, Ask::Inventory).await?;
+    let program = program.map_or(own, PathBuf::from);
+    if !program.is_absolute() {
+        let why =
+            format!("\"{}\" is no absolute path: it would mean another file to mcpd", program.display());
+        return Err(ErrorObject::new(Kind::InvalidParams, why));
+    }
+    let asked_for = program.clone();
+    let candidate = blocking(desk, move || rehearsal::rehearse(&asked_for, ledger)).await?;
+    let candidate = candidate
+        .map_err(|why| ErrorObject::new(Kind::NotUpgraded, format!("{why}; nothing was changed")))?;
+    let upgrading = Upgrading {
+        schema: SCHEMA,
+        from: env!("CARGO_PKG_VERSION").into(),
+        to: candidate.version.clone(),
+        program: program.display().to_string(),
+        services: candidate.services,
+    };
+    if !dry_run {
+        let by = out.asker(desk).await;
+        asked(desk, |reply| Ask::Upgrade { program, version: candidate.version, by, reply }).await?;
+    }
+    value(&upgrading)
 }
 
 async fn list(desk: &Desk, params: Value) -> Result<Written, ErrorObject> {

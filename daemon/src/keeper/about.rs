@@ -18,6 +18,10 @@ pub struct About {
     pub crashes: u32,
     /// The one before this.
     pub last: Option<Last>,
+    /// The file that it was started from: another program may be there by now.
+    pub program: String,
+    /// Why the last upgrade that was asked for was not made, or taken back.
+    pub not_upgraded: Option<String>,
     /// The limits of open files (soft, hard; none: infinity) that the keeper was given, when it has others by now.
     pub open_files: Option<(Option<u64>, Option<u64>)>,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::Mono;
+use serde::{Deserialize, Serialize};
 
 /// `kill(2)`: the number with which a shell tells of a program that a signal has ended, less that signal.
 const BY_SIGNAL: i32 = 128;
@@ -62,6 +63,10 @@ pub(super) enum Event {
     Ended(Death),
     /// The keeper has got a signal.
     Signal(i32),
+    /// Another program is to take the place of this one, of keeper and daemon.
+    Upgrade,
+    /// It, or the one before, could not be executed.
+    NotExecuted,
 }
 
 /// Something to be done.
@@ -77,6 +82,10 @@ pub(super) enum Action {
     Kill,
     /// End with this status.
     Exit(i32),
+    /// Execute the program that is to take the place of this one. There is no daemon meanwhile.
+    Execute,
+    /// The same with the program that was here before: the daemon of this one fails.
+    GoBack,
     /// Say why the last daemon is gone: one sentence without an end.
     Tell(String),
 }
@@ -132,10 +141,35 @@ pub(super) struct Mind {
     /// Other signals that nobody was there to take.
     later: Vec<i32>,
     lives: u64,
+    /// The daemon is ended for an upgrade.
+    upgrading: bool,
+    /// This program has taken the place of another one, and no daemon of it has yet proven itself.
+    on_trial: bool,
     over: bool,
 }
 
+/// What of a mind goes on in the program that takes the place of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    lives: u64,
+    ending: Option<i32>,
+    later: Vec<i32>,
+}
+
 impl Mind {
+    /// What there is to remember.
+    #[must_use]
+    pub(super) fn memory(&self) -> Memory {
+        Memory { lives: self.lives, ending: self.ending, later: self.later.clone() }
+    }
+
+    /// Goes on in the place of another program, with a start that is due at once. `on_trial`: that one can be gone back to.
+    #[must_use]
+    pub(super) fn resume(now: Mono, vigilance: Vigilance, memory: Memory, on_trial: bool) -> Self {
+        let Memory { lives, ending, later } = memory;
+        Self { proven: true, lives, ending, later, on_trial, ..Self::new(now, vigilance) }
+    }
+
     /// Before the first start, which is due at once.
     #[must_use]
     pub(super) fn new(now: Mono, vigilance: Vigilance) -> Self {
@@ -151,6 +185,8 @@ impl Mind {
             ending: None,
             later: Vec::new(),
             lives: 0,
+            upgrading: false,
+            on_trial: false,
             over: false,
         }
     }
@@ -280,6 +316,7 @@ impl Mind {
                 }
             }
             Event::Traced => {
+                self.upgrading = false;
                 if let Some(alive) = &mut self.alive {
                     alive.killed = None;
                     alive.stopped = alive.stopped.map(|_| now);
@@ -287,6 +324,14 @@ impl Mind {
                 }
             }
             Event::Ended(death) => self.ended(now, death, out),
+            Event::Upgrade => {
+                if let Some(alive) = self.alive.as_mut().filter(|alive| alive.killed.is_none()) {
+                    alive.killed = Some(("made way for an upgrade".into(), false));
+                    self.upgrading = true;
+                    out.push(Action::Kill);
+                }
+            }
+            Event::NotExecuted => self.start_at = Some(now),
             Event::Signal(signal) => {
                 let ends = matches!(signal, SIGTERM | SIGINT);
                 if ends {
@@ -332,9 +377,19 @@ impl Mind {
             |(how, _)| how,
         );
         out.push(Action::Tell(how));
+        if std::mem::take(&mut self.upgrading) {
+            out.push(Action::Execute);
+            return;
+        }
         let lasted = alive.ready.is_some_and(|at| at + PROVEN <= now);
         if lasted {
             (self.failures, self.crashes) = (0, 0);
+        }
+        self.on_trial &= !lasted;
+        if self.on_trial && !from_outside {
+            self.on_trial = false;
+            out.push(Action::GoBack);
+            return;
         }
         let delay = match (from_outside, alive.ready) {
             // Services wait for somebody.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::decide::{Action, Death, Event, Mind, Vigilance};
 use super::packet::{self, ToDaemon, ToKeeper};
+use super::succession::{self, Item, State};
 use super::{About, KEPT, Kept, Last};
 use crate::sys::{self, Changed, Dead};
 
@@ -45,6 +47,12 @@ struct Keeper {
     dead: VecDeque<Dead>,
     last: Option<Last>,
     questions: u64,
+    /// The file that this program was started from, and that an upgrade is made to.
+    program: PathBuf,
+    /// The program that was here before, until a daemon of this one has proven itself.
+    before: Option<OwnedFd>,
+    /// Why the last upgrade was not made.
+    not_upgraded: Option<String>,
     exit: Option<i32>,
     /// Why there could not even be a first daemon.
     no_start: Option<io::Error>,
@@ -66,30 +74,53 @@ enum Outgoing {
     Other(ToDaemon),
 }
 
-/// Starts the daemon and minds it until it ends by itself; the exit status for this process.
+/// Starts the daemon and minds it until it ends by itself; the exit status for this process. `state`: where what another program
+/// has left is, whose place this one takes.
 ///
 /// # Errors
-/// When the system has no room for the little that this needs.
-pub(super) fn keep() -> io::Result<i32> {
+/// When the system has no room for the little that this needs, or that is none.
+pub(super) fn keep(state: Option<i32>) -> io::Result<i32> {
+    let state = state.map(succession::take_up).transpose()?;
+    let kept = state.as_ref().map(|state| succession::own_all(&state.kept)).transpose()?;
+    let before = state.as_ref().and_then(|state| state.before).map(succession::own).transpose()?;
     sys::close_on_exec();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    sys::raise_open_files_limit();
+    match state.as_ref().and_then(|state| state.open_files) {
+        Some((soft, hard)) => sys::open_files_limit_was(soft, hard),
+        None => sys::raise_open_files_limit(),
+    }
     let (read, write) = UnixStream::pair()?;
     let wanted = [SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1];
     let signals = SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?;
     let vigilance = Vigilance::new(sd_notify::watchdog_enabled());
     let mut keeper = Keeper {
-        mind: Mind::new(now(), vigilance),
+        mind: match &state {
+            Some(state) => Mind::resume(now(), vigilance, state.memory.clone(), before.is_some()),
+            None => Mind::new(now(), vigilance),
+        },
         actions: Vec::new(),
         signals,
         daemon: None,
-        kept: BTreeMap::new(),
+        kept: kept.unwrap_or_default().into_iter().collect(),
         dead: VecDeque::new(),
         last: None,
         questions: 0,
+        // Without it nobody can say where to look for another version.
+        program: std::env::current_exe().unwrap_or_default(),
+        before,
+        not_upgraded: None,
         exit: None,
         no_start: None,
     };
+    if let Some(state) = state {
+        keeper.dead = state.dead;
+        keeper.last = state.last;
+        keeper.program = state.program;
+        keeper.not_upgraded = state.not_upgraded;
+        // What came while there was nobody to take it has waited.
+        succession::let_signals_through();
+        keeper.reap();
+    }
     keeper.run()
 }
 
@@ -136,6 +167,28 @@ impl Keeper {
                         self.signal(Some(Signal::KILL));
                     }
                     Action::Exit(code) => self.exit = Some(code),
+                    Action::Execute => {
+                        let before = succession::this_program().ok();
+                        let program = self.program.clone();
+                        let error = self.make_way(&program, before);
+                        self.not_upgraded =
+                            Some(format!("{} cannot be executed: {error}", program.display()));
+                        self.mind.take(now(), Event::NotExecuted, &mut self.actions);
+                    }
+                    Action::GoBack => {
+                        let why = self.last.as_ref().map_or("its daemon fails", |last| last.how.as_str());
+                        let why =
+                            format!("mcpd {} was taken back: its daemon {why}", env!("CARGO_PKG_VERSION"));
+                        let _ = writeln!(io::stderr(), "mcpd: {why}");
+                        self.not_upgraded = Some(why);
+                        if let Some(before) = self.before.take() {
+                            let program = succession::path_of(&before);
+                            let error = self.make_way(&program, None);
+                            let _ =
+                                writeln!(io::stderr(), "mcpd: the one before cannot be executed: {error}");
+                        }
+                        self.mind.take(now(), Event::NotExecuted, &mut self.actions);
+                    }
                     Action::Tell(how) => self.tell(how),
                 }
             }
@@ -148,6 +201,37 @@ impl Keeper {
         // Whoever does not read it does not hinder anybody.
         let _ = writeln!(io::stderr(), "mcpd: the daemon (pid {pid}) {how}: the next one takes over");
         self.last = Some(Last { pid, how, at: Timestamp::now().as_microsecond() });
+    }
+
+    /// Has another program take the place of this one, which can go back to `before`. Comes back when that cannot be.
+    fn make_way(&mut self, program: &Path, before: Option<OwnedFd>) -> io::Error {
+        succession::block_signals();
+        let signals: Vec<i32> = self.signals.pending().collect();
+        for signal in signals.into_iter().filter(|&signal| signal != SIGCHLD) {
+            // There is no daemon: it is remembered.
+            self.mind.take(now(), Event::Signal(signal), &mut self.actions);
+        }
+        let raw = |open: &OwnedFd| open.as_raw_fd();
+        let item = |(name, Kept { text, handles }): (&String, &Kept)| Item {
+            name: name.clone(),
+            text: text.clone(),
+            handles: handles.iter().map(raw).collect(),
+        };
+        let state = State {
+            format: succession::FORMAT,
+            memory: self.mind.memory(),
+            kept: self.kept.iter().map(item).collect(),
+            dead: self.dead.clone(),
+            last: self.last.clone(),
+            program: self.program.clone(),
+            before: before.as_ref().map(raw),
+            not_upgraded: self.not_upgraded.clone(),
+            open_files: sys::inherited_open_files_limit(),
+        };
+        let open: Vec<&OwnedFd> = self.kept.values().flat_map(|kept| &kept.handles).chain(&before).collect();
+        let error = succession::execute(program, &state, &open);
+        succession::let_signals_through();
+        error
     }
 
     fn start(&mut self) {
@@ -170,11 +254,10 @@ impl Keeper {
         let (own, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&own, true)?;
-        let mut words = std::env::args_os();
-        let name = words.next().unwrap_or_else(|| OsString::from("mcpd"));
+        let name = std::env::args_os().next().unwrap_or_else(|| OsString::from("mcpd"));
         let mut command = Command::new(OWN_PROGRAM);
         // Its own group: what a terminal sends to everybody in front of it reaches the daemon once, through the keeper.
-        command.arg0(name).arg(KEPT).args(words).process_group(0).stdin(theirs);
+        command.arg0(name).arg(KEPT).args(succession::words()).process_group(0).stdin(theirs);
         // It says for whom WATCHDOG_USEC is; the keeper sends on what the daemon says.
         command.env_remove("WATCHDOG_PID");
         let pid = i32::try_from(command.spawn()?.id()).ok().and_then(Pid::from_raw);
@@ -269,11 +352,17 @@ impl Keeper {
                     failures: self.mind.failures(),
                     crashes: self.mind.crashes(),
                     last: self.last.clone(),
+                    program: self.program.to_string_lossy().into_owned(),
+                    not_upgraded: self.not_upgraded.clone(),
                     open_files: sys::inherited_open_files_limit(),
                 };
                 self.say(Outgoing::Other(ToDaemon::All(about)));
             }
             ToKeeper::Ready { stopping } => self.take(Event::Ready { stopping }),
+            ToKeeper::Upgrade { program } => {
+                (self.program, self.not_upgraded) = (program, None);
+                self.take(Event::Upgrade);
+            }
             ToKeeper::Sync => {
                 // Whoever is dead and not reaped by now is known.
                 self.reap();

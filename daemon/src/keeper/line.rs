@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -139,6 +140,11 @@ impl Line {
     /// The answer to [`Heard::Asks`].
     pub fn answer(&self, number: u64) {
         self.say(ToKeeper::Answer { number }, &[]);
+    }
+
+    /// Lets this program take the place of this one; the keeper ends this process for it.
+    pub fn upgrade(&self, program: &Path) {
+        self.say(ToKeeper::Upgrade { program: program.to_owned() }, &[]);
     }
 
     /// Tells the service manager. False: there is no keeper to do it.

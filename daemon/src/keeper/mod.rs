@@ -11,6 +11,8 @@
 //! | `keep` | how is that done? (the keeper's process) |
 //! | `packet` | what do the two say to each other? |
 //! | `line` | how does the daemon speak with its keeper? |
+//! | `succession` | how does another program take the keeper's place? |
+//! | [`rehearsal`] | would it? |
 //!
 //! On Windows there is none: a job ends with whoever holds it.
 
@@ -26,6 +28,13 @@ mod line;
 mod line;
 #[cfg(unix)]
 mod packet;
+#[cfg(unix)]
+pub mod rehearsal;
+#[cfg(not(unix))]
+#[path = "no_rehearsal.rs"]
+pub mod rehearsal;
+#[cfg(unix)]
+mod succession;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,6 +46,19 @@ pub use self::line::{Heard, Line};
 
 /// The argument by which a daemon knows that it has a keeper.
 pub const KEPT: &str = "--kept";
+
+/// Goes on as the keeper where another program was it, with what that one has left as this descriptor.
+#[must_use]
+pub fn go_on(state: i32) -> Option<i32> {
+    #[cfg(unix)]
+    match keep::keep(Some(state)) {
+        Ok(code) => return Some(code),
+        Err(error) => eprintln!("mcpd: it cannot go on as the keeper: {error}"),
+    }
+    #[cfg(not(unix))]
+    let _ = state;
+    None
+}
 
 /// Something open that belongs to somebody else.
 #[cfg(unix)]
@@ -110,7 +132,7 @@ impl Kept {
 #[must_use]
 pub fn keep() -> Option<i32> {
     #[cfg(unix)]
-    match keep::keep() {
+    match keep::keep(None) {
         Ok(code) => return Some(code),
         Err(error) => eprintln!("mcpd: it runs without a keeper: {error}"),
     }

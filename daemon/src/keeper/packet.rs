@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -47,6 +48,8 @@ pub(super) enum ToKeeper {
     Seen { pid: u32 },
     /// I am there: the answer to a question.
     Answer { number: u64 },
+    /// Let this program take the place of yours and mine: end me, execute it, and let it start the next one.
+    Upgrade { program: PathBuf },
     /// Tell the service manager (`sd_notify(3)`), which listens to its own child alone.
     Notify { text: String },
 }

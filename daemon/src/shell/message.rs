@@ -1,5 +1,6 @@
 //! What can arrive in the loop's one inbox.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -212,6 +213,19 @@ pub enum Ask {
         /// To whom.
         reply: Reply<Reloaded>,
     },
+    /// What would another program have to go on from?
+    Inventory(Reply<Inventory>),
+    /// Let a program take over that has said that it would.
+    Upgrade {
+        /// Its file.
+        program: PathBuf,
+        /// Its version.
+        version: String,
+        /// Who asks.
+        by: Option<Arc<Asker>>,
+        /// To whom: it may be the last that this daemon says.
+        reply: Reply<()>,
+    },
     /// Stop everything and end; answered when all is down.
     Shutdown {
         /// Who asks.
@@ -219,6 +233,14 @@ pub enum Ask {
         /// To whom.
         reply: Reply<()>,
     },
+}
+
+/// What this daemon leaves.
+pub struct Inventory {
+    /// A copy of the ledger's descriptor, with a place of its own in the file.
+    pub ledger: File,
+    /// The file that mcpd was started from.
+    pub program: PathBuf,
 }
 
 /// What becomes of a command, service by service.

@@ -53,6 +53,7 @@ mod take;
 pub mod takeover;
 mod tell;
 mod tree;
+mod upgrade;
 mod watched;
 pub mod why;
 

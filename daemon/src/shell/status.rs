@@ -70,6 +70,7 @@ impl Shell {
                 pid: keeper.pid,
                 version: keeper.version.clone(),
                 daemons: keeper.lives,
+                not_upgraded: keeper.not_upgraded.clone(),
                 last: keeper.last.as_ref().map(|last| LastDaemon {
                     pid: last.pid,
                     how: last.how.clone(),

@@ -269,6 +269,14 @@ impl Shell {
             Ask::Reload { params, by, reply } => {
                 self.want_configuration(Wanted::Reload(params, By::Client(by), Some(reply)));
             }
+            Ask::Inventory(reply) => drop(reply.send(self.inventory())),
+            Ask::Upgrade { program, version, by, reply } => {
+                let made = self.may_make_way();
+                if made.is_ok() {
+                    self.make_way(&program, &version, by);
+                }
+                let _ = reply.send(made);
+            }
             Ask::Shutdown { by, reply } => {
                 self.shutdowns.push(reply);
                 self.shut_down(By::Client(by));

@@ -534,6 +534,33 @@ mod tests {
         )
     }
 
+    /// What a daemon of the first format has written, byte by byte: whatever changes, it has to be read for ever.
+    const FIRST: &str = include_str!("takeover/ledger-1.jsonl");
+
+    #[test]
+    fn a_ledger_of_the_first_format_is_gone_on_from() {
+        let bequest = read(FIRST).unwrap();
+        let (_, loaded) = bequest.loaded();
+        let web = &loaded.config.services["web"];
+        assert_eq!((web.restart.max_restarts, web.environment["PORT"].as_str()), (7, "8000"));
+        let pid = bequest.services.iter().find(|facts| facts.name == "web").and_then(|facts| facts.run.as_ref());
+        let core = bequest.resume(NoteId(1));
+        let view = |name: &str| {
+            let facts = bequest.services.iter().find(|facts| facts.name == name).unwrap();
+            core.view(facts.id).unwrap()
+        };
+        assert_eq!(view("web").state, StateView::Up);
+        assert_eq!(view("web").pid, pid.map(|run| run.process.pid));
+        assert!(matches!(view("fails").state, StateView::Backoff { .. }));
+        assert!(matches!(view("off").state, StateView::Down(_)));
+        // Cut off anywhere it is read up to there, or not at all: the first page is needed.
+        let first = FIRST.find('\n').unwrap() + 1;
+        for cut in (first..FIRST.len()).step_by(997) {
+            assert!(read(&FIRST[..cut]).is_ok(), "{cut}");
+        }
+        assert!(read(&FIRST[..first - 1]).is_err());
+    }
+
     #[test]
     fn what_a_later_version_has_written_is_refused_by_its_number() {
         let refused = read(&first(VERSION + 1)).unwrap_err();

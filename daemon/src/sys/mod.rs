@@ -44,7 +44,7 @@ pub use platform::{
 };
 #[cfg(unix)]
 pub use platform::{
-    Changed, any_news, close_on_exec, inherited_open_files_limit, open_files_limit_was,
+    Changed, any_news, close_on_exec, inherited_open_files_limit, open_files_limit_was, take_descriptor,
     write_from_the_background,
 };
 

@@ -46,7 +46,7 @@ pub use files::{
 };
 pub use limits::{
     close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, open_files_limit_was,
-    raise_open_files_limit, write_from_the_background,
+    raise_open_files_limit, take_descriptor, write_from_the_background,
 };
 pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};

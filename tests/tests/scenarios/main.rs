@@ -37,5 +37,7 @@ mod survival;
 mod templates;
 #[cfg(target_os = "linux")]
 mod trees;
+#[cfg(target_os = "linux")]
+mod upgrade;
 mod watch;
 mod why;

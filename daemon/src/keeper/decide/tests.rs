@@ -30,6 +30,12 @@ impl World {
         self.take(Event::Started);
     }
 
+    /// The next one, whenever that is due.
+    fn starts_after(&mut self) {
+        assert_eq!(self.next().1, [Action::Start]);
+        self.take(Event::Started);
+    }
+
     fn take(&mut self, event: Event) {
         self.mind.take(self.now, event, &mut self.out);
     }
@@ -275,4 +281,93 @@ fn systemd_hears_nothing_of_a_hang() {
         let Vigilance { every, patience } = Vigilance::new(Some(whole));
         assert!(whole / 2 + every + patience < whole);
     }
+}
+
+#[test]
+fn an_upgrade_is_made_once_there_is_no_daemon() {
+    let mut world = World::ready();
+    world.take(Event::Upgrade);
+    assert_eq!(world.done(), [Action::Kill]);
+    // Asked twice it is made once.
+    world.take(Event::Upgrade);
+    assert_eq!(world.done(), []);
+    assert_eq!(world.dies(Death::Signal(SIGKILL)), [tell("made way for an upgrade"), Action::Execute]);
+    assert_eq!(world.mind.deadline(), None);
+    // Whoever wants the end meanwhile is not forgotten.
+    world.take(Event::Signal(SIGTERM));
+    let memory = world.mind.memory();
+    world.mind = Mind::resume(world.now, Vigilance::new(None), memory, true);
+    world.starts();
+    world.take(Event::Ready { stopping: false });
+    assert_eq!(world.done(), [Action::Forward(SIGTERM)]);
+    assert_eq!(world.mind.lives(), 2);
+}
+
+#[test]
+fn what_cannot_be_executed_leaves_all_as_it_was() {
+    let mut world = World::ready();
+    world.take(Event::Upgrade);
+    world.done();
+    world.dies(Death::Signal(SIGKILL));
+    world.take(Event::NotExecuted);
+    world.starts();
+    world.take(Event::Ready { stopping: false });
+    assert_eq!(world.done(), []);
+    // The next death is one like any other.
+    assert_eq!(world.dies(Death::Signal(SIGKILL)), [tell("was ended by signal 9")]);
+    // A debugger that has the daemon keeps it: nothing is executed when it dies some day.
+    world.starts_after();
+    world.take(Event::Ready { stopping: false });
+    world.take(Event::Upgrade);
+    world.take(Event::Traced);
+    world.done();
+    assert_eq!(world.dies(Death::Signal(11)), [tell("was ended by signal 11")]);
+    // One that has done all that there was to do is not started again by another program.
+    let mut world = World::ready();
+    world.take(Event::Upgrade);
+    world.done();
+    assert_eq!(world.dies(Death::Code(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn a_program_that_fails_on_trial_is_taken_back() {
+    let on_trial = || {
+        let mut world = World::ready();
+        let memory = world.mind.memory();
+        world.mind = Mind::resume(world.now, Vigilance::new(None), memory, true);
+        world.starts();
+        world
+    };
+    let failures = [Death::Code(1), Death::Code(PANICKED), Death::Signal(11)];
+    for (ready, death) in failures.into_iter().flat_map(|death| [(false, death), (true, death)]) {
+        let mut world = on_trial();
+        if ready {
+            world.take(Event::Ready { stopping: false });
+            world.now = world.now + SECOND * 9;
+        }
+        world.done();
+        let actions = world.dies(death);
+        assert_eq!(actions.last(), Some(&Action::GoBack), "{ready} {death:?}");
+        // The one before cannot be executed, either: then it is this one, again and again.
+        world.take(Event::NotExecuted);
+        world.starts();
+        assert!(!world.dies(death).contains(&Action::GoBack));
+        assert!(world.mind.deadline().is_some());
+    }
+    // Who is killed has not failed, and is still on trial.
+    let mut world = on_trial();
+    assert_eq!(world.dies(Death::Signal(SIGKILL)), [tell("was ended by signal 9")]);
+    world.starts_after();
+    assert_eq!(world.dies(Death::Code(1)).last(), Some(&Action::GoBack));
+    // One that is never ready has failed.
+    let mut world = on_trial();
+    let (waited, actions) = world.next();
+    assert_eq!((waited, actions), (READY_WITHIN, vec![Action::Kill]));
+    assert_eq!(world.dies(Death::Signal(SIGKILL)).last(), Some(&Action::GoBack));
+    // One that has done its work for a while has proven itself.
+    let mut world = on_trial();
+    world.take(Event::Ready { stopping: false });
+    world.now = world.now + PROVEN;
+    world.done();
+    assert_eq!(world.dies(Death::Code(1)), [tell("ended with exit code 1")]);
 }

@@ -1,5 +1,7 @@
 //! What the daemon was given and its services must not see: its limit of open files, its inherited descriptors.
 
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,7 +22,7 @@ pub fn raise_open_files_limit() {
 }
 
 /// Does this error say that the machine, or the daemon's share of it, has no room: no descriptor, process or memory?
-pub fn is_shortage(error: &std::io::Error) -> bool {
+pub fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     const SHORTAGES: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
     error.raw_os_error().is_some_and(|raw| SHORTAGES.iter().any(|errno| errno.raw_os_error() == raw))
@@ -61,6 +63,22 @@ pub fn give_back_memory() {
 pub fn write_from_the_background() {
     // SAFETY: ignoring a signal installs no handler.
     unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
+}
+
+/// A descriptor that the program which this process ran before has left open for this one, by its number. It is this one's
+/// own then, and closes on exec.
+///
+/// # Errors
+/// When nothing is open there, or it is a standard one.
+pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers only and fails on a descriptor that is not open.
+    let done =
+        number > libc::STDERR_FILENO && unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
+    if !done {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: it is open, and nobody else in this program knows of it: who left it said so.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Makes all descriptors but the standard ones close on exec. Those that the daemon opens are so from the start; this is

@@ -1,0 +1,55 @@
+//! Another program takes over, because somebody asked for it: it has been asked whether it would, and from then on it is as
+//! after the death of a daemon.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mcpd_proto::error::{ErrorObject, Kind};
+use serde_json::json;
+
+use super::Shell;
+use super::by::By;
+use super::message::Inventory;
+use crate::control::Asker;
+use crate::scribe::Level;
+
+impl Shell {
+    /// For whoever is asked whether it would go on.
+    pub(super) fn inventory(&mut self) -> Result<Inventory, ErrorObject> {
+        self.may_make_way()?;
+        let program = self.line.about().map(|keeper| PathBuf::from(&keeper.program)).unwrap_or_default();
+        let refused = |why: String| ErrorObject::new(Kind::NotUpgraded, why);
+        let Some(ledger) = self.estate.ledger() else {
+            return Err(refused(
+                "nothing can be written down of what runs: see the event ledger_failing".into(),
+            ));
+        };
+        let ledger = ledger.copy().map_err(|error| refused(format!("the ledger cannot be read: {error}")))?;
+        Ok(Inventory { ledger, program })
+    }
+
+    pub(super) fn may_make_way(&self) -> Result<(), ErrorObject> {
+        if self.core.is_shutting_down() {
+            return Err(ErrorObject::new(Kind::ShuttingDown, "mcpd is shutting down"));
+        }
+        if self.line.about().is_none() {
+            let why = "mcpd runs without a keeper here, and nobody else could hold what its services need: stop it, and start \
+                       the other one";
+            return Err(ErrorObject::new(Kind::NotUpgraded, why));
+        }
+        Ok(())
+    }
+
+    /// The keeper ends this process, executes the program, and has it take over.
+    pub(super) fn make_way(&mut self, program: &Path, version: &str, by: Option<Arc<Asker>>) {
+        let by = By::Client(by);
+        let path = program.display();
+        let message = format!(
+            "{} asked for it: making way for mcpd {version} ({path}); no service is touched",
+            by.words()
+        );
+        let data = json!({ "by": by.data(), "program": path.to_string(), "version": version });
+        self.tell_own(Level::Info, None, "upgrading", message, data);
+        self.line.upgrade(program);
+    }
+}
