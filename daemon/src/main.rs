@@ -41,6 +41,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Supervise, in the foreground, as without a verb: for the command line of a container, whose process 1 this may be.
+    #[command(name = keeper::RUN)]
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Run three small built-in servers, two of which misbehave, and say what to type to watch them.
     Demo,
     /// A server of the demo.
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     match arguments.command {
+        Some(Command::Run { config }) => supervise(config),
         Some(Command::Demo) => run_demo(),
         Some(Command::DemoServer { which, port }) => status(demo::serve(&which, port)),
         Some(Command::Rehearse) => rehearse(),
@@ -74,10 +82,14 @@ fn main() -> ExitCode {
             let state = arguments.keeper_state.unwrap_or_default();
             keeper::go_on(state).map_or(ExitCode::from(FAILED), status)
         }
-        None => match keeper::keep() {
-            Some(code) => status(code),
-            None => run_daemon(arguments.config, Line::none(), Legacy::default()),
-        },
+        None => supervise(arguments.config),
+    }
+}
+
+fn supervise(config: Option<PathBuf>) -> ExitCode {
+    match keeper::keep() {
+        Some(code) => status(code),
+        None => run_daemon(config, Line::none(), Legacy::default()),
     }
 }
 

@@ -44,6 +44,9 @@ use crate::sys::Dead;
 pub use self::about::{About, Last};
 pub use self::line::{Heard, Line};
 
+/// The verb that may be said for what is done without one.
+pub const RUN: &str = "run";
+
 /// The argument by which a daemon knows that it has a keeper.
 pub const KEPT: &str = "--kept";
 

@@ -14,7 +14,7 @@ use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::decide::Memory;
-use super::{Kept, Last};
+use super::{Kept, Last, RUN};
 use crate::sys::{self, Dead};
 
 /// Of what is handed over. A program that knows it only by another number is not executed.
@@ -52,6 +52,9 @@ pub(super) fn words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if words.first().is_some_and(|word| word == ARGUMENT) {
         words.drain(..words.len().min(2));
+    }
+    if words.first().is_some_and(|word| word == RUN) {
+        words.remove(0);
     }
     words
 }

@@ -543,7 +543,8 @@ mod tests {
         let (_, loaded) = bequest.loaded();
         let web = &loaded.config.services["web"];
         assert_eq!((web.restart.max_restarts, web.environment["PORT"].as_str()), (7, "8000"));
-        let pid = bequest.services.iter().find(|facts| facts.name == "web").and_then(|facts| facts.run.as_ref());
+        let pid =
+            bequest.services.iter().find(|facts| facts.name == "web").and_then(|facts| facts.run.as_ref());
         let core = bequest.resume(NoteId(1));
         let view = |name: &str| {
             let facts = bequest.services.iter().find(|facts| facts.name == name).unwrap();

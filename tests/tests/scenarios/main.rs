@@ -6,6 +6,8 @@
 mod around;
 mod causes;
 mod config;
+#[cfg(target_os = "linux")]
+mod container;
 mod control;
 mod crash_files;
 mod crashes;
