@@ -2,12 +2,15 @@
 //! every line once, whole and in order, every start and every end told once with its true status, nobody restarted who did
 //! not die.
 //!
+//! With `MCPD_CHAOS_UNIT=NAME` mcpd is started by systemd as a unit of this name, with a watchdog (`tests/systemd/inside`).
+//!
 //! `MCPD_CHAOS_SECONDS=3600 cargo test --release -p mcpd-tests --test chaos` for an hour of it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -172,6 +175,32 @@ fn services() -> String {
     text
 }
 
+/// mcpd as the unit of this name. What is started here ends when the unit does.
+fn as_unit<'s>(sandbox: &'s Sandbox, unit: &str) -> Daemon<'s> {
+    Daemon::start(sandbox, |command| {
+        let mut own = sandbox.command("systemd-run".as_ref());
+        own.args(["--quiet", "--wait", "--pipe", "--unit", unit, "--setenv", mcpd_tests::sandbox::MARK]);
+        // A hang is found out by the keeper, long before systemd ends everything for it.
+        for property in
+            ["Type=notify", "WatchdogSec=8s", "Delegate=yes", "KillMode=mixed", "LimitNOFILE=65536"]
+        {
+            own.args(["--property", property]);
+        }
+        own.arg(command.get_program()).args(command.get_args());
+        let append =
+            |name| std::fs::File::options().append(true).create(true).open(sandbox.path(name)).unwrap();
+        own.stdout(append("mcpd.out")).stderr(append("mcpd.err"));
+        *command = own;
+    })
+}
+
+/// What systemd says of a unit.
+fn property(unit: &str, name: &str) -> String {
+    let said =
+        Command::new("systemctl").args(["show", "--value", "--property", name, unit]).output().unwrap();
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
+
 /// The daemon that the keeper has now.
 fn daemon_of(keeper: u32) -> Option<u32> {
     processes::children(keeper).into_iter().find(|child| child.name == "mcpd").map(|child| child.pid)
@@ -191,8 +220,10 @@ fn open_files(pid: u32) -> usize {
 fn killed_and_stopped_at_random() {
     let seconds = std::env::var("MCPD_CHAOS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
     let sandbox = Sandbox::new(&services());
-    let daemon = sandbox.start();
-    let keeper = daemon.main_pid();
+    let unit = std::env::var("MCPD_CHAOS_UNIT").ok();
+    let mut daemon = unit.as_deref().map_or_else(|| sandbox.start(), |unit| as_unit(&sandbox, unit));
+    let keeper = daemon.call("daemon.status", json!({}))["keeper"]["pid"].as_u64().unwrap();
+    let keeper = u32::try_from(keeper).unwrap();
     daemon.wait("all of them", || {
         let up = daemon.list().services.iter().filter(|service| service.pid.is_some()).count();
         if up > SERVICES / 2 { Ok(()) } else { Err(format!("{up}")) }
@@ -268,4 +299,10 @@ fn killed_and_stopped_at_random() {
     // The pipes of what runs no more are gone.
     wait_for("as many files as before", || open_files(keeper) <= files);
     assert!(private_kib(keeper) < memory + 1024, "{memory} KiB, and now {}", private_kib(keeper));
+    if let Some(unit) = unit {
+        let property = |name| property(&unit, name);
+        assert_eq!((property("MainPID"), property("NRestarts")), (keeper.to_string(), "0".to_owned()));
+        daemon.call("daemon.shutdown", json!({}));
+        assert!(daemon.wait_end().success(), "{}", daemon.stderr());
+    }
 }
