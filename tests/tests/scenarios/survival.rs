@@ -60,6 +60,34 @@ fn a_stopped_daemon_is_replaced() {
     assert!(daemon.stderr().contains("was stopped (SIGSTOP) for 2 s and killed"), "{}", daemon.stderr());
 }
 
+/// "SIGSTOP or deadlock of the daemon": one that is frozen runs on as far as anybody can see, and does nothing.
+#[test]
+fn a_daemon_that_hangs_is_replaced() {
+    let sandbox = Sandbox::new(ONE);
+    // As systemd says it: the shorter its patience, the shorter the keeper's.
+    let daemon = Daemon::start(&sandbox, |command| {
+        command.env("WATCHDOG_USEC", "4000000");
+    });
+    daemon.wait_state("a", State::Up);
+    let service = daemon.pid_of("a");
+    let status = daemon.call("daemon.status", json!({}));
+    let Some(cgroup) = status["cgroup"].as_str() else {
+        let line = b"SKIPPED: no cgroups: a daemon that hangs is not tested\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
+        return;
+    };
+    let frozen = std::path::Path::new(cgroup).join("frozen");
+    std::fs::create_dir(&frozen).unwrap();
+    let first = daemon.pid();
+    std::fs::write(frozen.join("cgroup.procs"), first.to_string()).unwrap();
+    std::fs::write(frozen.join("cgroup.freeze"), "1").unwrap();
+    wait_for("its end", || !processes::exists(first));
+    wait_for("an empty cgroup", || std::fs::remove_dir(&frozen).is_ok());
+    daemon_pid_after(&daemon, first);
+    assert_eq!(daemon.wait_state("a", State::Up).pid, Some(service));
+    assert!(daemon.stderr().contains("did not answer for 1.0 s and was killed"), "{}", daemon.stderr());
+}
+
 /// Nobody would start the next one: what runs is stopped in order.
 #[test]
 fn without_its_keeper_a_daemon_stops_everything() {
