@@ -327,7 +327,8 @@ pub fn interpreter(path: &Path) -> Option<PathBuf> {
     if !cfg!(unix) {
         return None;
     }
-    let mut start = Vec::new();
+    // With room for it all it is one call, not one for each doubling.
+    let mut start = Vec::with_capacity(512);
     // A program may be run without being readable; then there is nothing to say.
     std::fs::File::open(path).ok()?.take(INTERPRETER_LINE).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;

@@ -302,7 +302,9 @@ impl Shell {
         }
         self.hear_unclaimed();
         // It may have ended already, and its end been left alone while its name was not known.
-        self.collect();
+        if self.children.has_claimed() {
+            self.collect();
+        }
     }
 
     fn service_spawned(

@@ -278,6 +278,12 @@ impl Children {
         }
     }
 
+    /// Whether [`collect`](Self::collect) has something to give without asking the kernel, which goes through all children for
+    /// that. Of what it would find there a signal tells.
+    pub fn has_claimed(&self) -> bool {
+        !self.claimed.is_empty()
+    }
+
     /// Reaps all that is dead and adds it to `out`. To be called after SIGCHLD, which tells of any number of children
     /// at once, and after each answer of [`spawn`](super::spawn): a child may be dead before it is adopted.
     ///

@@ -196,7 +196,7 @@ fn interpreter(file: &Path) -> Option<Interpreter> {
 }
 
 fn first_bytes(file: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(512);
     // A regular file only: opening a FIFO would wait for its writer.
     if !fs::metadata(file).ok()?.is_file() {
         return None;

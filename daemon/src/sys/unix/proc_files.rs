@@ -7,6 +7,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 use crate::sys::{RUN_ID_VARIABLE, SERVICE_VARIABLE};
 
 /// As much of an environment as is searched: the kernel's limit for arguments and environment is 6 MiB by default, and
@@ -40,7 +42,15 @@ pub(super) struct Stat {
 
 /// Reads `/proc/PID/stat`; `None` when there is no such process.
 pub(super) fn stat(pid: libc::pid_t) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&small(&format!("/proc/{pid}/stat"))?)
+}
+
+/// Reads a file of a line or two. Its length is told as 0: with room for all of it that is two calls, and not one for each
+/// doubling of the room.
+fn small(path: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1024);
+    fs::File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
@@ -117,7 +127,7 @@ fn in_environment_at<T>(directory: &str, find: &impl Fn(&[u8]) -> Option<T>) -> 
     /// Not every system that looks like Linux says where an environment is.
     static SAYS_WHERE: OnceLock<bool> = OnceLock::new();
     let whole = |directory: &str| {
-        let stat = fs::read(format!("{directory}/stat")).ok().and_then(|bytes| parse_stat(&bytes))?;
+        let stat = small(&format!("{directory}/stat")).and_then(|bytes| parse_stat(&bytes))?;
         stat.environment_bytes.filter(|_| !stat.exiting)
     };
     let mut bytes = Vec::with_capacity(ENVIRONMENT_PIECE_BYTES);
@@ -184,9 +194,7 @@ pub(super) fn environment(pid: u32, name: &str) -> Option<Vec<u8>> {
 
 /// The peak of the daemon's resident memory, in bytes; 0 when unknown.
 pub(super) fn own_peak_rss_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    let kib = getrusage(UsageWho::RUSAGE_SELF).ok().and_then(|usage| u64::try_from(usage.max_rss()).ok());
     kib.unwrap_or(0).saturating_mul(1024)
 }
 

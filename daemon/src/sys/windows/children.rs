@@ -142,6 +142,11 @@ impl Children {
             .map(|(_, run)| run)
     }
 
+    /// Whether [`collect`](Self::collect) may have something to give.
+    pub fn has_claimed(&self) -> bool {
+        true
+    }
+
     /// Adds all that has ended to `out`. To be called when the waker says so. `spawns_in_flight` makes no difference
     /// here: a process is known by its handle.
     pub fn collect(
