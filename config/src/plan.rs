@@ -50,10 +50,21 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 
 fn daemon_keys(old: &DaemonSpec, new: &DaemonSpec) -> Vec<String> {
     // The others are in force at once: `daemon_changes`.
-    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts: _, auto_reload: _ } = old;
+    let DaemonSpec {
+        control_socket,
+        state_dir,
+        log_dir,
+        max_parallel_starts: _,
+        auto_reload: _,
+        on_stop,
+        on_keeper_death,
+    } = old;
     let changed = [
         ("daemon.control_socket", *control_socket != new.control_socket),
         ("daemon.log_dir", *log_dir != new.log_dir),
+        // Whoever is to go on alone has to know from the beginning what it will hand over.
+        ("daemon.on_keeper_death", *on_keeper_death != new.on_keeper_death),
+        ("daemon.on_stop", *on_stop != new.on_stop),
         ("daemon.state_dir", *state_dir != new.state_dir),
     ];
     changed.into_iter().filter(|&(_, changed)| changed).map(|(key, _)| key.to_owned()).collect()
@@ -186,7 +197,15 @@ pub struct KeyChange {
 /// Every key of `[daemon]` that differs and is in force at once.
 #[must_use]
 pub fn daemon_changes(old: &DaemonSpec, new: &DaemonSpec) -> Vec<KeyChange> {
-    let DaemonSpec { control_socket: _, state_dir: _, log_dir: _, max_parallel_starts, auto_reload } = old;
+    let DaemonSpec {
+        control_socket: _,
+        state_dir: _,
+        log_dir: _,
+        max_parallel_starts,
+        auto_reload,
+        on_stop: _,
+        on_keeper_death: _,
+    } = old;
     let values: [(&str, Value, Value); 2] = [
         ("auto_reload", (*auto_reload).into(), new.auto_reload.into()),
         ("max_parallel_starts", (*max_parallel_starts).into(), new.max_parallel_starts.into()),

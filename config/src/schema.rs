@@ -12,7 +12,16 @@ pub(crate) struct Schema {
 pub(crate) const ROOT: Schema = Schema { known: &["daemon", "service"], planned: &[] };
 
 pub(crate) const DAEMON: Schema = Schema {
-    known: &["control_socket", "state_dir", "log_dir", "include", "max_parallel_starts", "auto_reload"],
+    known: &[
+        "control_socket",
+        "state_dir",
+        "log_dir",
+        "include",
+        "max_parallel_starts",
+        "auto_reload",
+        "on_stop",
+        "on_keeper_death",
+    ],
     planned: &["access", "on_stop", "on_keeper_death"],
 };
 

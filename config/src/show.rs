@@ -13,9 +13,9 @@ use crate::redact::{self, Redactor};
 use crate::size;
 use crate::spec::{
     CgroupLimit, CgroupValue, CommandSpec, CrashSpec, DaemonSpec, EnvironmentFile, ExitMatch, HealthAction,
-    HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget, NotifySpec, NotifyTarget, OnLimit, Probe, Ranges,
-    ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec, ServiceType, WatchAction,
-    WatchSpec, WebhookSpec,
+    HealthSpec, HttpProbe, LogFormat, LogSpec, LogTarget, NotifySpec, NotifyTarget, OnKeeperDeath, OnLimit,
+    OnStop, Probe, Ranges, ReadySpec, Relations, ResourcesSpec, RestartSpec, RestartWhen, ServiceSpec,
+    ServiceType, WatchAction, WatchSpec, WebhookSpec,
 };
 use crate::write;
 
@@ -183,7 +183,23 @@ fn path_text(path: &Path) -> String {
 }
 
 fn daemon_block(daemon: &DaemonSpec) -> Block {
-    let DaemonSpec { control_socket, state_dir, log_dir, max_parallel_starts, auto_reload } = daemon;
+    let DaemonSpec {
+        control_socket,
+        state_dir,
+        log_dir,
+        max_parallel_starts,
+        auto_reload,
+        on_stop,
+        on_keeper_death,
+    } = daemon;
+    let on_stop = match on_stop {
+        OnStop::Stop => "stop",
+        OnStop::Keep => "keep",
+    };
+    let on_keeper_death = match on_keeper_death {
+        OnKeeperDeath::Stop => "stop",
+        OnKeeperDeath::Leave => "leave",
+    };
     Block {
         path: vec!["daemon".to_owned()],
         entries: vec![
@@ -192,6 +208,8 @@ fn daemon_block(daemon: &DaemonSpec) -> Block {
             ("log_dir", path_text(log_dir).into()),
             ("max_parallel_starts", (*max_parallel_starts).into()),
             ("auto_reload", (*auto_reload).into()),
+            ("on_stop", on_stop.into()),
+            ("on_keeper_death", on_keeper_death.into()),
         ],
         tables: Vec::new(),
     }

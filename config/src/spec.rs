@@ -43,6 +43,32 @@ pub struct DaemonSpec {
     pub max_parallel_starts: u32,
     /// Reload by itself when a file of the configuration changes.
     pub auto_reload: bool,
+    /// What becomes of the services when mcpd is told to end by a signal.
+    #[serde(default)]
+    pub on_stop: OnStop,
+    /// What becomes of them when the keeper dies.
+    #[serde(default)]
+    pub on_keeper_death: OnKeeperDeath,
+}
+
+/// `daemon.on_stop`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnStop {
+    /// They are stopped.
+    #[default]
+    Stop,
+    /// They go on, and the daemon with them, until another mcpd takes over.
+    Keep,
+}
+
+/// `daemon.on_keeper_death`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnKeeperDeath {
+    /// They are stopped.
+    #[default]
+    Stop,
+    /// They go on, and the daemon with them, until another mcpd takes over.
+    Leave,
 }
 
 /// One service, `[service.NAME]`.

@@ -167,10 +167,23 @@ fn rehearse() -> ExitCode {
 }
 
 fn run_daemon(config: Option<PathBuf>, line: Line, mut legacy: Legacy) -> ExitCode {
+    let mut read = None;
+    // The first of its keeper: maybe not the first that there is.
+    if line.about().is_some_and(|keeper| keeper.lives == 1) {
+        let (source, loaded) = match load(config.clone()) {
+            Ok(read) => read,
+            Err(code) => return code,
+        };
+        match keeper::inheritance::take_over(&loaded.config.daemon.control_socket, &line) {
+            Ok(Some(inherited)) => legacy = inherited,
+            Ok(None) => read = Some((source, loaded)),
+            Err(why) => return complain(FAILED, &why),
+        }
+    }
     let bequest = bequest(&line, &mut legacy);
     // What was in force goes on being so, whatever the files say by now.
-    let (source, loaded) = match bequest.as_ref().map_or_else(|| load(config), |bequest| Ok(bequest.loaded()))
-    {
+    let read = bequest.as_ref().map(Bequest::loaded).or(read);
+    let (source, loaded) = match read.map_or_else(|| load(config), Ok) {
         Ok(read) => read,
         Err(code) => return code,
     };

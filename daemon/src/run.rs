@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mcpd_config::spec::{OnKeeperDeath, OnStop};
 use mcpd_core::action::NoteId;
 use mcpd_proto::run::RunRecord;
 use tokio::sync::mpsc;
@@ -90,6 +91,9 @@ pub fn run(
     bequest: Option<Bequest>,
 ) -> Result<(), RunError> {
     let daemon = loaded.config.daemon.clone();
+    if daemon.on_stop == OnStop::Stop && daemon.on_keeper_death == OnKeeperDeath::Stop {
+        line.forget();
+    }
     let state_dir = &daemon.state_dir;
     sys::make_private_dir(state_dir).map_err(not_made(state_dir, "daemon.state_dir"))?;
     if cfg!(unix)

@@ -12,7 +12,7 @@ use crate::resolve::scalar::Scalar;
 use crate::resolve::section::{Section, path_text};
 use crate::schema;
 use crate::source::Span;
-use crate::spec::{DaemonSpec, ServiceSpec};
+use crate::spec::{DaemonSpec, OnKeeperDeath, OnStop, ServiceSpec};
 
 /// A Unix socket's path has at most this many bytes (`sun_path` on Linux, with its final NUL).
 const SOCKET_PATH_BYTES: usize = 107;
@@ -79,7 +79,20 @@ pub(crate) fn resolve(cx: &mut Context<'_>, root: &Table) -> DaemonSpec {
     }
     let max_parallel_starts = daemon.read(cx, "max_parallel_starts", 0, |scalar| scalar.count(0, u32::MAX));
     let auto_reload = daemon.read(cx, "auto_reload", false, Scalar::boolean);
-    DaemonSpec { control_socket: socket, state_dir, log_dir, max_parallel_starts, auto_reload }
+    let on_stop = [("stop", OnStop::Stop), ("keep", OnStop::Keep)];
+    let on_stop = daemon.read(cx, "on_stop", OnStop::Stop, |scalar| scalar.choice(&on_stop, &[]));
+    let on_death = [("stop", OnKeeperDeath::Stop), ("leave", OnKeeperDeath::Leave)];
+    let on_keeper_death =
+        daemon.read(cx, "on_keeper_death", OnKeeperDeath::Stop, |scalar| scalar.choice(&on_death, &[]));
+    DaemonSpec {
+        control_socket: socket,
+        state_dir,
+        log_dir,
+        max_parallel_starts,
+        auto_reload,
+        on_stop,
+        on_keeper_death,
+    }
 }
 
 /// Services that say things about themselves need a second socket, whose path is a little longer.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::{Out, Streams};
 use super::{Desk, events, numbers, order, stream};
 use crate::crash::{GetError, redact};
-use crate::keeper::rehearsal;
+use crate::keeper::{inheritance, rehearsal};
 use crate::pattern::Named;
 use crate::shell::message::{About, Ask, Inventory, Message, Reply};
 use crate::sys;
@@ -37,6 +37,7 @@ const METHODS: &[&str] = &[
     "crash.groups",
     "crash.list",
     "crash.stats",
+    inheritance::METHOD,
     "daemon.hello",
     "daemon.reload",
     "daemon.shutdown",
@@ -81,6 +82,12 @@ pub(super) async fn answer(
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
         "config.plan" => plan(desk, params).await,
         "daemon.reload" => reload(desk, out, params).await,
+        inheritance::METHOD => match parsed::<inheritance::Heir>(params) {
+            Ok(inheritance::Heir { pid }) => {
+                asked(desk, |reply| Ask::HandOver { heir: pid, reply }).await.and_then(|items| value(&items))
+            }
+            Err(error) => Err(error),
+        },
         "daemon.upgrade" => upgrade(desk, out, params).await,
         "daemon.shutdown" => {
             let by = out.asker(desk).await;

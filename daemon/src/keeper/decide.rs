@@ -67,6 +67,8 @@ pub(super) enum Event {
     Upgrade,
     /// It, or the one before, could not be executed.
     NotExecuted,
+    /// The daemon goes on without a keeper.
+    Left,
 }
 
 /// Something to be done.
@@ -332,6 +334,7 @@ impl Mind {
                 }
             }
             Event::NotExecuted => self.start_at = Some(now),
+            Event::Left => self.exit(0, out),
             Event::Signal(signal) => {
                 let ends = matches!(signal, SIGTERM | SIGINT);
                 if ends {

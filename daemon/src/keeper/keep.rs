@@ -359,6 +359,10 @@ impl Keeper {
                 self.say(Outgoing::Other(ToDaemon::All(about)));
             }
             ToKeeper::Ready { stopping } => self.take(Event::Ready { stopping }),
+            ToKeeper::Leave => {
+                notify("STOPPING=1");
+                self.take(Event::Left);
+            }
             ToKeeper::Upgrade { program } => {
                 (self.program, self.not_upgraded) = (program, None);
                 self.take(Event::Upgrade);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use tokio::net::UnixDatagram;
 use tokio::sync::{Notify, mpsc};
 
 use super::packet::{self, ToDaemon, ToKeeper};
+use super::record::Record;
+use super::succession::Item;
 use super::{About, Handle, Kept, Legacy};
 use crate::sys::{self, Dead};
 
@@ -25,6 +28,10 @@ pub struct Line {
 #[derive(Debug)]
 struct Inner {
     socket: OwnedFd,
+    /// Nobody is at its other end any more.
+    gone: AtomicBool,
+    /// What the keeper has, for whoever is to take over without one; `None`: nobody is.
+    record: Mutex<Option<Record>>,
     about: About,
     waiting: Mutex<VecDeque<(ToKeeper, Vec<OwnedFd>)>>,
     filled: Notify,
@@ -80,25 +87,74 @@ impl Line {
             sys::open_files_limit_was(soft, hard);
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let inner = Inner { socket, about, waiting: Mutex::default(), filled: Notify::new() };
+        let mut record = Record::default();
+        for (name, Kept { text, handles }) in &legacy.kept {
+            let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+            record.note(name, text.as_deref(), &handles);
+        }
+        let inner = Inner {
+            socket,
+            gone: AtomicBool::new(false),
+            record: Mutex::new(Some(record)),
+            about,
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+        };
         Ok((Self { inner: Some(Arc::new(inner)) }, legacy))
     }
 
-    /// What is known of the keeper; `None`: there is none.
+    /// What is known of the keeper; `None`: there is none, or none any more.
     #[must_use]
     pub fn about(&self) -> Option<&About> {
-        self.inner.as_ref().map(|inner| &inner.about)
+        let inner = self.inner.as_ref().filter(|inner| !inner.gone.load(Ordering::Acquire));
+        inner.map(|inner| &inner.about)
+    }
+
+    /// Somebody may go on where this daemon ends: the keeper's next one, or an mcpd that [asks](Self::estate).
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        let Some(inner) = &self.inner else { return false };
+        !inner.gone.load(Ordering::Acquire) || inner.record().is_some()
+    }
+
+    /// Nobody will ask what the keeper has: this needs not be known here.
+    pub fn forget(&self) {
+        if let Some(inner) = &self.inner {
+            *inner.record() = None;
+        }
+    }
+
+    /// The keeper is to end, and this daemon goes on without it.
+    pub fn leave(&self) {
+        self.say(ToKeeper::Leave, &[]);
+    }
+
+    /// What the keeper had when it ended, for whoever takes over from this daemon. `None`: it has not ended, or it is not known.
+    #[must_use]
+    pub fn estate(&self) -> Option<Vec<Item>> {
+        let inner = self.inner.as_ref().filter(|inner| inner.gone.load(Ordering::Acquire))?;
+        inner.record().as_ref().map(Record::items)
     }
 
     /// Has descriptors and a text kept by a name, in place of what had it.
     pub fn keep(&self, name: &str, text: Option<String>, descriptors: &[Handle<'_>]) {
+        self.note(name, text.as_deref(), descriptors);
         let packet = ToKeeper::Keep { name: name.to_owned(), text };
         self.say(packet, descriptors);
+    }
+
+    fn note(&self, name: &str, text: Option<&str>, descriptors: &[Handle<'_>]) {
+        if let Some(inner) = &self.inner
+            && let Some(record) = inner.record().as_mut()
+        {
+            record.note(name, text, descriptors);
+        }
     }
 
     /// The same, and it is with the keeper when this comes back, unless that hangs. Not for the loop.
     pub fn keep_now(&self, name: &str, text: Option<String>, descriptors: &[Handle<'_>]) {
         let Some(inner) = &self.inner else { return };
+        self.note(name, text.as_deref(), descriptors);
         let packet = ToKeeper::Keep { name: name.to_owned(), text };
         for _ in 0..TRIES {
             let room = {
@@ -119,6 +175,11 @@ impl Line {
 
     /// What has that name is not needed any more.
     pub fn drop_kept(&self, name: &str) {
+        if let Some(inner) = &self.inner
+            && let Some(record) = inner.record().as_mut()
+        {
+            record.drop(name);
+        }
         self.say(ToKeeper::Drop { name: name.to_owned() }, &[]);
     }
 
@@ -194,6 +255,7 @@ impl Line {
                     Err(_) => Heard::Gone,
                 };
                 let gone = heard == Heard::Gone;
+                inner.gone.fetch_or(gone, Ordering::AcqRel);
                 // Full: what the keeper has to say waits like everybody's.
                 if outbox.send(message(heard)).await.is_err() || gone {
                     break;
@@ -205,6 +267,10 @@ impl Line {
 }
 
 impl Inner {
+    fn record(&self) -> MutexGuard<'_, Option<Record>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<(ToKeeper, Vec<OwnedFd>)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

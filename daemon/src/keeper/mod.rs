@@ -11,6 +11,7 @@
 //! | `keep` | how is that done? (the keeper's process) |
 //! | `packet` | what do the two say to each other? |
 //! | `line` | how does the daemon speak with its keeper? |
+//! | `record`, [`inheritance`] | how does an mcpd take over from a daemon that has lost its keeper? |
 //! | `succession` | how does another program take the keeper's place? |
 //! | [`rehearsal`] | would it? |
 //!
@@ -20,6 +21,11 @@ mod about;
 #[cfg(unix)]
 mod decide;
 #[cfg(unix)]
+pub mod inheritance;
+#[cfg(not(unix))]
+#[path = "no_inheritance.rs"]
+pub mod inheritance;
+#[cfg(unix)]
 mod keep;
 #[cfg(unix)]
 mod line;
@@ -28,6 +34,8 @@ mod line;
 mod line;
 #[cfg(unix)]
 mod packet;
+#[cfg(unix)]
+mod record;
 #[cfg(unix)]
 pub mod rehearsal;
 #[cfg(not(unix))]
@@ -114,6 +122,11 @@ impl Legacy {
     /// Processes that have ended, and that was not seen.
     pub fn take_dead(&mut self) -> Vec<Dead> {
         std::mem::take(&mut self.dead)
+    }
+
+    /// All of it.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Kept)> {
+        self.kept.iter().map(|(name, kept)| (name.as_str(), kept))
     }
 
     /// The names of what nobody has taken.

@@ -55,6 +55,24 @@ impl Line {
         let _ = name;
     }
 
+    /// Nobody goes on.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        false
+    }
+
+    /// Nothing is known here.
+    pub fn forget(&self) {}
+
+    /// There is no keeper to leave.
+    pub fn leave(&self) {}
+
+    /// Nothing is handed over.
+    #[must_use]
+    pub fn estate(&self) -> Option<Vec<super::inheritance::Item>> {
+        None
+    }
+
     /// Nobody takes over.
     pub fn upgrade(&self, program: &std::path::Path) {
         let _ = program;

@@ -50,6 +50,8 @@ pub(super) enum ToKeeper {
     Answer { number: u64 },
     /// Let this program take the place of yours and mine: end me, execute it, and let it start the next one.
     Upgrade { program: PathBuf },
+    /// End; I go on without you.
+    Leave,
     /// Tell the service manager (`sd_notify(3)`), which listens to its own child alone.
     Notify { text: String },
 }

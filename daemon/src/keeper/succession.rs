@@ -40,11 +40,14 @@ pub(super) struct State {
 }
 
 /// Something that is kept.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Item {
-    pub(super) name: String,
-    pub(super) text: Option<String>,
-    pub(super) handles: Vec<RawFd>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// What was said of it.
+    pub text: Option<String>,
+    /// The numbers of its descriptors.
+    pub handles: Vec<RawFd>,
 }
 
 /// The words after the program's name, as they were given first.

@@ -151,7 +151,7 @@ const RECENT: usize = 4096;
 impl Shell {
     /// Writes down what the core has decided, before it is performed.
     pub(super) fn note_decisions(&mut self, actions: &[Action]) {
-        if self.line.about().is_none() {
+        if !self.line.has_successor() {
             return;
         }
         let notes = actions.iter().filter_map(|action| match action {

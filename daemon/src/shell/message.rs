@@ -22,6 +22,7 @@ use super::why::Known;
 use crate::control::Asker;
 use crate::crash::lack::Lack;
 use crate::keeper::Heard;
+use crate::keeper::inheritance::Inheritance;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
 use crate::notifier::{News, Owed};
@@ -212,6 +213,13 @@ pub enum Ask {
         by: Option<Arc<Asker>>,
         /// To whom.
         reply: Reply<Reloaded>,
+    },
+    /// Let another mcpd take over, where there is no keeper.
+    HandOver {
+        /// The process that asks.
+        heir: u32,
+        /// To whom.
+        reply: Reply<Inheritance>,
     },
     /// What would another program have to go on from?
     Inventory(Reply<Inventory>),

@@ -94,6 +94,8 @@ pub use self::earlier::Earlier;
 
 /// Messages taken in before time and signals get their turn.
 const BATCH: usize = 64;
+/// So long nothing is done for another mcpd that is taking over.
+const HANDING_OVER: Duration = Duration::from_secs(10);
 
 /// Who a process is, to the shell.
 enum Owner {
@@ -141,6 +143,10 @@ pub struct Shell {
     /// Runs that were taken over, until it is clear which of them are there.
     missing: Vec<(ServiceId, sys::Key)>,
     slots: Option<Arc<sys::Slots>>,
+    /// The keeper was told to end.
+    leaving: bool,
+    /// Another mcpd is about to end this process.
+    pauses: bool,
     scribe: Scribe,
     /// What is not written down yet, while actions are performed.
     told: Vec<(Level, mcpd_proto::event::Event)>,
@@ -294,6 +300,8 @@ impl Shell {
             estate: estate::Estate::default(),
             buried: Vec::new(),
             missing: Vec::new(),
+            leaving: false,
+            pauses: false,
             slots,
             scribe,
             told: Vec::new(),
@@ -454,6 +462,10 @@ impl Shell {
                 () = until(self.ends_by) => self.finished = true,
             }
             self.drive();
+            if std::mem::take(&mut self.pauses) {
+                // Should nobody end it, it goes on.
+                tokio::time::sleep(HANDING_OVER).await;
+            }
         }
         self.end().await;
         Ok(())
@@ -495,7 +507,7 @@ impl Shell {
     fn obey(&mut self, wish: Wish) {
         match wish {
             Wish::Collect => self.collect(),
-            Wish::Stop => self.shut_down(By::Signal),
+            Wish::Stop => self.asked_to_end(),
             Wish::Reload => self.reload(),
             Wish::Reopen => self.logs.reopen(),
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mcpd_config::spec::{OnKeeperDeath, OnStop};
 use mcpd_core::action::Command;
 use mcpd_core::{Event, Exit, Finding, Mono, NoteId, ServiceId};
 use mcpd_proto::crash::{CrashSummary, HealthVerdict};
@@ -129,11 +130,28 @@ impl Shell {
 
     /// Nobody would take over from this daemon, and nobody passes on what a service manager asks for.
     fn keeper_gone(&mut self) {
+        let leaves = self.leaving || self.config.daemon.on_keeper_death == OnKeeperDeath::Leave;
+        if leaves && !self.core.is_shutting_down() {
+            let message = "the keeper of mcpd is gone: the services go on, and this daemon, until another mcpd takes over";
+            self.tell_own(Level::Warn, None, "keeper_gone", message.into(), json!({}));
+            return;
+        }
         let message = "the keeper of mcpd is gone: everything is stopped".into();
         self.tell_own(Level::Error, None, "keeper_gone", message, json!({}));
         if !self.core.is_shutting_down() {
             self.shut_down(By::Keeper);
         }
+    }
+
+    /// A signal wants mcpd to end.
+    pub(super) fn asked_to_end(&mut self) {
+        let keeps = self.config.daemon.on_stop == OnStop::Keep && self.line.about().is_some();
+        if !keeps || self.core.is_shutting_down() {
+            self.shut_down(By::Signal);
+            return;
+        }
+        self.leaving = true;
+        self.line.leave();
     }
 
     fn journal_news(&mut self, news: journal::News) {
@@ -268,6 +286,11 @@ impl Shell {
             Ask::Plan(params, reply) => self.want_configuration(Wanted::Plan(params, reply)),
             Ask::Reload { params, by, reply } => {
                 self.want_configuration(Wanted::Reload(params, By::Client(by), Some(reply)));
+            }
+            Ask::HandOver { heir, reply } => {
+                let handed = self.hand_over(heir);
+                self.pauses = handed.is_ok();
+                let _ = reply.send(handed);
             }
             Ask::Inventory(reply) => drop(reply.send(self.inventory())),
             Ask::Upgrade { program, version, by, reply } => {
@@ -418,6 +441,11 @@ impl Shell {
             Some(Owner::Service { service, generation }) => {
                 let (service, generation) = (*service, *generation);
                 let (how, oom) = (core_exit(&exit), exit.oom);
+                if exit.code.is_none() && exit.signal.is_none() {
+                    let name = self.entries.get(&service).map(|entry| entry.name.clone());
+                    let message = "its process is gone, and nobody has seen how it ended".into();
+                    self.tell_own(Level::Warn, name.as_deref(), "end_unseen", message, json!({}));
+                }
                 if let Some(run) = self.entries.get_mut(&service).and_then(|entry| entry.run(generation)) {
                     run.exit = Some(exit);
                 }

@@ -15,7 +15,6 @@ use mcpd_core::action::{Crash, Probing};
 use mcpd_core::view::StateView;
 use mcpd_core::{Action, Core, Event, Mono, Note, NoteId, ServiceId, State};
 use mcpd_proto::crash::CrashReport;
-use serde_json::json;
 
 use super::entry::{Entry, Next, Run};
 pub use super::estate::LEDGER;
@@ -26,7 +25,6 @@ use super::{Owner, Shell};
 use crate::crash::CrashStore;
 use crate::journal::{Filter, From};
 use crate::keeper::Legacy;
-use crate::scribe::Level;
 use crate::spawner::{Founding, key_of, pipes_of};
 use crate::{allowance, ledger, spawner, sys, words};
 
@@ -426,18 +424,15 @@ impl Shell {
 
     /// Everything that the keeper knows is told.
     pub(super) fn end_missing(&mut self) {
-        for (service, key) in std::mem::take(&mut self.missing) {
+        for (_, key) in std::mem::take(&mut self.missing) {
             if self.children.is_missing(key) {
-                self.end_unseen(service, key);
+                self.end_unseen(key);
             }
         }
     }
 
     /// Nobody can tell how it ended.
-    fn end_unseen(&mut self, service: ServiceId, key: sys::Key) {
-        let name = self.entries.get(&service).map(|entry| entry.name.clone());
-        let message = "its process is gone, and nobody has seen how it ended".into();
-        self.tell_own(Level::Warn, name.as_deref(), "end_unseen", message, json!({}));
+    fn end_unseen(&mut self, key: sys::Key) {
         let exit = sys::Exit {
             code: None,
             signal: None,

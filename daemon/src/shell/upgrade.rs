@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use super::Shell;
 use super::by::By;
 use super::message::Inventory;
 use crate::control::Asker;
+use crate::keeper::inheritance::Inheritance;
 use crate::scribe::Level;
 
 impl Shell {
@@ -38,6 +40,25 @@ impl Shell {
             return Err(ErrorObject::new(Kind::NotUpgraded, why));
         }
         Ok(())
+    }
+
+    /// For another mcpd that ends this process next. What would be decided meanwhile it could not know of, so nothing is.
+    pub(super) fn hand_over(&mut self, heir: u32) -> Result<Inheritance, ErrorObject> {
+        let refused = |why: &str| Err(ErrorObject::new(Kind::NotUpgraded, why));
+        if self.line.about().is_some() {
+            return refused("this daemon has a keeper: see \"mcpctl daemon upgrade\"");
+        }
+        if self.core.is_shutting_down() {
+            return Err(ErrorObject::new(Kind::ShuttingDown, "mcpd is shutting down"));
+        }
+        let Some(items) = self.line.estate() else {
+            return refused("it is not known what there is to be handed over");
+        };
+        #[cfg(unix)]
+        crate::sys::let_trace(heir);
+        let message = format!("another mcpd (pid {heir}) takes over");
+        self.tell_own(Level::Info, None, "upgrading", message, json!({ "pid": heir }));
+        Ok(Inheritance { schema: SCHEMA, pid: std::process::id(), items })
     }
 
     /// The keeper ends this process, executes the program, and has it take over.

@@ -31,6 +31,7 @@ mod shared_memory;
 mod slots;
 mod sockets;
 mod spawn;
+mod strangers;
 mod usage;
 
 pub use cgroup::Cgroup;
@@ -45,8 +46,9 @@ pub use files::{
     stderr_is_the_journal,
 };
 pub use limits::{
-    close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, open_files_limit_was,
-    raise_open_files_limit, take_descriptor, write_from_the_background,
+    close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, let_trace,
+    open_files_limit_was, raise_open_files_limit, take_descriptor, with_descriptor,
+    write_from_the_background,
 };
 pub use machine::{changed_at, core_pattern, machine, sample};
 pub use notify::{Barrier, NotifySocket};

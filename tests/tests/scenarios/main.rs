@@ -3,6 +3,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, as it should")]
 
+#[cfg(target_os = "linux")]
+mod alone;
 mod around;
 mod causes;
 mod config;

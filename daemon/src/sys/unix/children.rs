@@ -21,7 +21,8 @@ use super::descendants::{self, Estate, Look, Member};
 use super::ends::{any_dead_child, exit, peek, reap, was_killed};
 use super::limits;
 use super::proc_files::{self, Family};
-use crate::sys::{Collected, Dead, Ending, Handed, Key, Named, Waker, Whom};
+use super::strangers::StrangerWatch;
+use crate::sys::{Collected, Dead, Effort, Ending, Exit, Handed, Key, Named, Waker, Whom};
 
 /// How long [`Children::end_all`] waits for killed processes to be gone. Only a process that hangs in the kernel (a dead
 /// network disk) takes longer, and no one can end that.
@@ -57,6 +58,8 @@ pub struct Children {
     wake: Waker,
     /// From the first run on that is in a cgroup and leaves something.
     watch: Option<CgroupWatch>,
+    /// Of those that were taken over, the ones that somebody else reaps: neither this process nor its keeper.
+    strangers: Option<StrangerWatch>,
 }
 
 #[derive(Debug)]
@@ -128,6 +131,7 @@ impl Children {
             claimed: Vec::new(),
             wake,
             watch: None,
+            strangers: None,
         })
     }
 
@@ -197,6 +201,11 @@ impl Children {
         let stat = proc_files::stat(pid);
         let is_it = stat.is_some_and(|stat| start_ticks == Some(stat.started));
         let pidfd = pidfd.filter(|_| is_it);
+        if let Some(pidfd) =
+            pidfd.as_ref().filter(|_| stat.is_some_and(|stat| Some(stat.parent) != self.keeper))
+        {
+            self.watch_stranger(pid, pidfd, key);
+        }
         if !ended {
             self.fostered.insert(pid, key);
         }
@@ -205,6 +214,38 @@ impl Children {
         let number_reused = !is_it && stat.is_some();
         self.runs.insert(key, Run { ended, number_reused, pidfd, ..run });
         there
+    }
+
+    /// Nobody here is told of its end but by its descriptor.
+    fn watch_stranger(&mut self, pid: libc::pid_t, pidfd: &OwnedFd, key: Key) {
+        if self.strangers.is_none() {
+            self.strangers = StrangerWatch::start(self.wake.clone()).ok();
+        }
+        if let Some(watch) = &self.strangers {
+            watch.add(pid, pidfd, key);
+        }
+    }
+
+    /// What somebody else has reaped.
+    fn collect_strangers(&mut self) {
+        let ended = self.strangers.as_ref().map(StrangerWatch::ended).unwrap_or_default();
+        for (key, status) in ended {
+            let Some(run) = self.runs.get_mut(&key).filter(|run| !run.ended) else { continue };
+            (run.ended, run.pidfd) = (true, None);
+            let (code, signal, core_dumped) = status.parts();
+            let (max_rss_bytes, cpu, effort) = (0, Duration::ZERO, Effort::default());
+            let pid = run.pid.unsigned_abs();
+            let dead = Dead { pid, code, signal, core_dumped, max_rss_bytes, cpu, effort };
+            // What it used was told to whoever has reaped it.
+            let exit = Exit {
+                max_rss_bytes: None,
+                cpu: None,
+                effort: None,
+                ..exit(&dead, run.rss_floor_bytes, run.cgroup.as_ref())
+            };
+            self.fostered.retain(|_, other| *other != key);
+            self.claimed.push(Collected::Main { key, exit });
+        }
     }
 
     /// The keeper has reaped this one: it is one that was taken over, or somebody's orphan. To be collected.
@@ -302,6 +343,7 @@ impl Children {
         note: &mut dyn FnMut(Ending<'_>),
         out: &mut Vec<Collected>,
     ) {
+        self.collect_strangers();
         out.append(&mut self.claimed);
         if self.watch.as_ref().is_some_and(CgroupWatch::has_stirred) {
             out.push(Collected::Orphan { pid: 0 });

@@ -1,10 +1,10 @@
 //! What the daemon was given and its services must not see: its limit of open files, its inherited descriptors.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{PTracer, Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 /// The limits as the daemon got them, once it has raised its own.
 static INHERITED: OnceLock<Rlimit> = OnceLock::new();
@@ -44,7 +44,7 @@ pub fn inherited_open_files_limit() -> Option<(Option<u64>, Option<u64>)> {
 /// The child runs already: in its first microseconds it may still see the higher limit. A child that has changed its
 /// user (a set-user-id program) keeps it, for an unprivileged daemon may not touch it any more; a dead one needs none.
 pub(super) fn restore_in(pid: libc::pid_t) {
-    let (Some(inherited), Some(pid)) = (INHERITED.get(), rustix::process::Pid::from_raw(pid)) else { return };
+    let (Some(inherited), Some(pid)) = (INHERITED.get(), Pid::from_raw(pid)) else { return };
     let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, *inherited);
 }
 
@@ -79,6 +79,25 @@ pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: it is open, and nobody else in this program knows of it: who left it said so.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// What is open by this number, for as long as it is looked at; `None`: nothing is.
+pub fn with_descriptor<T>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
+    // SAFETY: the call takes numbers only and fails on a descriptor that is not open.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it was open a moment ago. Should another thread close it meanwhile, whatever is looked at fails or is something
+    // else, which is what the caller wants to find out; nothing is written to it.
+    look(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Lets that process take what this one has open (`pidfd_getfd(2)`), where a descendant alone might (Yama).
+pub fn let_trace(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // A kernel without Yama knows no such thing, and asks for nothing.
+        let _ = rustix::process::set_ptracer(PTracer::ProcessID(pid));
+    }
 }
 
 /// Makes all descriptors but the standard ones close on exec. Those that the daemon opens are so from the start; this is

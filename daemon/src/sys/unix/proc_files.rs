@@ -45,6 +45,16 @@ pub(super) fn stat(pid: libc::pid_t) -> Option<Stat> {
     parse_stat(&small(&format!("/proc/{pid}/stat"))?)
 }
 
+/// How a process has ended that nobody has reaped, as `waitpid(2)` gives it; `None` when it is none.
+pub(super) fn zombie_status(pid: libc::pid_t) -> Option<i32> {
+    let bytes = small(&format!("/proc/{pid}/stat"))?;
+    let end = memchr::memrchr(b')', &bytes)?;
+    let mut fields = str::from_utf8(bytes.get(end + 1..)?).ok()?.split_ascii_whitespace();
+    // proc(5): the state is field 3, the status field 52. It is told to root, and to whoever the process belonged to.
+    (fields.next()? == "Z").then_some(())?;
+    fields.nth(48)?.parse().ok()
+}
+
 /// Reads a file of a line or two. Its length is told as 0: with room for all of it that is two calls, and not one for each
 /// doubling of the room.
 fn small(path: &str) -> Option<Vec<u8>> {
