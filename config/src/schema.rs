@@ -22,7 +22,7 @@ pub(crate) const DAEMON: Schema = Schema {
         "on_stop",
         "on_keeper_death",
     ],
-    planned: &["access", "on_stop", "on_keeper_death"],
+    planned: &["access"],
 };
 
 pub(crate) const SERVICE: Schema = Schema {

@@ -288,7 +288,7 @@ fn what_is_designed_but_not_built_is_refused_and_not_unknown() {
     for line in ["log.target = 'journal'", "log.target = 'both'"] {
         assert!(one(line, &[]).contains(" is not supported yet by this version"), "{line}");
     }
-    for key in ["access", "on_stop", "on_keeper_death"] {
+    for key in ["access"] {
         let found = errors(&format!("[daemon]\n{key} = 1"), &[]);
         assert!(
             found.len() == 1 && found[0].contains("is not supported yet by this version"),
@@ -478,4 +478,12 @@ fn restarts_without_pause_and_limit_are_worth_a_warning() {
     assert!(warnings("delay = 0").is_empty());
     assert!(warnings("delay = 0\nmax_restarts = 0\nwhen = 'never'").is_empty());
     assert!(warnings("max_restarts = 0").is_empty());
+}
+
+#[test]
+fn what_becomes_of_services_is_one_of_two_words() {
+    let found = errors("[daemon]\non_stop = 'leave'\non_keeper_death = 'keep'\n", &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("\"stop\"") && found[0].contains("\"keep\""), "{found:?}");
+    assert!(found[1].contains("\"stop\"") && found[1].contains("\"leave\""), "{found:?}");
 }

@@ -125,6 +125,8 @@ state_dir = \"/st\"  # environment: STATE_DIRECTORY
 log_dir = \"/st/logs\"  # default
 max_parallel_starts = 0  # default
 auto_reload = false  # default
+on_stop = \"stop\"  # default
+on_keeper_death = \"stop\"  # default
 
 [service.x]
 exec = [\"a\", \"1\"]  # {file}:2 with P
