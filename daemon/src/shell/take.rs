@@ -145,7 +145,9 @@ impl Shell {
 
     /// A signal wants mcpd to end.
     pub(super) fn asked_to_end(&mut self) {
-        let keeps = self.config.daemon.on_stop == OnStop::Keep && self.line.about().is_some();
+        // Nothing outlives process 1 of a container.
+        let may_keep = self.line.about().is_some_and(|keeper| keeper.pid != 1);
+        let keeps = may_keep && self.config.daemon.on_stop == OnStop::Keep;
         if !keeps || self.core.is_shutting_down() {
             self.shut_down(By::Signal);
             return;

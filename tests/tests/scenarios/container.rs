@@ -117,6 +117,24 @@ fn the_first_process_of_a_container() {
     assert!(daemon.stderr().contains("everything is down: the end"), "{}", daemon.stderr());
 }
 
+/// Nothing outlives process 1: to keep services would be to have the kernel kill them.
+#[test]
+fn in_a_container_nothing_is_kept() {
+    if !may() {
+        return;
+    }
+    let sandbox = Sandbox::new("on_stop = \"keep\"\n[service.a]\nexec = ['@fixture', 'run']\n");
+    let (mut daemon, first) = start(&sandbox);
+    daemon.wait_state("a", State::Up);
+    processes::signal(first, Signal::TERM);
+    assert_eq!(daemon.wait_end().code(), Some(0));
+    assert!(
+        daemon.stderr().contains("a: exited") && daemon.stderr().contains("everything is down"),
+        "{}",
+        daemon.stderr()
+    );
+}
+
 #[test]
 fn a_container_ends_with_the_code_of_its_mcpd() {
     if !may() {
