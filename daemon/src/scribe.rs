@@ -135,6 +135,11 @@ impl Scribe {
         }
     }
 
+    /// Waits until everything so far is on disk, for `within` at most, and goes on.
+    pub fn settle(&self, within: Duration) {
+        self.inner.journal.flush(within);
+    }
+
     /// Waits until everything so far has been told, for `within` at most: the last words of the daemon.
     pub fn flush(&self, within: Duration) {
         let (done, told) = mpsc::channel();

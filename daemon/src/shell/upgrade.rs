@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpd_proto::SCHEMA;
 use mcpd_proto::error::{ErrorObject, Kind};
@@ -14,6 +15,9 @@ use super::message::Inventory;
 use crate::control::Asker;
 use crate::keeper::inheritance::Inheritance;
 use crate::scribe::Level;
+
+/// So long the disk may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 impl Shell {
     /// For whoever is asked whether it would go on.
@@ -42,6 +46,13 @@ impl Shell {
         Ok(())
     }
 
+    /// What was told last is on disk before this process is ended for it, unless the disk hangs. The loop waits for that, for it
+    /// does nothing any more.
+    fn say_last(&mut self) {
+        self.write_down();
+        self.scribe.settle(LAST_WORDS);
+    }
+
     /// For another mcpd that ends this process next. What would be decided meanwhile it could not know of, so nothing is.
     pub(super) fn hand_over(&mut self, heir: u32) -> Result<Inheritance, ErrorObject> {
         let refused = |why: &str| Err(ErrorObject::new(Kind::NotUpgraded, why));
@@ -58,6 +69,7 @@ impl Shell {
         crate::sys::let_trace(heir);
         let message = format!("another mcpd (pid {heir}) takes over");
         self.tell_own(Level::Info, None, "upgrading", message, json!({ "pid": heir }));
+        self.say_last();
         Ok(Inheritance { schema: SCHEMA, pid: std::process::id(), items })
     }
 
@@ -71,6 +83,7 @@ impl Shell {
         );
         let data = json!({ "by": by.data(), "program": path.to_string(), "version": version });
         self.tell_own(Level::Info, None, "upgrading", message, data);
+        self.say_last();
         self.line.upgrade(program);
     }
 }

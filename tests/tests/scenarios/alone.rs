@@ -62,6 +62,8 @@ fn goes_on_and_is_taken_over_from(sandbox: &Sandbox, first: Daemon<'_>, own: u32
     assert_eq!(next.status("a").restarts_total, 1);
     let own = u32::try_from(status(&next)["pid"].as_u64().unwrap()).unwrap();
     assert!(!next.stderr().contains("left by an earlier life"), "{}", next.stderr());
+    let told = next.call("event.list", json!({ "events": ["upgrading"], "last": 10 }));
+    assert_eq!(told["events"].as_array().unwrap().len(), 1, "{told}");
     // Of their ends is heard, although they are nobody's children here; how they ended only a kernel tells that remembers.
     sandbox.touch("end");
     next.wait_status("quiet", "its end", |now| now.state != State::Up);
