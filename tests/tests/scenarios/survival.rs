@@ -66,7 +66,7 @@ fn a_daemon_that_hangs_is_replaced() {
     let sandbox = Sandbox::new(ONE);
     // As systemd says it: the shorter its patience, the shorter the keeper's.
     let daemon = Daemon::start(&sandbox, |command| {
-        command.env("WATCHDOG_USEC", "4000000");
+        command.env("WATCHDOG_USEC", "20000000");
     });
     daemon.wait_state("a", State::Up);
     let service = daemon.pid_of("a");
@@ -85,7 +85,7 @@ fn a_daemon_that_hangs_is_replaced() {
     wait_for("an empty cgroup", || std::fs::remove_dir(&frozen).is_ok());
     daemon_pid_after(&daemon, first);
     assert_eq!(daemon.wait_state("a", State::Up).pid, Some(service));
-    assert!(daemon.stderr().contains("did not answer for 1.0 s and was killed"), "{}", daemon.stderr());
+    assert!(daemon.stderr().contains("did not answer for 5.0 s and was killed"), "{}", daemon.stderr());
 }
 
 /// Nobody would start the next one: what runs is stopped in order.
