@@ -80,7 +80,7 @@ pub(super) enum Action {
     Forward(i32),
     /// Ask it whether it is there.
     Ask,
-    /// End it by SIGKILL; that it is being traced is a reason not to.
+    /// End it by SIGKILL; that it is being traced, or that the machine does not let it run, is a reason not to.
     Kill,
     /// End with this status.
     Exit(i32),
@@ -321,6 +321,8 @@ impl Mind {
                 self.upgrading = false;
                 if let Some(alive) = &mut self.alive {
                     alive.killed = None;
+                    // Its time begins anew, whatever it was late with.
+                    alive.since = now;
                     alive.stopped = alive.stopped.map(|_| now);
                     alive.asked = alive.asked.map(|_| now);
                 }

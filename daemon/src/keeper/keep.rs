@@ -66,6 +66,8 @@ struct Daemon {
     waiting: VecDeque<Outgoing>,
     /// It has been given what is kept.
     informed: bool,
+    /// When it was looked at last, and how long it had waited for a processor by then.
+    seen: Option<(Mono, Duration)>,
 }
 
 enum Outgoing {
@@ -155,8 +157,15 @@ impl Keeper {
                     Action::Start => self.start(),
                     Action::Forward(signal) => self.signal(Signal::from_named_raw(signal)),
                     Action::Ask => {
+                        self.watch_it_run();
                         self.questions += 1;
                         self.say(Outgoing::Other(ToDaemon::Ask { number: self.questions }));
+                    }
+                    Action::Kill if self.starves() => {
+                        // Nor is it systemd's to end everything for that.
+                        notify("WATCHDOG=1");
+                        self.watch_it_run();
+                        self.mind.take(now(), Event::Traced, &mut self.actions);
                     }
                     Action::Kill if self.is_traced() => {
                         self.mind.take(now(), Event::Traced, &mut self.actions)
@@ -262,7 +271,9 @@ impl Keeper {
         command.env_remove("WATCHDOG_PID");
         let pid = i32::try_from(command.spawn()?.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::Other)?;
-        self.daemon = Some(Daemon { pid, line: Some(own), waiting: VecDeque::new(), informed: false });
+        self.daemon =
+            Some(Daemon { pid, line: Some(own), waiting: VecDeque::new(), informed: false, seen: None });
+        self.watch_it_run();
         Ok(())
     }
 
@@ -279,6 +290,20 @@ impl Keeper {
         let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap_or_default();
         let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
         tracer.is_some_and(|pid| pid.trim() != "0")
+    }
+
+    /// From now on it is known whether it could run.
+    fn watch_it_run(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            daemon.seen = waited(daemon.pid).map(|waited| (now(), waited));
+        }
+    }
+
+    /// It would run, and most of the time since it was looked at there was no processor for it: the next one would fare no
+    /// better, and has more to do.
+    fn starves(&self) -> bool {
+        let Some(Daemon { pid, seen: Some((since, before)), .. }) = &self.daemon else { return false };
+        waited(*pid).is_some_and(|waited| waited.saturating_sub(*before) * 2 > now().since(*since))
     }
 
     /// Until something happens or is due.
@@ -443,6 +468,13 @@ impl Keeper {
     }
 }
 
+/// How long a process's first thread has waited for a processor: the second number of `/proc/PID/schedstat`, in nanoseconds.
+/// That thread is the daemon's loop.
+fn waited(pid: Pid) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{}/schedstat", pid.as_raw_nonzero())).ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
 /// Says something to the service manager, if there is one.
 fn notify(text: &str) {
     let lines: Vec<sd_notify::NotifyState<'_>> = text.lines().map(sd_notify::NotifyState::Custom).collect();
@@ -456,5 +488,18 @@ fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_one_waited_is_known() {
+        let own = rustix::process::getpid();
+        let before = waited(own).expect("the kernel counts that");
+        std::thread::yield_now();
+        assert!(waited(own).unwrap() >= before);
     }
 }

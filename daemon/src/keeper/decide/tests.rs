@@ -201,6 +201,12 @@ fn a_successor_that_is_never_ready_is_replaced() {
     assert_eq!(world.next(), (READY_WITHIN, vec![Action::Kill]));
     world.dies(Death::Signal(9));
     assert_eq!(world.mind.failures(), 1);
+    // One that has an excuse gets the same time again.
+    world.starts_after();
+    assert_eq!(world.next(), (READY_WITHIN, vec![Action::Kill]));
+    world.take(Event::Traced);
+    assert_eq!(world.done(), []);
+    assert_eq!(world.next(), (READY_WITHIN, vec![Action::Kill]));
     // The first one may take its time.
     let mut world = World::new();
     world.starts();
