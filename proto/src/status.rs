@@ -76,6 +76,9 @@ pub struct Keeper {
     pub not_upgraded: Option<String>,
 }
 
+/// [`LastDaemon::how`] of one that was ended for an upgrade.
+pub const MADE_WAY: &str = "made way for an upgrade";
+
 /// A daemon that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastDaemon {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcpd_core::Mono;
+use mcpd_proto::status::MADE_WAY;
 use serde::{Deserialize, Serialize};
 
 /// `kill(2)`: the number with which a shell tells of a program that a signal has ended, less that signal.
@@ -82,6 +83,8 @@ pub(super) enum Action {
     Ask,
     /// End it by SIGKILL; that it is being traced, or that the machine does not let it run, is a reason not to.
     Kill,
+    /// The same for an upgrade, which somebody wants: whatever it is doing.
+    End,
     /// End with this status.
     Exit(i32),
     /// Execute the program that is to take the place of this one. There is no daemon meanwhile.
@@ -318,8 +321,8 @@ impl Mind {
                 }
             }
             Event::Traced => {
-                self.upgrading = false;
-                if let Some(alive) = &mut self.alive {
+                // One that is ended for an upgrade needs no excuse.
+                if let Some(alive) = self.alive.as_mut().filter(|_| !self.upgrading) {
                     alive.killed = None;
                     // Its time begins anew, whatever it was late with.
                     alive.since = now;
@@ -330,9 +333,9 @@ impl Mind {
             Event::Ended(death) => self.ended(now, death, out),
             Event::Upgrade => {
                 if let Some(alive) = self.alive.as_mut().filter(|alive| alive.killed.is_none()) {
-                    alive.killed = Some(("made way for an upgrade".into(), false));
+                    alive.killed = Some((MADE_WAY.into(), false));
                     self.upgrading = true;
-                    out.push(Action::Kill);
+                    out.push(Action::End);
                 }
             }
             Event::NotExecuted => self.start_at = Some(now),

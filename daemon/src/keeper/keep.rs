@@ -175,6 +175,10 @@ impl Keeper {
                         notify("WATCHDOG=1");
                         self.signal(Some(Signal::KILL));
                     }
+                    Action::End => {
+                        notify("WATCHDOG=1");
+                        self.signal(Some(Signal::KILL));
+                    }
                     Action::Exit(code) => self.exit = Some(code),
                     Action::Execute => {
                         let before = succession::this_program().ok();

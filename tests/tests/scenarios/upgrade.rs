@@ -1,6 +1,7 @@
 //! Another mcpd takes over from one that runs, because somebody says so.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use mcpd_tests::proto::status::State;
 use mcpd_tests::wait::wait_for;
@@ -30,10 +31,16 @@ fn put(path: &Path, version: &str) {
             program[place..place + version.len()].copy_from_slice(version.as_bytes());
         }
     }
-    // As a package manager does it: the program that runs keeps its file.
-    let new = path.with_extension("new");
-    std::fs::write(&new, program).unwrap();
-    std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    install(path, &program);
+}
+
+/// A program, put there as a package manager does it: one that runs keeps its file. By another process: whatever a test beside
+/// this one starts meanwhile would have it open for writing until it is a program itself, and such a file is not executed.
+fn install(path: &Path, program: &[u8]) {
+    let [data, new] = ["data", "new"].map(|extension| path.with_extension(extension));
+    std::fs::write(&data, program).unwrap();
+    let installed = Command::new("install").args(["-m", "755"]).args([&data, &new]).status().unwrap();
+    assert!(installed.success());
     std::fs::rename(&new, path).unwrap();
 }
 
@@ -127,13 +134,10 @@ fn a_program_that_would_not_take_over_changes_nothing() {
     let (daemon, _) = start(&sandbox);
     daemon.wait_state("a", State::Up);
     let first = status(&daemon);
-    sandbox.write("later", "#!/bin/sh\necho '{\"version\":\"9.0.0\",\"keeper\":99,\"services\":2}'\n");
-    sandbox.write("damaged", "#!/bin/sh\necho 'mcpd: it has format 7' >&2\nexit 1\n");
+    let later = b"#!/bin/sh\necho '{\"version\":\"9.0.0\",\"keeper\":99,\"services\":2}'\n";
+    install(&sandbox.path("later"), later);
+    install(&sandbox.path("damaged"), b"#!/bin/sh\necho 'mcpd: it has format 7' >&2\nexit 1\n");
     sandbox.write("text", "what is this\n");
-    for name in ["later", "damaged"] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(sandbox.path(name), mode).unwrap();
-    }
     let refusals = [
         ("later", "what a keeper hands over has format 99 there, and 1 here"),
         ("damaged", "would not take over: it has format 7"),
@@ -186,5 +190,26 @@ fn a_program_that_fails_is_taken_back() {
     let now = status(&daemon);
     assert_eq!(versions(&now), [OTHER, OTHER]);
     assert_eq!(now["keeper"]["not_upgraded"], Value::Null);
+    assert_eq!(daemon.pid_of("a"), pid);
+}
+
+/// A daemon that dies in the middle of it has made no upgrade, and nobody says that it has.
+#[test]
+fn a_daemon_that_dies_before_it_has_asked_is_no_upgrade() {
+    let sandbox = Sandbox::new(TWO);
+    let (daemon, _) = start(&sandbox);
+    daemon.wait_state("a", State::Up);
+    let pid = daemon.pid_of("a");
+    install(&sandbox.path("slow"), b"#!/bin/sh\necho > asked\nexec sleep 1000\n");
+    let asked = daemon.ctl_command(&["daemon", "upgrade", "--program", "slow"]);
+    let refused = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| mcpd_tests::CtlOutput::of(asked));
+        wait_for("it is asked", || sandbox.path("asked").exists());
+        processes::signal(daemon.pid(), rustix::process::Signal::KILL);
+        asked.join().unwrap()
+    });
+    let said = refused.expect(10).stderr;
+    assert!(said.contains("nothing was changed. Try again."), "{said}");
+    assert_eq!(versions(&status(&daemon)), [VERSION, VERSION]);
     assert_eq!(daemon.pid_of("a"), pid);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mcpd_proto::method::{UpgradeParams, Upgrading};
-use mcpd_proto::status::DaemonStatus;
+use mcpd_proto::status::{DaemonStatus, MADE_WAY};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -46,6 +46,11 @@ pub(super) fn run(program: Option<PathBuf>, dry_run: bool, context: &mut Context
     if let Some(why) = keeper.and_then(|keeper| keeper.not_upgraded.as_deref()) {
         let version = text::safe(&after.version);
         return Err(Failure::Broken(format!("not upgraded: {}; mcpd {version} goes on", text::safe(why))));
+    }
+    let made_way = keeper.and_then(|keeper| keeper.last.as_ref()).is_some_and(|last| last.how == MADE_WAY);
+    if answer.is_none() && !made_way {
+        let why = "the daemon died before it could ask the program: nothing was changed. Try again.";
+        return Err(Failure::Gone(why.into()));
     }
     let sentence = format!(
         "mcpd {} took over from {}: keeper pid {}, daemon pid {}; no service was touched\n",
