@@ -1,13 +1,11 @@
 //! The keeper's process: carries out what its mind decides, holds what the daemon gives it, passes signals and messages on.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -267,14 +265,15 @@ impl Keeper {
         let (own, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&own, true)?;
+        // Without it the first start is another one's: see `start`.
+        std::fs::metadata(OWN_PROGRAM)?;
         let name = std::env::args_os().next().unwrap_or_else(|| OsString::from("mcpd"));
-        let mut command = Command::new(OWN_PROGRAM);
+        let words = [name, KEPT.into()].into_iter().chain(succession::words()).collect();
+        // That variable says for whom WATCHDOG_USEC is; the keeper sends on what the daemon says.
+        let environment = std::env::vars_os().filter(|(name, _)| name != "WATCHDOG_PID");
+        let program = CString::new(OWN_PROGRAM)?;
         // Its own group: what a terminal sends to everybody in front of it reaches the daemon once, through the keeper.
-        command.arg0(name).arg(KEPT).args(succession::words()).process_group(0).stdin(theirs);
-        // It says for whom WATCHDOG_USEC is; the keeper sends on what the daemon says.
-        command.env_remove("WATCHDOG_PID");
-        let pid = i32::try_from(command.spawn()?.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::Other)?;
+        let pid = sys::fork_and_execute(&program, words, environment, theirs.as_fd())?;
         self.daemon =
             Some(Daemon { pid, line: Some(own), waiting: VecDeque::new(), informed: false, seen: None });
         self.watch_it_run();

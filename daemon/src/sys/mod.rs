@@ -44,8 +44,8 @@ pub use platform::{
 };
 #[cfg(unix)]
 pub use platform::{
-    Changed, any_news, close_on_exec, inherited_open_files_limit, let_trace, open_files_limit_was,
-    take_descriptor, with_descriptor, write_from_the_background,
+    Changed, any_news, close_on_exec, fork_and_execute, inherited_open_files_limit, let_trace,
+    open_files_limit_was, take_descriptor, with_descriptor, write_from_the_background,
 };
 
 /// The environment variable that carries the run's id into a service and by which its escaped descendants are

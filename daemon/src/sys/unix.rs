@@ -19,6 +19,7 @@ mod ends;
 mod exec_step;
 mod explain;
 mod files;
+mod fork;
 mod launch;
 mod limits;
 mod machine;
@@ -45,6 +46,7 @@ pub use files::{
     make_runtime_dir, open_lock, pipe_handle, private, remove_stale_socket, set_socket_mode,
     stderr_is_the_journal,
 };
+pub use fork::fork_and_execute;
 pub use limits::{
     close_on_exec, give_back_memory, inherited_open_files_limit, is_shortage, let_trace,
     open_files_limit_was, raise_open_files_limit, take_descriptor, with_descriptor,

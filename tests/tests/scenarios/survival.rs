@@ -60,6 +60,31 @@ fn a_stopped_daemon_is_replaced() {
     assert!(daemon.stderr().contains("was stopped (SIGSTOP) for 2 s and killed"), "{}", daemon.stderr());
 }
 
+/// The keeper does not wait for it to become a program: stopped before that, it would stop its keeper with it.
+#[test]
+fn one_that_is_stopped_as_soon_as_it_is_there_is_replaced() {
+    let sandbox = Sandbox::new(ONE);
+    let daemon = sandbox.start();
+    daemon.wait_state("a", State::Up);
+    let (keeper, mut last, service) = (daemon.main_pid(), daemon.pid(), daemon.pid_of("a"));
+    let deadline = std::time::Instant::now() + mcpd_tests::patience();
+    processes::signal(last, Signal::KILL);
+    // As fast as can be: it is something else for a millisecond at most.
+    let newborn = loop {
+        let child =
+            processes::children(keeper).into_iter().find(|child| child.pid != last && child.name == "mcpd");
+        if let Some(child) = child {
+            break child.pid;
+        }
+        assert!(std::time::Instant::now() < deadline, "nobody comes");
+    };
+    processes::signal(newborn, Signal::STOP);
+    wait_for("its end", || !processes::exists(newborn));
+    last = daemon_pid_after(&daemon, last);
+    assert_ne!(last, newborn);
+    assert_eq!(daemon.wait_state("a", State::Up).pid, Some(service));
+}
+
 /// "SIGSTOP or deadlock of the daemon": one that is frozen runs on as far as anybody can see, and does nothing.
 #[test]
 fn a_daemon_that_hangs_is_replaced() {
