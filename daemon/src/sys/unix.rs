@@ -5,7 +5,9 @@
 //! finds what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`.
 //! `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it,
 //! `cgroup_watch.rs` hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes
-//! limits, `usage.rs` reads counters, `machine.rs` how the machine and a process are doing.
+//! limits, `usage.rs` reads counters, `machine.rs` how the machine and a process are doing. `slots.rs`, `shared_memory.rs` and
+//! `passage.rs` are for what must outlive the daemon, `fork.rs` starts one, `strangers.rs` hears of the ends of processes
+//! that are nobody's children here.
 
 mod allowance;
 mod census;
