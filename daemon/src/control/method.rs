@@ -83,9 +83,7 @@ pub(super) async fn answer(
         "config.plan" => plan(desk, params).await,
         "daemon.reload" => reload(desk, out, params).await,
         inheritance::METHOD => match parsed::<inheritance::Heir>(params) {
-            Ok(inheritance::Heir { pid }) => {
-                asked(desk, |reply| Ask::HandOver { heir: pid, reply }).await.and_then(|items| value(&items))
-            }
+            Ok(inheritance::Heir { pid }) => hand_over(desk, out, pid).await,
             Err(error) => Err(error),
         },
         "daemon.upgrade" => upgrade(desk, out, params).await,
@@ -214,9 +212,27 @@ async fn reload(desk: &Desk, out: &Out, params: Value) -> Result<Written, ErrorO
     value(&asked(desk, |reply| Ask::Reload { params, by, reply }).await?)
 }
 
+/// Who may use the control socket may order what the configuration names, and nothing else: what it takes to run another program
+/// is the daemon's own user, or root.
+async fn for_masters(desk: &Desk, out: &Out, what: &str) -> Result<(), ErrorObject> {
+    let by = out.asker(desk).await;
+    if by.is_some_and(|by| sys::is_master(by.uid)) {
+        return Ok(());
+    }
+    Err(ErrorObject::new(Kind::Denied, format!("only root and mcpd's own user may {what}")))
+}
+
+async fn hand_over(desk: &Desk, out: &Out, heir: u32) -> Result<Written, ErrorObject> {
+    for_masters(desk, out, "take over from it").await?;
+    value(&asked(desk, |reply| Ask::HandOver { heir, reply }).await?)
+}
+
 /// Nothing is touched before the other program has said that it would take over.
 async fn upgrade(desk: &Desk, out: &Out, params: Value) -> Result<Written, ErrorObject> {
     let UpgradeParams { program, dry_run } = parsed(params)?;
+    if program.is_some() {
+        for_masters(desk, out, "name a program that takes over").await?;
+    }
     let Inventory { ledger, program: own } = asked(desk, Ask::Inventory).await?;
     let program = program.map_or(own, PathBuf::from);
     if !program.is_absolute() {

@@ -36,11 +36,11 @@ pub use platform::CTRL_C_ARGUMENT;
 pub use platform::{
     Barrier, CGROUP_ADVICE, Cgroup, Cgroups, Children, LogPipe, NotifySocket, Passage, Process, Remains,
     RemainsWaker, SharedMemory, Slots, TREE, async_pipe, boot_id, changed_at, control_listener, core_pattern,
-    ctrl_c_helper, exec_step, give_back_memory, host_name, identity, in_memory, inode, is_pipe, is_root,
-    is_shortage, log_pipe, machine, make_private_dir, make_runtime_dir, monotonic_ns, open_lock, os_release,
-    peer, pipe_handle, port_holder, private, program_name, raise_open_files_limit, remove_stale_socket,
-    sample, set_socket_mode, spawn, spawn_announced, start_ticks, stderr_is_the_journal, unknown_account,
-    user_name,
+    ctrl_c_helper, exec_step, give_back_memory, host_name, identity, in_memory, inode, is_master, is_pipe,
+    is_root, is_shortage, log_pipe, machine, make_private_dir, make_runtime_dir, monotonic_ns, open_lock,
+    os_release, peer, pipe_handle, port_holder, private, program_name, raise_open_files_limit,
+    remove_stale_socket, sample, set_socket_mode, spawn, spawn_announced, start_ticks, stderr_is_the_journal,
+    unknown_account, user_name,
 };
 #[cfg(unix)]
 pub use platform::{

@@ -109,6 +109,11 @@ pub fn os_release() -> String {
     [uname.sysname(), uname.release(), uname.machine()].map(|part| part.to_string_lossy()).join(" ")
 }
 
+/// Whether a user may do whatever the daemon may: root, and the daemon's own.
+pub fn is_master(uid: u32) -> bool {
+    uid == 0 || rustix::process::geteuid().as_raw() == uid
+}
+
 /// Whether the daemon runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
