@@ -79,6 +79,8 @@ pub(super) enum Action {
     Start,
     /// Pass a signal on to it.
     Forward(i32),
+    /// Tell systemd that all is well (`WATCHDOG=1`): the keeper is at its work, and the services at theirs.
+    Ping,
     /// Ask it whether it is there.
     Ask,
     /// End it by SIGKILL; that it is being traced, or that the machine does not let it run, is a reason not to.
@@ -100,6 +102,8 @@ pub(super) enum Action {
 pub(super) struct Vigilance {
     every: Duration,
     patience: Duration,
+    /// systemd wants to hear so often, while there is no daemon to tell it.
+    ping: Option<Duration>,
 }
 
 impl Vigilance {
@@ -108,7 +112,7 @@ impl Vigilance {
     #[must_use]
     pub(super) fn new(watchdog: Option<Duration>) -> Self {
         let whole = watchdog.unwrap_or(Duration::from_secs(60));
-        Self { every: whole / 6, patience: whole / 4 }
+        Self { every: whole / 6, patience: whole / 4, ping: watchdog.map(|whole| whole / 4) }
     }
 }
 
@@ -132,6 +136,8 @@ pub(super) struct Mind {
     alive: Option<Alive>,
     /// When the next one is to be started.
     start_at: Option<Mono>,
+    /// When systemd is to hear something: a daemon that is ready says it itself.
+    ping_at: Option<Mono>,
     last_start: Option<Mono>,
     /// Some daemon has been ready.
     proven: bool,
@@ -172,7 +178,8 @@ impl Mind {
     #[must_use]
     pub(super) fn resume(now: Mono, vigilance: Vigilance, memory: Memory, on_trial: bool) -> Self {
         let Memory { lives, ending, later } = memory;
-        Self { proven: true, lives, ending, later, on_trial, ..Self::new(now, vigilance) }
+        let ping_at = vigilance.ping.map(|_| now);
+        Self { proven: true, lives, ending, later, on_trial, ping_at, ..Self::new(now, vigilance) }
     }
 
     /// Before the first start, which is due at once.
@@ -182,6 +189,7 @@ impl Mind {
             vigilance,
             alive: None,
             start_at: Some(now),
+            ping_at: None,
             last_start: None,
             proven: false,
             failures: 0,
@@ -220,14 +228,16 @@ impl Mind {
         if self.over {
             return None;
         }
-        let Some(alive) = &self.alive else { return self.start_at };
+        let Some(alive) = &self.alive else {
+            return [self.start_at, self.ping_at].into_iter().flatten().min();
+        };
         if alive.killed.is_some() {
-            return None;
+            return self.ping_at;
         }
         let stopped = alive.stopped.map(|at| at + STOPPED_FOR);
         let hangs = alive.asked.filter(|_| alive.stopped.is_none()).map(|at| at + self.vigilance.patience);
         let late = (self.proven && alive.ready.is_none()).then(|| alive.since + READY_WITHIN);
-        [stopped, hangs, late, alive.ask_at].into_iter().flatten().min()
+        [stopped, hangs, late, alive.ask_at, self.ping_at].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`.
@@ -235,13 +245,23 @@ impl Mind {
         if self.over || self.deadline().is_none_or(|at| at > now) {
             return;
         }
-        let Vigilance { every, patience } = self.vigilance;
+        let Vigilance { every, patience, ping } = self.vigilance;
+        if self.ping_at.is_some_and(|at| at <= now) {
+            self.ping_at = ping.map(|ping| now + ping);
+            out.push(Action::Ping);
+        }
         let Some(alive) = &mut self.alive else {
+            if self.start_at.is_none_or(|at| at > now) {
+                return;
+            }
             self.start_at = None;
             self.last_start = Some(now);
             out.push(Action::Start);
             return;
         };
+        if alive.killed.is_some() {
+            return;
+        }
         let why = if alive.stopped.is_some_and(|at| at + STOPPED_FOR <= now) {
             // Somebody else did that.
             Some((format!("was stopped (SIGSTOP) for {} s and killed", STOPPED_FOR.as_secs()), false))
@@ -294,6 +314,7 @@ impl Mind {
                 let every = self.vigilance.every;
                 let Some(alive) = &mut self.alive else { return };
                 alive.ready = Some(now);
+                self.ping_at = None;
                 self.killed = 0;
                 alive.ask_at = Some(now + every);
                 self.proven = true;
@@ -385,6 +406,7 @@ impl Mind {
             |(how, _)| how,
         );
         out.push(Action::Tell(how));
+        self.ping_at = self.vigilance.ping.map(|_| now);
         if std::mem::take(&mut self.upgrading) {
             out.push(Action::Execute);
             return;

@@ -154,6 +154,7 @@ impl Keeper {
                 match action {
                     Action::Start => self.start(),
                     Action::Forward(signal) => self.signal(Signal::from_named_raw(signal)),
+                    Action::Ping => notify("WATCHDOG=1"),
                     Action::Ask => {
                         self.watch_it_run();
                         self.questions += 1;

@@ -284,7 +284,7 @@ fn whoever_wants_the_end_does_not_wait_for_a_backoff() {
 fn systemd_hears_nothing_of_a_hang() {
     for seconds in [2, 10, 30, 120] {
         let whole = Duration::from_secs(seconds);
-        let Vigilance { every, patience } = Vigilance::new(Some(whole));
+        let Vigilance { every, patience, .. } = Vigilance::new(Some(whole));
         assert!(whole / 2 + every + patience < whole);
     }
 }
@@ -376,4 +376,50 @@ fn a_program_that_fails_on_trial_is_taken_back() {
     world.now = world.now + PROVEN;
     world.done();
     assert_eq!(world.dies(Death::Code(1)), [tell("ended with exit code 1")]);
+}
+
+#[test]
+fn systemd_hears_of_the_keeper_while_there_is_no_daemon() {
+    let now = Mono(5_000_000_000);
+    let mind = Mind::new(now, Vigilance::new(Some(SECOND * 8)));
+    let mut world = World { mind, now, out: Vec::new() };
+    world.starts();
+    world.take(Event::Ready { stopping: false });
+    // A daemon that is ready says so itself.
+    for _ in 0..10 {
+        assert!(!world.next().1.contains(&Action::Ping));
+        world.take(Event::Answered);
+    }
+    assert_eq!(world.dies(Death::Code(1)), [tell("ended with exit code 1")]);
+    // It dies at its start, again and again.
+    let (mut pings, mut since) = (0, world.now);
+    for _ in 0..200 {
+        let (_, actions) = world.next();
+        if actions.contains(&Action::Ping) {
+            assert!(world.now.since(since) <= SECOND * 2, "{:?}", world.now.since(since));
+            (pings, since) = (pings + 1, world.now);
+        }
+        if actions.contains(&Action::Start) {
+            world.take(Event::Started);
+            world.dies(Death::Code(1));
+        }
+    }
+    assert!(pings > 20, "{pings}");
+    // Or it never comes to being ready.
+    while !world.next().1.contains(&Action::Start) {}
+    world.take(Event::Started);
+    let began = world.now;
+    let mut pings = 0;
+    loop {
+        let (_, actions) = world.next();
+        pings += usize::from(actions.contains(&Action::Ping));
+        if actions.contains(&Action::Kill) {
+            break;
+        }
+    }
+    assert!(pings >= 29, "{pings} in {:?}", world.now.since(began));
+    // Nobody wants to hear anything where there is no watchdog.
+    let mut world = World::ready();
+    world.dies(Death::Code(1));
+    assert_eq!(world.next().1, [Action::Start]);
 }
