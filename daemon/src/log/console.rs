@@ -65,7 +65,7 @@ pub(super) fn run(queue: &Queue, control: &Arc<Control>, mut outputs: Outputs) {
             | Job::Follow { .. }
             | Job::Reopen
             | Job::NewRun(_)
-            | Job::Settle(_) => {}
+            | Job::End(_) => {}
         }
     }
 }

@@ -501,11 +501,9 @@ impl Pump {
             service.finish(&mut reader, stamp::now(), scratch);
             pass_on(service, &reader, scratch, files, console);
         }
-        if let Some((spool, spooled)) = spool.as_deref().zip(reader.spooled)
-            && spool.close(spooled)
-        {
-            // Of what is in no batch nobody else says that it is done with.
-            files.push(Job::Settle(Progress { stream: spooled.stream, upto: spooled.offset }));
+        if let Some(spooled) = reader.spooled.filter(|_| spool.is_some()) {
+            // After every batch of it.
+            files.push(Job::End(Progress { stream: spooled.stream, upto: spooled.offset }));
         }
     }
 

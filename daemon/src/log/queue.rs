@@ -70,7 +70,7 @@ pub(super) enum Job {
     Remove(u32),
     Batch(Batch),
     /// Nothing more comes of a stream whose bytes were noted so far.
-    Settle(Progress),
+    End(Progress),
     Follow {
         service: u32,
         ring: Option<Vec<LogLine>>,

@@ -47,8 +47,6 @@ pub struct Spool {
 struct Table {
     /// Streams that have bytes in slots: oldest first.
     slots: HashMap<u32, VecDeque<Held>>,
-    /// Streams that nobody reads any more and that have bytes in slots.
-    closed: HashSet<u32>,
     free_slots: Vec<u32>,
     /// Slots from this one on were never used.
     new_slot: u32,
@@ -132,18 +130,6 @@ impl Spool {
         Some(Spooled { stream, offset: 0 })
     }
 
-    /// Nobody reads this stream any more. True: what it has in slots has still to be [settled](Self::settle).
-    pub(super) fn close(&self, spooled: Spooled) -> bool {
-        let mut table = lock(&self.table);
-        let waits = table.slots.contains_key(&spooled.stream);
-        if waits {
-            table.closed.insert(spooled.stream);
-        } else {
-            self.free_stream(&mut table, spooled.stream);
-        }
-        waits
-    }
-
     /// A line is over where the stream is now.
     pub(super) fn end_line(&self, spooled: Spooled) {
         let mut table = lock(&self.table);
@@ -162,6 +148,15 @@ impl Spool {
         self.free_slots(&mut table, stream, upto);
     }
 
+    /// The same of all that it will ever have to say: nobody reads it any more. To be asked for after everything else about this
+    /// stream, for its entry may be another one's after this.
+    pub(super) fn end(&self, progress: Progress) {
+        self.settle(progress);
+        let mut table = lock(&self.table);
+        self.free_slots(&mut table, progress.stream, u64::MAX);
+        self.free_stream(&mut table, progress.stream);
+    }
+
     fn free_slots(&self, table: &mut Table, stream: u32, upto: u64) {
         let Some(held) = table.slots.get_mut(&stream) else { return };
         let mut freed = Vec::new();
@@ -170,12 +165,8 @@ impl Spool {
             freed.push(*first);
             held.pop_front();
         }
-        let empty = held.is_empty();
-        if empty {
+        if held.is_empty() {
             table.slots.remove(&stream);
-            if table.closed.remove(&stream) {
-                self.free_stream(table, stream);
-            }
         }
         for Held { slot, length, .. } in freed {
             table.free_slots.push(slot);
@@ -225,5 +216,26 @@ impl Spool {
             None => return None,
         };
         Some((slot, 0, true))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_used_again_only_after_the_last_word_about_it() {
+        let whose = |generation| Whose { service: 1, generation, stream: Stream::Out };
+        let spool = Spool::new().unwrap();
+        let first = spool.open(whose(1)).unwrap();
+        // What is said of the first one is still on its way to the writer.
+        let second = spool.open(whose(2)).unwrap();
+        assert_ne!(first.stream, second.stream);
+        spool.settle(Progress { stream: first.stream, upto: 70 });
+        assert_ne!(spool.open(whose(3)).unwrap().stream, first.stream);
+        spool.end(Progress { stream: first.stream, upto: 70 });
+        let next = spool.open(whose(4)).unwrap();
+        assert_eq!((next.stream, spool.unwritten(next).1), (first.stream, 0));
+        assert_eq!(spool.layout.stream(next.stream).written(), 0);
     }
 }

@@ -57,7 +57,7 @@ impl Writer {
                     self.queue.done(batch);
                     self.control.made_room();
                 }
-                Job::Settle(progress) => spool.into_iter().for_each(|spool| spool.settle(progress)),
+                Job::End(progress) => spool.into_iter().for_each(|spool| spool.end(progress)),
                 Job::Define(shared, spec) => match services.get_mut(&shared.id) {
                     Some(service) => service.change(shared, spec),
                     None => {
