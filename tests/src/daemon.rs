@@ -55,9 +55,8 @@ impl<'s> Daemon<'s> {
             abandoned: false,
             cgroup: None,
         };
-        daemon.await_hello();
-        daemon.watch = Watch::open(&sandbox.socket()).expect("a daemon that answered can be subscribed to");
-        let status = daemon.call("daemon.status", json!({}));
+        let (watch, status) = daemon.await_answers();
+        daemon.watch = watch;
         daemon.cgroup = status["cgroup"].as_str().map(PathBuf::from);
         daemon.pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
         daemon
@@ -129,16 +128,19 @@ impl<'s> Daemon<'s> {
         command
     }
 
-    fn await_hello(&mut self) {
+    /// Until it has answered all that is wanted to be known at first: a daemon that makes way for it may answer some of it.
+    fn await_answers(&mut self) -> (Watch, Value) {
         let deadline = Instant::now() + patience();
         let mut pause = Duration::from_millis(1);
         loop {
-            let answer = Client::connect(&self.sandbox.socket()).and_then(|mut client| {
+            let answers = Client::connect(&self.sandbox.socket()).and_then(|mut client| {
                 client.set_timeout(Some(patience()));
-                client.call("daemon.hello", json!({ "client": "mcpd-tests" }))
+                client.call("daemon.hello", json!({ "client": "mcpd-tests" }))?;
+                let watch = Watch::open(&self.sandbox.socket())?;
+                Ok((watch, client.call("daemon.status", json!({}))?))
             });
-            let error = match answer {
-                Ok(_) => return,
+            let error = match answers {
+                Ok(answers) => return answers,
                 Err(error) => error,
             };
             if let Ok(Some(status)) = self.child.try_wait() {
