@@ -4,6 +4,7 @@
 //! its turn of at most [`TURN`] bytes. When a service's share of the queue is full it is not read for a while, at most
 //! [`PATIENCE`]; from then on its lines go into the tail alone, are counted, and the service runs on.
 
+mod inherited;
 #[cfg(all(test, unix))]
 mod killed;
 
@@ -19,9 +20,8 @@ use super::console::{self, Outputs};
 use super::control::{Command, Control};
 use super::pipe::{LogPipe, SHORT_READ_EMPTIES};
 use super::queue::{Job, Queue, TURN, lock};
-use super::recall::Recall;
 use super::service::{Reader, Service};
-use super::spool::{Got, Inherited, Piece, Progress, Spool, Spooled, Whose};
+use super::spool::{Got, Inherited, Progress, Spool, Whose};
 use super::stamp;
 use super::{LogEvent, names};
 use mcpd_proto::log::Stream;
@@ -86,7 +86,7 @@ pub(super) struct Pump {
     /// Streams that a dead daemon has read, until their pipes are attached here.
     inherited: Vec<Inherited>,
     /// What is to be done once it is known what was written of a service before this daemon.
-    recalls: HashMap<u32, Vec<Command>>,
+    after_recall: HashMap<u32, Vec<Command>>,
 }
 
 /// Memory that every service uses in turn.
@@ -112,7 +112,7 @@ impl Pump {
         Self {
             spool,
             inherited: inherited.unwrap_or_default(),
-            recalls: HashMap::new(),
+            after_recall: HashMap::new(),
             poll,
             control,
             files,
@@ -229,7 +229,7 @@ impl Pump {
         if let Command::Drain { service, .. } | Command::Tail { service, .. } = command
             && self.recalls(service)
         {
-            self.recalls.entry(service).or_default().push(command);
+            self.after_recall.entry(service).or_default().push(command);
             return false;
         }
         match command {
@@ -259,29 +259,10 @@ impl Pump {
             }
             Command::AttachAgain { service, generation, began, stdout, stderr } => {
                 self.obey(Command::Attach { service, generation, stdout, stderr });
-                if let Some(known) = self.services.get_mut(&service).filter(|known| known.to_file()) {
-                    known.recall = Some(Recall::new(generation, began));
-                    // Or it may have said by then what it is waited for.
-                    if known.watch.is_some() {
-                        self.recalls(service);
-                    }
-                }
+                self.began_before(service, generation, began);
             }
-            Command::Recalled { service, lines } => {
-                if let Some(service) = self.services.get_mut(&service) {
-                    service.recall(&lines);
-                }
-                for command in self.recalls.remove(&service).unwrap_or_default() {
-                    self.obey(command);
-                }
-            }
-            Command::TakenOver => {
-                for Inherited { whose, spooled } in std::mem::take(&mut self.inherited) {
-                    let mut reader = Reader::new(whose.generation, whose.stream, Some(spooled));
-                    self.write_rest(whose.service, &mut reader);
-                    self.end_stream(whose.service, reader);
-                }
-            }
+            Command::Recalled { service, lines } => self.recalled(service, &lines),
+            Command::TakenOver => self.taken_over(),
             Command::Drain { service, generation, done } => {
                 self.drain(|source| source.service == service && source.reader.generation == generation);
                 let tails = self.services.get_mut(&service).map(|service| {
@@ -333,19 +314,6 @@ impl Pump {
         false
     }
 
-    /// Whether something of what this service has said is still to be read from its file; it is asked for.
-    fn recalls(&mut self, id: u32) -> bool {
-        let Some(service) = self.services.get_mut(&id).filter(|service| service.recall.is_some()) else {
-            return false;
-        };
-        if let Some(lines) = service.ask_for_earlier() {
-            let control = Arc::clone(&self.control);
-            let done = Box::new(move |lines| control.ask(Command::Recalled { service: id, lines }));
-            self.files.push(Job::Recall { service: id, lines, done });
-        }
-        true
-    }
-
     fn start_console(&mut self) {
         if self.services.values().all(|service| !service.to_console()) {
             return;
@@ -373,16 +341,11 @@ impl Pump {
         }
         let known = self.services.entry(service).or_insert_with(|| Service::unknown(service));
         known.pipes += 1;
-        let inherited = self.inherited.iter().position(|inherited| inherited.whose == whose);
-        let reader = if let Some(place) = inherited {
-            let spooled = self.inherited.swap_remove(place).spooled;
-            let mut reader = Reader::new(generation, stream, Some(spooled));
-            self.write_rest(service, &mut reader);
-            reader
-        } else {
-            let spooled = self.spool.as_ref().filter(|_| known.to_file()).and_then(|spool| spool.open(whose));
-            Reader::new(generation, stream, spooled)
-        };
+        let to_file = known.to_file();
+        let reader = self.inherited_reader(whose).unwrap_or_else(|| {
+            let spool = self.spool.as_ref().filter(|_| to_file);
+            Reader::new(generation, stream, spool.and_then(|spool| spool.open(whose)))
+        });
         // There may be bytes already, and on Windows the first read is what starts the reading.
         self.sources[place] = Some(Source { pipe, reader, service, queued: true, hung_up: false });
         self.ready.push_back(place);
@@ -472,26 +435,6 @@ impl Pump {
         }
         pass_on(service, &source.reader, scratch, files, console);
         outcome
-    }
-
-    /// What a dead daemon has read of this stream and not written.
-    fn write_rest(&mut self, id: u32, reader: &mut Reader) {
-        let Self { services, spool, scratch, files, console, .. } = self;
-        let Some((spool, spooled)) = spool.as_deref().zip(reader.spooled) else { return };
-        let Some(service) = services.get_mut(&id) else { return };
-        let (pieces, mut skip) = spool.unwritten(spooled);
-        for Piece { bytes, end, at, ends } in pieces {
-            // So that each batch says how far it comes.
-            reader.spooled = Some(Spooled { offset: end, ..spooled });
-            service.take(reader, &bytes, at, false, scratch);
-            if ends {
-                service.finish(reader, at, scratch);
-            }
-            let over = usize::try_from(skip).unwrap_or(usize::MAX).min(scratch.records.len());
-            scratch.records.drain(..over);
-            skip -= over as u64;
-            pass_on(service, reader, scratch, files, console);
-        }
     }
 
     /// Nothing more comes of this stream: a last line without a newline is a line.

@@ -1,8 +1,9 @@
 //! Linux: processes as `posix_spawn` makes them, reaped by the loop's thread, descendants found through `/proc`.
 //!
 //! Where to go next: [`spawn`](spawn::spawn) starts, `exec_step/` sets up what has to be set between the process and
-//! its program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `ends.rs` says how a child ended, `descendants.rs`
-//! finds what a dead leader left behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`.
+//! its program, `explain.rs` turns an errno of exec into its cause, `children.rs` reaps and signals, `children/fostered.rs`
+//! minds what a dead daemon started, `ends.rs` says how a child ended, `descendants.rs` finds what a dead leader left
+//! behind, `remains.rs` what a killed daemon did, `proc_files.rs` reads `/proc`.
 //! `delegation.rs` finds out where runs can have cgroups, `cgroup.rs` is one, `launch.rs` starts a program in it,
 //! `cgroup_watch.rs` hears that it is empty. `controllers.rs` brings the controllers there, `allowance.rs` writes
 //! limits, `usage.rs` reads counters, `machine.rs` how the machine and a process are doing. `slots.rs`, `shared_memory.rs` and
