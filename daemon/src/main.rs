@@ -54,7 +54,7 @@ enum Command {
     #[command(name = "__demo-server", hide = true)]
     DemoServer { which: String, port: u16 },
     /// Would this program go on from a ledger, which is stdin?
-    #[command(name = keeper::rehearsal::VERB, hide = true)]
+    #[command(name = keeper::papers::REHEARSE, hide = true)]
     Rehearse,
     /// Sends CTRL+C to the console of a process (Windows).
     #[command(name = "__ctrl-c", hide = true)]

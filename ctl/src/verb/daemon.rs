@@ -97,7 +97,12 @@ fn describe(daemon: &DaemonStatus, look: &Look) -> String {
         Fact::new("state", &daemon.state_dir),
         Fact::new("logs", &daemon.log_dir),
     ];
-    facts.extend(daemon.keeper.as_ref().map(|keeper| Fact::new("keeper", kept_by(keeper, look))));
+    match &daemon.keeper {
+        Some(keeper) => facts.push(Fact::new("keeper", kept_by(keeper, look))),
+        // On Windows there never is one.
+        None if daemon.tree == Tree::Job => {}
+        None => facts.push(Fact::styled("keeper", "none: should this daemon die, nobody takes over", WARN)),
+    }
     facts.push(Fact::new("trees", trees(daemon)));
     facts.extend(daemon.last_reload.as_ref().map(|reload| Fact::new("reload", reload)));
     if daemon.log_lines_dropped > 0 {

@@ -24,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::session::{Out, Streams};
 use super::{Desk, events, numbers, order, stream};
 use crate::crash::{GetError, redact};
-use crate::keeper::{inheritance, rehearsal};
+use crate::keeper::papers::{HAND_OVER, Heir};
+use crate::keeper::rehearsal;
 use crate::pattern::Named;
 use crate::shell::message::{About, Ask, Inventory, Message, Reply};
+use crate::shell::upgrade::LAST_WORDS;
 use crate::sys;
 
 /// What `daemon.hello` says that this daemon has.
@@ -37,7 +39,7 @@ const METHODS: &[&str] = &[
     "crash.groups",
     "crash.list",
     "crash.stats",
-    inheritance::METHOD,
+    HAND_OVER,
     "daemon.hello",
     "daemon.reload",
     "daemon.shutdown",
@@ -82,8 +84,8 @@ pub(super) async fn answer(
         "daemon.status" => asked(desk, Ask::DaemonStatus).await.and_then(|status| value(&status)),
         "config.plan" => plan(desk, params).await,
         "daemon.reload" => reload(desk, out, params).await,
-        inheritance::METHOD => match parsed::<inheritance::Heir>(params) {
-            Ok(inheritance::Heir { pid }) => hand_over(desk, out, pid).await,
+        HAND_OVER => match parsed::<Heir>(params) {
+            Ok(Heir { pid }) => hand_over(desk, out, pid).await,
             Err(error) => Err(error),
         },
         "daemon.upgrade" => upgrade(desk, out, params).await,
@@ -224,7 +226,11 @@ async fn for_masters(desk: &Desk, out: &Out, what: &str) -> Result<(), ErrorObje
 
 async fn hand_over(desk: &Desk, out: &Out, heir: u32) -> Result<Written, ErrorObject> {
     for_masters(desk, out, "take over from it").await?;
-    value(&asked(desk, |reply| Ask::HandOver { heir, reply }).await?)
+    let inheritance = asked(desk, |reply| Ask::HandOver { heir, reply }).await?;
+    // Whoever has the answer ends this process.
+    let scribe = desk.scribe.clone();
+    blocking(desk, move || scribe.settle(LAST_WORDS)).await?;
+    value(&inheritance)
 }
 
 /// Nothing is touched before the other program has said that it would take over.

@@ -450,6 +450,12 @@ impl Mind {
     }
 }
 
+/// Whether one that did not answer had no chance to: most of the time there was no processor for it.
+#[must_use]
+pub(super) fn starved(waited: Duration, of: Duration) -> bool {
+    waited * 2 > of
+}
+
 /// After so many in a row.
 fn backoff(count: u32, longest: Duration) -> Duration {
     FIRST_DELAY.saturating_mul(1 << count.saturating_sub(1).min(16)).min(longest)

@@ -9,36 +9,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use super::succession::Item;
+use super::papers::{HAND_OVER, Heir, Inheritance, Item};
 use super::{Kept, Legacy, Line};
-
-/// The method by which it is asked.
-pub const METHOD: &str = "daemon.hand_over";
 
 /// So long the other one may take to answer, and to end.
 const WITHIN: Duration = Duration::from_secs(10);
-
-/// What it is asked with.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Heir {
-    /// The process that asks.
-    pub pid: u32,
-}
-
-/// Its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inheritance {
-    /// [`mcpd_proto::SCHEMA`]
-    pub schema: u32,
-    /// The process that has all that open, and does nothing any more for a while.
-    pub pid: u32,
-    /// What it has.
-    pub items: Vec<Item>,
-}
 
 /// Takes over from a daemon without a keeper that listens on this socket, if there is one; all that is with the own keeper then.
 ///
@@ -85,7 +62,7 @@ fn ask(socket: &Path) -> Option<Inheritance> {
     stream.set_read_timeout(Some(WITHIN)).ok()?;
     stream.set_write_timeout(Some(WITHIN)).ok()?;
     let heir = Heir { pid: std::process::id() };
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": METHOD, "params": heir });
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": HAND_OVER, "params": heir });
     stream.write_all(format!("{request}\n").as_bytes()).ok()?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).ok()?;

@@ -17,9 +17,10 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use super::decide::{Action, Death, Event, Mind, Vigilance};
+use super::decide::{Action, Death, Event, Mind, Vigilance, starved};
 use super::packet::{self, ToDaemon, ToKeeper};
-use super::succession::{self, Item, State};
+use super::papers::Item;
+use super::succession::{self, State};
 use super::{About, KEPT, Kept, Last};
 use crate::sys::{self, Changed, Dead};
 
@@ -307,7 +308,7 @@ impl Keeper {
     /// better, and has more to do.
     fn starves(&self) -> bool {
         let Some(Daemon { pid, seen: Some((since, before)), .. }) = &self.daemon else { return false };
-        waited(*pid).is_some_and(|waited| waited.saturating_sub(*before) * 2 > now().since(*since))
+        waited(*pid).is_some_and(|waited| starved(waited.saturating_sub(*before), now().since(*since)))
     }
 
     /// Until something happens or is due.

@@ -14,8 +14,8 @@ use tokio::net::UnixDatagram;
 use tokio::sync::{Notify, mpsc};
 
 use super::packet::{self, ToDaemon, ToKeeper};
+use super::papers::Item;
 use super::record::Record;
-use super::succession::Item;
 use super::{About, Handle, Kept, Legacy};
 use crate::sys::{self, Dead};
 

@@ -11,6 +11,7 @@
 //! | `keep` | how is that done? (the keeper's process) |
 //! | `packet` | what do the two say to each other? |
 //! | `line` | how does the daemon speak with its keeper? |
+//! | [`papers`] | what does one mcpd say to another that is to take over? |
 //! | `record`, [`inheritance`] | how does an mcpd take over from a daemon that has lost its keeper? |
 //! | `succession` | how does another program take the keeper's place? |
 //! | [`rehearsal`] | would it? |
@@ -34,6 +35,7 @@ mod line;
 mod line;
 #[cfg(unix)]
 mod packet;
+pub mod papers;
 #[cfg(unix)]
 mod record;
 #[cfg(unix)]

@@ -2,40 +2,9 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::{Legacy, Line};
 
-/// The method by which one would be asked.
-pub const METHOD: &str = "daemon.hand_over";
-
-/// What it would be asked with.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Heir {
-    /// The process that asks.
-    pub pid: u32,
-}
-
-/// Its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inheritance {
-    /// [`mcpd_proto::SCHEMA`]
-    pub schema: u32,
-    /// The process that would have all that open.
-    pub pid: u32,
-    /// What it would have.
-    pub items: Vec<Item>,
-}
-
-/// Something that it would have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// Its name.
-    pub name: String,
-}
-
-/// There is none.
+/// There is none to take over from.
 ///
 /// # Errors
 /// None.

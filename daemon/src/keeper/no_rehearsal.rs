@@ -3,19 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-/// The verb by which a program would be asked.
-pub const VERB: &str = "__rehearse";
-
-/// What it would say of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// Its version.
-    pub version: String,
-    /// How many services it would go on with.
-    pub services: usize,
-}
+use super::papers::Candidate;
 
 /// Refuses.
 ///

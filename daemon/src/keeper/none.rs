@@ -69,7 +69,7 @@ impl Line {
 
     /// Nothing is handed over.
     #[must_use]
-    pub fn estate(&self) -> Option<Vec<super::inheritance::Item>> {
+    pub fn estate(&self) -> Option<Vec<super::papers::Item>> {
         None
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use super::Handle;
-use super::succession::Item;
+use super::papers::Item;
 
 #[derive(Debug, Default)]
 pub(super) struct Record(BTreeMap<String, Entry>);

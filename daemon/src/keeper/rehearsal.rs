@@ -9,28 +9,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde::{Deserialize, Serialize};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::papers::{Candidate, REHEARSE};
 use super::succession;
 use crate::shell::takeover::Bequest;
 
-/// The verb by which it is asked.
-pub const VERB: &str = "__rehearse";
 /// So long it may take: a ledger of a thousand services is read in some milliseconds.
 const WITHIN: Duration = Duration::from_secs(20);
 /// So much it may say.
 const MOST: u64 = 64 * 1024;
-
-/// What a program says of itself that would go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// Its version.
-    pub version: String,
-    /// The format in which a keeper hands over to another one.
-    pub keeper: u32,
-    /// Services that it has found in the ledger.
-    pub services: usize,
-}
 
 /// The other side: reads the ledger that is its stdin.
 ///
@@ -49,20 +37,22 @@ pub fn candidate(ledger: File) -> Result<Candidate, String> {
 pub fn rehearse(program: &Path, ledger: File) -> Result<Candidate, String> {
     let failed = |error: io::Error| format!("{} cannot be asked: {error}", program.display());
     let mut child = Command::new(program)
-        .arg(VERB)
+        .arg(REHEARSE)
         .stdin(ledger)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
+    // Somebody else may reap it, and its number be another's then.
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let until = Instant::now() + WITHIN;
     // It says little: neither fills its pipe while the other one is read.
     let said = child.stdout.take().map(|out| all_of(out, until)).transpose().map_err(failed)?.flatten();
     let errors = child.stderr.take().map(|err| all_of(err, until)).transpose().map_err(failed)?.flatten();
     if said.is_none() || errors.is_none() {
-        let _ = child.kill();
+        let _ = process.map(|process| pidfd_send_signal(&process, Signal::KILL));
     }
-    // Somebody else may have heard of its end first.
     let _ = child.wait();
     let (Some(said), Some(errors)) = (said, errors) else {
         return Err(format!("{} does not answer within {} s", program.display(), WITHIN.as_secs()));

@@ -14,6 +14,7 @@ use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::decide::Memory;
+use super::papers::Item;
 use super::{Kept, Last, RUN};
 use crate::sys::{self, Dead};
 
@@ -37,17 +38,6 @@ pub(super) struct State {
     pub(super) before: Option<RawFd>,
     pub(super) not_upgraded: Option<String>,
     pub(super) open_files: Option<(Option<u64>, Option<u64>)>,
-}
-
-/// Something that is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// Its name.
-    pub name: String,
-    /// What was said of it.
-    pub text: Option<String>,
-    /// The numbers of its descriptors.
-    pub handles: Vec<RawFd>,
 }
 
 /// The words after the program's name, as they were given first.

@@ -22,7 +22,7 @@ use super::why::Known;
 use crate::control::Asker;
 use crate::crash::lack::Lack;
 use crate::keeper::Heard;
-use crate::keeper::inheritance::Inheritance;
+use crate::keeper::papers::Inheritance;
 use crate::leftovers::Told;
 use crate::log::{LogEvent, Tails};
 use crate::notifier::{News, Owed};

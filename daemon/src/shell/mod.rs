@@ -53,7 +53,7 @@ mod take;
 pub mod takeover;
 mod tell;
 mod tree;
-mod upgrade;
+pub(crate) mod upgrade;
 mod watched;
 pub mod why;
 
@@ -66,6 +66,7 @@ use jiff::Timestamp;
 use mcpd_config::Config;
 use mcpd_core::{Action, Core, Event, Mono, NoteId, RequestId, ServiceId};
 use mcpd_proto::crash::Host;
+use mcpd_proto::status::MADE_WAY;
 use tokio::sync::{mpsc, oneshot};
 
 use self::by::By;
@@ -386,7 +387,8 @@ impl Shell {
         if let Some(keeper) = self.line.about() {
             data["keeper"] = serde_json::json!({ "pid": keeper.pid, "lives": keeper.lives });
             if let Some(last) = &keeper.last {
-                level = Level::Error;
+                // What somebody asked for is no trouble.
+                level = if last.how == MADE_WAY { Level::Info } else { Level::Error };
                 message = format!("{message}: the daemon before it (pid {}) {}", last.pid, last.how);
                 data["last"] = serde_json::json!(last);
             }

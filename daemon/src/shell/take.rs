@@ -298,7 +298,7 @@ impl Shell {
             Ask::Upgrade { program, version, by, reply } => {
                 let made = self.may_make_way();
                 if made.is_ok() {
-                    self.make_way(&program, &version, by);
+                    self.make_way(program, &version, by);
                 }
                 let _ = reply.send(made);
             }

@@ -1,7 +1,7 @@
 //! Another program takes over, because somebody asked for it: it has been asked whether it would, and from then on it is as
 //! after the death of a daemon.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::Shell;
 use super::by::By;
 use super::message::Inventory;
 use crate::control::Asker;
-use crate::keeper::inheritance::Inheritance;
+use crate::keeper::papers::Inheritance;
 use crate::scribe::Level;
 
-/// So long the disk may take.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// So long the disk may take with what is told last.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 impl Shell {
     /// For whoever is asked whether it would go on.
@@ -46,13 +46,6 @@ impl Shell {
         Ok(())
     }
 
-    /// What was told last is on disk before this process is ended for it, unless the disk hangs. The loop waits for that, for it
-    /// does nothing any more.
-    fn say_last(&mut self) {
-        self.write_down();
-        self.scribe.settle(LAST_WORDS);
-    }
-
     /// For another mcpd that ends this process next. What would be decided meanwhile it could not know of, so nothing is.
     pub(super) fn hand_over(&mut self, heir: u32) -> Result<Inheritance, ErrorObject> {
         let refused = |why: &str| Err(ErrorObject::new(Kind::NotUpgraded, why));
@@ -69,12 +62,11 @@ impl Shell {
         crate::sys::let_trace(heir);
         let message = format!("another mcpd (pid {heir}) takes over");
         self.tell_own(Level::Info, None, "upgrading", message, json!({ "pid": heir }));
-        self.say_last();
         Ok(Inheritance { schema: SCHEMA, pid: std::process::id(), items })
     }
 
-    /// The keeper ends this process, executes the program, and has it take over.
-    pub(super) fn make_way(&mut self, program: &Path, version: &str, by: Option<Arc<Asker>>) {
+    /// The keeper ends this process, executes the program, and has it take over: once it is on disk that this was asked for.
+    pub(super) fn make_way(&mut self, program: PathBuf, version: &str, by: Option<Arc<Asker>>) {
         let by = By::Client(by);
         let path = program.display();
         let message = format!(
@@ -83,7 +75,15 @@ impl Shell {
         );
         let data = json!({ "by": by.data(), "program": path.to_string(), "version": version });
         self.tell_own(Level::Info, None, "upgrading", message, data);
-        self.say_last();
-        self.line.upgrade(program);
+        self.write_down();
+        let (scribe, line) = (self.scribe.clone(), self.line.clone());
+        let last_words = move || {
+            scribe.settle(LAST_WORDS);
+            line.upgrade(&program);
+        };
+        if let Err(error) = self.workers.run(last_words) {
+            let message = format!("mcpd does not make way: there is no thread for it: {error}");
+            self.tell_own(Level::Error, None, "upgrade_failed", message, json!({}));
+        }
     }
 }

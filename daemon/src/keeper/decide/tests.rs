@@ -423,3 +423,12 @@ fn systemd_hears_of_the_keeper_while_there_is_no_daemon() {
     world.dies(Death::Code(1));
     assert_eq!(world.next().1, [Action::Start]);
 }
+
+#[test]
+fn one_without_a_processor_had_no_chance_to_answer() {
+    for (waited, of, had_none) in
+        [(0, 15, false), (7, 15, false), (8, 15, true), (15, 15, true), (0, 0, false)]
+    {
+        assert_eq!(starved(SECOND * waited, SECOND * of), had_none, "{waited} of {of}");
+    }
+}
